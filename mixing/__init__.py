@@ -1,0 +1,1 @@
+"""The method's mathematics, numpy only: estimators, weights, online mixers, allocation, order."""

@@ -1,0 +1,1 @@
+"""Runnable graphs: they parse flags and build the graph, nothing else."""

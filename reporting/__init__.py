@@ -1,0 +1,1 @@
+"""Manifests and run records become an HTML page and a dataset card."""

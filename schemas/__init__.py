@@ -1,0 +1,1 @@
+"""What crosses a boundary: taxonomy, Arrow schemas, configuration, manifests, reports, errors."""

@@ -1,0 +1,61 @@
+"""The domains, in canonical order: the only list of them in the repository."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from schemas.errors import ConfigError, nearest
+
+DomainName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+
+
+class Taxonomy(BaseModel):
+    """An ordered set of domains. The order is the order of every weight and probability vector.
+
+    Aliases map names found in data and in published counts to a domain
+    (``other`` is ``general``, ``medical`` is ``medicine``).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    domains: tuple[DomainName, ...] = ("law", "medicine", "finance", "science", "code", "general")
+    aliases: dict[str, DomainName] = Field(default_factory=lambda: {"other": "general", "medical": "medicine"})
+
+    @model_validator(mode="after")
+    def _check(self) -> Taxonomy:
+        if len(self.domains) < 2:
+            raise ValueError("a taxonomy needs at least two domains")
+        if len(set(self.domains)) != len(self.domains):
+            raise ValueError(f"a domain is listed twice: {list(self.domains)}")
+        for alias, domain in self.aliases.items():
+            if alias in self.domains:
+                raise ValueError(f"alias '{alias}' is also a domain")
+            if domain not in self.domains and "aliases" in self.model_fields_set:
+                raise ValueError(f"alias '{alias}' stands for '{domain}', which is no domain")
+        return self
+
+    def __len__(self) -> int:
+        return len(self.domains)
+
+    def index(self, name: str) -> int:
+        """Position of a domain (or of the domain an alias stands for) in every vector."""
+        resolved = self.aliases.get(name, name)
+        if resolved not in self.domains:
+            raise ConfigError(f"unknown domain '{name}'{nearest(name, self.domains)}")
+        return self.domains.index(resolved)
+
+    def vector(self, values: dict[str, float], *, missing: float = 0.0) -> list[float]:
+        """Turn ``{domain: value}`` into a list in canonical order; unknown names are refused."""
+        out = [missing] * len(self.domains)
+        for name, value in values.items():
+            out[self.index(name)] = value
+        return out
+
+    def named(self, values: list[float]) -> dict[str, float]:
+        """Turn a vector in canonical order into ``{domain: value}``."""
+        return dict(zip(self.domains, values, strict=True))
+
+
+DEFAULT_TAXONOMY = Taxonomy()

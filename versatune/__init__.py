@@ -1,0 +1,3 @@
+"""The command line: the one place that knows every room of the house."""
+
+__version__ = "0.1.0"
