@@ -1,0 +1,79 @@
+"""Arrow schemas of everything that is stored or moves between transforms."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+
+ORIGIN = pa.struct([pa.field("uri", pa.string(), nullable=False), pa.field("row", pa.int64(), nullable=False)])
+MESSAGES = pa.list_(
+    pa.struct([pa.field("role", pa.string(), nullable=False), pa.field("content", pa.string(), nullable=False)])
+)
+
+RAW_ROW = pa.schema(
+    [
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("uri", pa.string(), nullable=False),
+        pa.field("row", pa.int64(), nullable=False),  # 0-based position in the file
+        pa.field("payload", pa.binary(), nullable=False),  # the row as JSON, or the bytes that are not JSON
+    ]
+)
+
+NORMALIZED = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),  # 32 hex: blake2b-128 of the canonical messages
+        pa.field("messages", MESSAGES, nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("license", pa.string(), nullable=False),
+        pa.field("origin", ORIGIN, nullable=False),
+        pa.field("num_chars", pa.int32(), nullable=False),  # characters in all contents
+    ]
+)
+
+REJECT = pa.schema(
+    [
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("origin", ORIGIN, nullable=False),
+        pa.field("stage", pa.string(), nullable=False),  # read, normalize, tokenize
+        pa.field("reason", pa.string(), nullable=False),  # snake_case, from a closed list per stage
+        pa.field("detail", pa.string(), nullable=False),  # what was found and expected; never the row's text
+        pa.field("payload", pa.binary(), nullable=False),  # the row as it was read
+    ]
+)
+
+TOKEN_FIELDS = [
+    pa.field("input_ids", pa.list_(pa.int32()), nullable=False),
+    pa.field("loss_mask", pa.list_(pa.bool_()), nullable=False),  # true where the token is trained on
+    pa.field("num_tokens", pa.int32(), nullable=False),
+    pa.field("num_loss_tokens", pa.int32(), nullable=False),
+]
+
+
+def classified_fields(num_domains: int) -> list[pa.Field]:
+    """Return the fields that classification adds to a row; probabilities are in taxonomy order."""
+    return [
+        pa.field("domain", pa.string(), nullable=False),
+        pa.field("domain_probs", pa.list_(pa.float32(), num_domains), nullable=False),
+    ]
+
+
+def example_schema(num_domains: int, *, tokenized: bool) -> pa.Schema:
+    """Return the schema of a shard's rows."""
+    fields = [*NORMALIZED, *classified_fields(num_domains)]
+    return pa.schema(fields + (TOKEN_FIELDS if tokenized else []))
+
+
+def generation_schema(num_domains: int) -> pa.Schema:
+    """Return the schema of one kept generation of a base model."""
+    return pa.schema(
+        [
+            pa.field("index", pa.int64(), nullable=False),  # sample number; with the run seed it fixes the sample
+            pa.field("seed", pa.int64(), nullable=False),
+            pa.field("text", pa.string(), nullable=False),
+            pa.field("num_tokens", pa.int32(), nullable=False),
+            pa.field("finish_reason", pa.string(), nullable=False),  # stop or length
+            pa.field("reject", pa.string(), nullable=False),  # empty when the sample counts
+            pa.field("domain_probs", pa.list_(pa.float32(), num_domains), nullable=False),
+        ]
+    )

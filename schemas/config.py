@@ -1,0 +1,405 @@
+"""The configuration: one YAML file drives every stage; unknown keys are refused with the nearest known name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+
+from schemas.errors import ConfigError
+from schemas.taxonomy import DEFAULT_TAXONOMY, Taxonomy
+from schemas.validation import validate
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+PositiveInt = Annotated[int, Field(gt=0)]
+_BUILD_FIELDS_THAT_SHAPE_NO_ROW = ("workers", "batch_rows")
+
+
+class Section(BaseModel):
+    """A part of the configuration: immutable, unknown keys refused, every field described."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), use_attribute_docstrings=True)
+
+
+class FieldMap(Section):
+    """Which fields of a raw row hold what. A dotted path (``question.stem``) reaches into nested objects."""
+
+    messages: str | None = None
+    """A list of turns with role/content or from/value."""
+    prompt: str | None = None
+    """The user's turn."""
+    completion: str | None = None
+    """The assistant's turn."""
+    context: str | None = None
+    """Put before the prompt, with an empty line between."""
+    system: str | None = None
+    """The system turn."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if (self.messages is None) == (self.prompt is None or self.completion is None):
+            raise ValueError("a field map names either 'messages', or 'prompt' and 'completion'")
+        return self
+
+
+class SourceConfig(Section):
+    """Files that come from one place and share a licence."""
+
+    name: Name
+    """Name in the books, in every row and in the manifest."""
+    files: list[str] = Field(min_length=1)
+    """Paths or globs: local ones relative to this file, or any file system Beam knows (gs://, s3://)."""
+    license: str = "unknown"
+    """SPDX identifier, carried to every row."""
+    domain: str | None = None
+    """Give every row of this source this domain instead of the classifier's most probable one."""
+    fields: FieldMap | None = None
+    """An explicit field map; without one the shape of each row is detected."""
+
+
+class ModelConfig(Section):
+    """The base model: probed, fine-tuned, and the owner of tokenizer and chat template."""
+
+    path: str
+    """A folder with a transformers model in safetensors form, relative to this file, or a hub id."""
+    revision: str | None = None
+    """Hub revision; hub ids only."""
+    chat_template: str | None = None
+    """A Jinja file, relative to this file, in place of the tokenizer's own template."""
+    trust_remote_code: bool = False
+    """Run code that comes with the model. Off: nothing in a model folder can run code."""
+
+
+class ClassifierConfig(Section):
+    """The fastText model that labels raw rows and generations."""
+
+    path: str | None = None
+    """A fastText model, relative to this file; the bundled one when absent."""
+    sha256: str | None = None
+    """Expected sha256 of that file; checked before it is opened."""
+
+
+class BuildConfig(Section):
+    """Raw files to Parquet shards."""
+
+    version: Annotated[str, Field(pattern=r"^[0-9][A-Za-z0-9._-]{0,63}$")] | None = None
+    """Version of the dataset; when absent it is the date and the first 8 digits of the manifest's digest."""
+    validation_fraction: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.05
+    """Share of rows held out by a hash of their id; never trained on."""
+    tokenize: bool = True
+    """Store token ids and loss masks, with the model's tokenizer and chat template."""
+    max_tokens: PositiveInt = 512
+    """Longer conversations are cut to this many tokens; one whose every answer is cut off is rejected."""
+    shard_bytes: PositiveInt = 256 * 2**20
+    """Raw input bytes that one shard of one domain may hold at most, about."""
+    max_rejected_fraction: Share = 0.5
+    """The build fails when a larger share of the rows is rejected."""
+    workers: int = Field(default=0, ge=0)
+    """Local worker processes; 0 chooses: one below 64 MiB of input, else one per core."""
+    batch_rows: PositiveInt = 4096
+    """Rows in one Arrow record batch."""
+
+
+class EngineConfig(Section):
+    """vLLM engine arguments."""
+
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    """Number format of weights and activations."""
+    max_model_len: PositiveInt | None = None
+    """Context length in tokens; the probe's own need when absent."""
+    gpu_memory_utilization: Annotated[float, Field(gt=0.0, le=1.0)] = 0.9
+    """Share of each GPU's memory that the engine may take."""
+    cpu_kv_cache_gib: PositiveInt = 2
+    """Key-value cache of the CPU engine, GiB."""
+    tensor_parallel_size: PositiveInt = 1
+    """GPUs that hold one copy of the model."""
+    enforce_eager: bool = True
+    """Skip graph capture and compilation: a quicker start, fewer tokens a second on long probes."""
+
+
+class ProbeConfig(Section):
+    """Sampling the base model from its begin-of-sequence token (arXiv 2411.11266, knowledge detection)."""
+
+    samples: PositiveInt = 4096
+    """Generations to draw."""
+    max_new_tokens: PositiveInt = 512
+    """Cap on the tokens of one generation."""
+    temperature: Annotated[float, Field(gt=0.0)] = 1.0
+    """1 samples the model's own distribution."""
+    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    """1 samples the model's own distribution."""
+    repetition_penalty: Annotated[float, Field(gt=0.0)] = 1.0
+    """A penalty changes the distribution that is measured; 1 is off."""
+    prompt_token: Literal["auto", "bos", "eos"] = "auto"
+    """auto: the begin-of-sequence token, else the end-of-sequence token."""
+    batch_size: PositiveInt = 256
+    """Prompts handed to the engine at once."""
+    estimator: Literal["soft", "hard"] = "soft"
+    """Which estimate the mixture uses: mean probabilities, or shares of the most probable label."""
+    alpha: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.05
+    """All intervals hold together with probability 1 - alpha."""
+    engine: EngineConfig = EngineConfig()
+    """vLLM engine arguments."""
+
+
+class MixerConfig(Section):
+    """How weights move between segments (arXiv 2411.11266, multi-ability fostering and domain expansion)."""
+
+    name: Literal["constant", "versatune_dynamic", "versatune_expansion"] = "versatune_dynamic"
+    """constant keeps the weights; the other two follow held-out losses."""
+    sigma: Annotated[float, Field(ge=0.0)] = 0.5
+    """Strength of the learnable potential."""
+    target: str | None = None
+    """Domain to expand; versatune_expansion only."""
+    delta: Share | None = None
+    """Weight the target gains per update; 0.4 / segments when absent."""
+    epsilon: Annotated[float, Field(ge=0.0)] = 0.05
+    """The target grows while the others' mean forgetting is below epsilon times its potential."""
+    w_max: Share = 0.9
+    """Largest weight of the target."""
+    others: Literal["proportional", "tilted"] = "proportional"
+    """How the other domains share what the target leaves."""
+    otherwise: Literal["hold", "hold_tilt", "multi", "backoff"] = "hold"
+    """What happens when the condition for growth fails."""
+    phi_min_z: Annotated[float, Field(ge=0.0)] = 0.0
+    """Ignore a forgetting degree whose loss change is below this many standard errors; 0 is off."""
+    update_before_first: bool = False
+    """Also update the weights from the base model's losses, before the first segment."""
+    floor: Share = 0.0
+    """Smallest weight of an active domain; 0 is off."""
+    step_limit: Annotated[float, Field(ge=1.0)] | None = None
+    """Largest factor by which one update may change a weight."""
+
+    @model_validator(mode="after")
+    def _target(self) -> Self:
+        if (self.name == "versatune_expansion") != (self.target is not None):
+            raise ValueError("'target' goes with name: versatune_expansion, and only with it")
+        return self
+
+
+class MixConfig(Section):
+    """Pool and probe to a mixture."""
+
+    policy: Literal["versatune-constant", "uniform", "proportional", "explicit"] = "versatune-constant"
+    """Where the first segment's weights come from; versatune-constant takes the probe's distribution."""
+    weights: dict[str, float] | None = None
+    """Domain weights that sum to one; policy explicit only."""
+    unit: Literal["rows", "tokens", "loss_tokens"] = "rows"
+    """What a weight counts, and what the budget counts."""
+    budget: PositiveInt = 60_000
+    """Units in one segment."""
+    segments: PositiveInt = 4
+    """Segments of the run; the mixer updates the weights between them."""
+    max_passes: Annotated[float, Field(gt=0.0)] = 2.0
+    """Times one segment may use a domain's rows."""
+    on_shortfall: Literal["shorten", "error"] = "shorten"
+    """What to do when the caps are below the budget."""
+    on_empty: Literal["error", "drop", "general"] = "error"
+    """What to do with the weight of a domain without rows."""
+    redraw: Literal["fresh", "continue", "fixed"] = "fresh"
+    """Which rows the next segment takes: a new order, the next rows, or the same rows."""
+    order: Literal["interleave", "shuffle"] = "interleave"
+    """Order of the domains within a segment."""
+    mixer: MixerConfig = MixerConfig()
+    """How weights move between segments."""
+
+    @model_validator(mode="after")
+    def _explicit(self) -> Self:
+        if (self.policy == "explicit") != (self.weights is not None):
+            raise ValueError("'weights' goes with policy: explicit, and only with it")
+        return self
+
+
+class LoraConfig(Section):
+    """Low-rank adapters."""
+
+    rank: PositiveInt = 16
+    """Inner dimension."""
+    alpha: PositiveInt = 32
+    """Scale; the update is multiplied by alpha / rank."""
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Dropout on the adapter's input."""
+    target_modules: str | list[str] = "all-linear"
+    """Modules that get an adapter."""
+
+
+class ReferenceConfig(Section):
+    """What each domain's loss could come down to: the r_j of the learnable potential."""
+
+    source: Literal["self_adapter", "given", "zero"] = "self_adapter"
+    """self_adapter fine-tunes an adapter per domain and takes the lowest held-out loss."""
+    losses: dict[str, float] | None = None
+    """Nats per token by domain; source given only."""
+    max_rows: PositiveInt = 5000
+    """Training rows per domain."""
+    epochs: PositiveInt = 4
+    """Passes over those rows."""
+    evals_per_epoch: PositiveInt = 4
+    """Held-out evaluations in one pass."""
+    learning_rate: Annotated[float, Field(gt=0.0)] = 2e-4
+    """Of the adapter."""
+    lora: LoraConfig = LoraConfig()
+    """Size of the adapter."""
+
+    @model_validator(mode="after")
+    def _given(self) -> Self:
+        if (self.source == "given") != (self.losses is not None):
+            raise ValueError("'losses' goes with source: given, and only with it")
+        return self
+
+
+class TrainConfig(Section):
+    """Supervised fine-tuning from a mixture."""
+
+    method: Literal["full", "lora"] = "full"
+    """Train every weight, or low-rank adapters."""
+    lora: LoraConfig = LoraConfig()
+    """Adapter settings; method lora only."""
+    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    """Number format of forward and backward; full fine-tuning keeps float32 master weights."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto takes a GPU where there is one."""
+    global_batch_rows: PositiveInt = 128
+    """Rows in one optimizer step."""
+    micro_batch_rows: PositiveInt = 8
+    """Rows in one forward pass."""
+    learning_rate: Annotated[float, Field(gt=0.0)] = 2e-5
+    """Peak of the schedule."""
+    warmup_ratio: Share = 0.03
+    """Share of all steps in which the rate rises linearly; then it falls along one cosine over all segments."""
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
+    """AdamW's decoupled decay."""
+    max_grad_norm: Annotated[float, Field(gt=0.0)] = 1.0
+    """Gradients are scaled down to this norm."""
+    eval_rows_per_domain: PositiveInt = 512
+    """Held-out rows per domain on which losses are measured, always the same ones."""
+    checkpoint_steps: PositiveInt = 200
+    """Optimizer steps between checkpoints; the end of a segment always makes one."""
+    keep_checkpoints: PositiveInt = 2
+    """Checkpoints that are kept; older ones are deleted."""
+    reference: ReferenceConfig = ReferenceConfig()
+    """Reference losses for the learnable potential."""
+
+
+class Config(Section):
+    """Everything versatune needs to know. Relative paths are relative to the file that holds them."""
+
+    name: Name
+    """Name of the dataset and of everything made from it."""
+    output: str = "outputs"
+    """Directory for all outputs: <output>/<name>/."""
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    """Every random choice derives from it."""
+    taxonomy: Taxonomy = DEFAULT_TAXONOMY
+    """The domains."""
+    sources: list[SourceConfig] = Field(default_factory=list)
+    """Raw data."""
+    model: ModelConfig | None = None
+    """The base model."""
+    classifier: ClassifierConfig = ClassifierConfig()
+    """What labels text."""
+    build: BuildConfig = BuildConfig()
+    """Raw files to shards."""
+    probe: ProbeConfig = ProbeConfig()
+    """The base model's own distribution."""
+    mix: MixConfig = MixConfig()
+    """What to train on."""
+    train: TrainConfig = TrainConfig()
+    """How to train."""
+
+    _directory: Path = PrivateAttr(default_factory=Path)
+
+    @model_validator(mode="after")
+    def _names(self) -> Self:
+        names = [source.name for source in self.sources]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two sources are named '{name}'; give each its own name")
+        pinned = {source.domain for source in self.sources} - {None}
+        weighted = set(self.mix.weights or {}) | set(self.train.reference.losses or {})
+        target = {self.mix.mixer.target} - {None}
+        for domain in sorted(pinned | weighted | target):  # type: ignore[type-var]  # None is taken out above
+            try:
+                self.taxonomy.index(str(domain))
+            except ConfigError as error:
+                raise ValueError(str(error)) from None
+        return self
+
+    @property
+    def directory(self) -> Path:
+        """Directory of the file this was read from; relative paths start there."""
+        return self._directory
+
+    @property
+    def home(self) -> str:
+        """``<output>/<name>``: the dataset versions, probe, mixture and runs of this configuration."""
+        return f"{self.resolve(self.output)}/{self.name}"
+
+    def resolve(self, path: str) -> str:
+        """Return a local path of the configuration as an absolute one; a URI (gs://, s3://) as it is."""
+        return path if "://" in path else str((self._directory / Path(path).expanduser()).resolve())
+
+    def build_fingerprint(self) -> dict[str, Any]:
+        """Return the configuration that decides a dataset's rows: no worker count, no absolute path."""
+        section = self.build.model_dump(mode="json")
+        for field in _BUILD_FIELDS_THAT_SHAPE_NO_ROW:
+            del section[field]
+        return {
+            "sources": [source.model_dump(mode="json") for source in self.sources],
+            "taxonomy": self.taxonomy.model_dump(mode="json"),
+            "build": section,
+        }
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a YAML configuration.
+
+    Args:
+        path: the file.
+        overrides: ``key.sub=value`` strings; the value is YAML (``build.workers=2``, ``mix.weights={law: 1.0}``).
+
+    Raises:
+        ConfigError: no such file, not YAML, an unknown key (with the nearest known one), a wrong value.
+    """
+    file = Path(path)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{file}: no such configuration file; `versatune run examples/quickstart.yaml`"
+                          " is one to start from") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: cannot be read ({error})") from None
+    value = _parse_yaml(text, str(file))
+    if not isinstance(value, dict):
+        raise ConfigError(f"{file}: holds {type(value).__name__}; expected keys and values such as 'name: my-data'")
+    for override in overrides:
+        _apply(value, override)
+    config = validate(Config, value, str(file), ConfigError)
+    config._directory = file.resolve().parent
+    return config
+
+
+def _parse_yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{where}: not YAML ({' '.join(str(error).split())})") from None
+
+
+def _apply(value: dict[str, Any], override: str) -> None:
+    """Set one dotted key in place."""
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise ConfigError(f"--set {override}: expected key=value, such as --set build.workers=2")
+    *parents, last = key.split(".")
+    target = value
+    for parent in parents:
+        inner = target.setdefault(parent, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"--set {override}: '{parent}' holds {type(inner).__name__}, not keys and values")
+        target = inner
+    target[last] = _parse_yaml(text, f"--set {override}")

@@ -1,0 +1,92 @@
+"""A JSON document that pins its own content: written atomically, refused when it is not what it says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field
+
+from schemas.errors import DataError, IntegrityError
+from schemas.files import sha256_json, write_atomic
+from schemas.validation import validate
+
+
+class Part(BaseModel):
+    """A piece of a document: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants", protected_namespaces=())
+
+
+class Document(Part):
+    """Base of every manifest, report and record that one stage writes and another reads.
+
+    ``digest`` is the sha256 of everything but itself and the fields named in ``OUTSIDE_DIGEST`` (time stamps,
+    names, the machine it ran on), so two runs that made the same thing have the same digest.
+    """
+
+    KIND: ClassVar[str]
+    FORMAT_VERSION: ClassVar[int] = 1
+    OUTSIDE_DIGEST: ClassVar[frozenset[str]] = frozenset()
+
+    kind: str
+    format_version: int
+    digest: str = Field(default="", description="sha256 of this document's content, in hex")
+
+    @classmethod
+    def create(cls, **fields: Any) -> Self:
+        """Make a document and fill in its kind, version and digest."""
+        draft = cls(kind=cls.KIND, format_version=cls.FORMAT_VERSION, **fields)
+        return draft.model_copy(update={"digest": draft.content_digest()})
+
+    def content_digest(self) -> str:
+        """Compute the sha256 that ``digest`` must hold."""
+        return sha256_json(self.model_dump(mode="json", exclude={"digest", *self.OUTSIDE_DIGEST}))
+
+    def to_bytes(self) -> bytes:
+        """Serialise as indented JSON, keys in the order of the schema."""
+        return orjson.dumps(self.model_dump(mode="json"), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+    def write(self, path: str | Path) -> None:
+        """Write the document to a local file atomically."""
+        write_atomic(path, self.to_bytes())
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a local file; see :meth:`parse` for what is refused."""
+        try:
+            data = Path(path).read_bytes()
+        except FileNotFoundError:
+            raise DataError(f"{path}: no such file; expected a {cls.KIND}") from None
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error.strerror}); expected a {cls.KIND}") from None
+        return cls.parse(data, str(path))
+
+    @classmethod
+    def parse(cls, data: bytes, where: str) -> Self:
+        """Read a document from bytes.
+
+        Raises:
+            DataError: not JSON, another kind or format version, unknown or missing keys, wrong types.
+            IntegrityError: the content does not match its digest.
+        """
+        try:
+            value = orjson.loads(data)
+        except orjson.JSONDecodeError as error:
+            raise DataError(f"{where}: not JSON ({error}); expected a {cls.KIND}") from None
+        if not isinstance(value, dict) or value.get("kind") != cls.KIND:
+            found = value.get("kind") if isinstance(value, dict) else type(value).__name__
+            raise DataError(f"{where}: kind is {found!r}; expected '{cls.KIND}'")
+        if value.get("format_version") != cls.FORMAT_VERSION:
+            raise DataError(
+                f"{where}: format_version is {value.get('format_version')!r}; this versatune reads version"
+                f" {cls.FORMAT_VERSION} of '{cls.KIND}'. Use the versatune that wrote it, or make it again."
+            )
+        document = validate(cls, value, where)
+        if document.digest != document.content_digest():
+            raise IntegrityError(
+                f"{where}: the content does not match its digest {document.digest[:12]}...; it was changed after it"
+                " was written. Make it again."
+            )
+        return document

@@ -1,0 +1,66 @@
+"""The run record: what was trained, from what, with what result."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from schemas.document import Document, Part
+
+
+class ReferenceLosses(Part):
+    """The r_j of the learnable potential, nats per loss token, taxonomy order."""
+
+    source: Literal["self_adapter", "given", "zero"]
+    losses: list[float]
+    protocol: dict[str, Any] = Field(description="rows, epochs, learning rate and held-out curve per domain")
+
+
+class CheckpointRecord(Part):
+    """One line of weights.jsonl: everything needed to recompute an update (vectors in taxonomy order)."""
+
+    checkpoint: int = Field(description="t: 0 is the base model, t is the end of segment t")
+    step: int
+    tokens_seen: int
+    loss_tokens_seen: int
+    loss: list[float | None] = Field(description="held-out nats per loss token; null for a domain without rows")
+    loss_se: list[float | None]
+    loss_tokens: list[int] = Field(description="held-out loss tokens")
+    loss_per_byte: list[float | None] = Field(description="held-out nats per UTF-8 byte of target text")
+    train_loss: list[float | None] = Field(description="mean over the segment; null before the first or where unseen")
+    reference: list[float]
+    gamma: list[float] | None
+    phi: list[float] | None
+    condition: dict[str, Any] | None = Field(description="lhs, rhs, expanded: versatune_expansion only")
+    weights_before: list[float]
+    weights_unguarded: list[float] | None
+    weights: list[float] = Field(description="weights of the next segment")
+    rows: list[int] = Field(description="rows drawn so far")
+    tokens: list[int] = Field(description="tokens drawn so far")
+    loss_tokens_drawn: list[int]
+    passes: list[float] = Field(description="rows drawn so far / rows available")
+    warnings: list[str]
+
+
+class RunRecord(Document):
+    """A finished run; its absence means the run has not finished."""
+
+    KIND: ClassVar[str] = "versatune/run"
+    OUTSIDE_DIGEST: ClassVar[frozenset[str]] = frozenset({"created_at", "environment", "mixture_path"})
+
+    created_at: str
+    environment: dict[str, Any] = Field(description="machine, versions, seconds, tokens per second")
+    mixture_path: str = Field(description="relative to this file")
+    mixture_digest: str
+    dataset_digest: str
+    model_sha256: str = Field(description="digest of the base model's files")
+    config: dict[str, Any] = Field(description="the train section")
+    domains: list[str]
+    reference: ReferenceLosses
+    loss_before: list[float | None]
+    loss_after: list[float | None]
+    steps: int
+    segments: int
+    model: str = Field(description="exported model folder, relative to this file")
+    model_files: dict[str, str] = Field(description="sha256 by file name")
