@@ -1,0 +1,5 @@
+"""``python -m versatune`` is the same as ``versatune``."""
+
+from versatune.cli import main
+
+main()

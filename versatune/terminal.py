@@ -1,0 +1,150 @@
+"""What a person sees: progress bars with rate and time left, tables, one line per error; and ``--json`` for programs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import orjson
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+_SECONDS_BETWEEN_LINES = 20.0
+
+
+class Terminal:
+    """The listener of every stage. Progress and messages go to standard error, tables to standard output.
+
+    With ``as_json`` nothing but one JSON object reaches standard output, whatever a library prints.
+    """
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+        self._errors = Console(stderr=True, highlight=False)
+        self._bars: Progress | None = None
+        self._task: TaskID | None = None
+        self._name = ""
+        self._unit = ""
+        self._last_line = 0.0
+
+    def begin(self, task: str, total: float | None, unit: str) -> None:
+        """Show a bar (or, where there is no terminal, a line now and then)."""
+        self.end()
+        self._name, self._unit, self._last_line = task, unit, time.monotonic()
+        self._bars = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=30),
+            TextColumn("{task.fields[amount]}"),
+            _Rate(unit),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("[dim]{task.fields[note]}"),
+            console=self._errors,
+            transient=False,
+            disable=not self._errors.is_terminal,
+        )
+        self._task = self._bars.add_task(task, total=total, amount=_amount(0, total, unit), note="")
+        self._bars.start()
+
+    def advance_to(self, done: float, note: str = "") -> None:
+        """Move the bar."""
+        if self._bars is None or self._task is None:
+            return
+        total = self._bars.tasks[0].total
+        self._bars.update(self._task, completed=done, amount=_amount(done, total, self._unit), note=note)
+        if not self._errors.is_terminal and time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES:
+            self._last_line = time.monotonic()
+            self._errors.print(f"{self._name}: {_amount(done, total, self._unit)} {note}", markup=False)
+
+    def end(self) -> None:
+        """Finish the bar."""
+        if self._bars is not None:
+            self._bars.stop()
+        self._bars = self._task = None
+
+    def say(self, message: str) -> None:
+        """Print one line that stays, above the bar."""
+        console = self._bars.console if self._bars is not None else self._errors
+        console.print(message, markup=False)
+
+    def fail(self, message: str) -> None:
+        """Print an error."""
+        self.end()
+        self._errors.print(Text.assemble(("error: ", "bold red"), message), soft_wrap=True)
+
+    def summary(self, title: str, table: Table | None, result: Mapping[str, Any]) -> None:
+        """End a command: a table for people, or ``result`` as the last line of standard output for programs."""
+        self.end()
+        if self.as_json:
+            _saved_stdout().write(orjson.dumps(result, option=orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY) + b"\n")
+            _saved_stdout().flush()
+            return
+        console = Console(highlight=False)
+        if table is not None:
+            console.print(table)
+        console.print(title, markup=False, soft_wrap=True)
+
+
+class _Rate(ProgressColumn):
+    """Units a second, over the last half minute."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
+
+    def render(self, task: Task) -> Text:
+        """Render the speed, or nothing before there is one."""
+        return Text(f"{task.speed:,.1f} {self._unit}/s" if task.speed else "", style="dim")
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
+    """Make a table: the first column is text, numbers to the right."""
+    made = Table(title=title, title_justify="left", header_style="bold")
+    for position, column in enumerate(columns):
+        made.add_column(column, justify="left" if position == 0 else "right")
+    for row in rows:
+        made.add_row(*(cell if isinstance(cell, str) else _number(cell) for cell in row))
+    return made
+
+
+@contextlib.contextmanager
+def only_json_on_stdout(active: bool) -> Iterator[None]:
+    """Send whatever is printed, by this process or a child, to standard error; keep the real one for the summary."""
+    if not active:
+        yield
+        return
+    sys.stdout.flush()
+    saved = os.dup(1)
+    os.dup2(2, 1)
+    _STDOUT.append(os.fdopen(saved, "wb"))
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        stream = _STDOUT.pop()
+        os.dup2(stream.fileno(), 1)
+        stream.close()
+
+
+_STDOUT: list[Any] = []
+
+
+def _saved_stdout() -> Any:
+    return _STDOUT[-1] if _STDOUT else sys.stdout.buffer
+
+
+def _amount(done: float, total: float | None, unit: str) -> str:
+    return f"{done:,.0f}{'' if total is None else f'/{total:,.0f}'} {unit}"
+
+
+def _number(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.4f}" if isinstance(value, float) else f"{value:,}"
