@@ -1,1 +1,1 @@
-"""The method's mathematics, numpy only: estimators, weights, online mixers, allocation, order."""
+"""The method's mathematics in numpy: estimates, weights, mixers, allocation, selection, order. No models."""

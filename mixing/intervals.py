@@ -1,0 +1,76 @@
+"""How far an estimated domain share may be from the truth, and how many samples a wanted precision takes.
+
+Standard normal-theory intervals, made simultaneous over the domains (and over repeated looks) by Bonferroni's bound.
+"""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+
+import numpy as np
+import numpy.typing as npt
+
+from mixing.arrays import FloatArray, Floats, nonnegative_vector, probability_rows
+from schemas.errors import ConfigError, DataError
+
+
+def bonferroni_z(alpha: float, k: int, looks: int = 1) -> float:
+    """Two-sided normal quantile that holds for k domains and that many planned looks at once.
+
+    ``z = Phi^-1(1 - alpha / (2 k looks))``; k = looks = 1 gives the ordinary quantile.
+    """
+    if not 0.0 < alpha < 1.0 or k < 1 or looks < 1:
+        raise ConfigError(
+            f"alpha={alpha}, k={k}, looks={looks}; expected 0 < alpha < 1 and at least one domain and look"
+        )
+    # The lower tail, because 1 - alpha / (2 k looks) would round off the digits that matter.
+    return -NormalDist().inv_cdf(alpha / (2 * k * looks))
+
+
+def soft_standard_errors(probabilities: npt.ArrayLike) -> FloatArray:
+    """Standard error of the soft estimate: ``s_j / sqrt(n)``, s_j with n - 1. (n, k) to (k,)."""
+    rows = probability_rows(probabilities)
+    if len(rows) < 2:
+        raise DataError("one sample has no standard error; expected at least two samples")
+    errors: FloatArray = rows.std(axis=0, ddof=1) / math.sqrt(len(rows))
+    return errors
+
+
+def hard_standard_errors(shares: Floats, n: int) -> FloatArray:
+    """Binomial standard error ``sqrt(p (1 - p) / n)`` of shares (k,) estimated by counting n samples."""
+    p = nonnegative_vector(shares, "shares")
+    if n < 1 or (p > 1.0).any():
+        raise DataError(
+            f"shares up to {p.max()} of {n} samples; expected shares of at most one and at least one sample"
+        )
+    errors: FloatArray = np.sqrt(p * (1.0 - p) / n)
+    return errors
+
+
+def soft_intervals(probabilities: npt.ArrayLike, z: float) -> tuple[FloatArray, FloatArray]:
+    """Lower and upper ends of ``P_j -+ z SE_j``, clipped to [0, 1]. (n, k) to two (k,) arrays."""
+    rows = probability_rows(probabilities)
+    centre, half = rows.mean(axis=0), z * soft_standard_errors(rows)
+    return np.clip(centre - half, 0.0, 1.0), np.clip(centre + half, 0.0, 1.0)
+
+
+def wilson_intervals(counts: Floats, n: int, z: float) -> tuple[FloatArray, FloatArray]:
+    """Wilson score interval of each count (k,) out of n samples. Returns lower and upper shares, two (k,) arrays."""
+    x = nonnegative_vector(counts, "counts")
+    if n < 1 or (x > n).any():
+        raise DataError(
+            f"a count of {x.max():.0f} out of {n} samples; expected counts of at most n, and n of at least one"
+        )
+    share = x / n
+    scale = 1.0 + z * z / n
+    centre = (share + z * z / (2 * n)) / scale
+    half = z * np.sqrt(share * (1.0 - share) / n + z * z / (4.0 * n * n)) / scale
+    return np.clip(centre - half, 0.0, 1.0), np.clip(centre + half, 0.0, 1.0)
+
+
+def sample_size(half_width: float, z: float, share: float = 0.5) -> int:
+    """Samples needed for a half-width: ``ceil(z^2 p (1 - p) / half_width^2)``; share 0.5 is the worst case."""
+    if not 0.0 < half_width < 1.0 or not 0.0 <= share <= 1.0:
+        raise ConfigError(f"half_width={half_width}, share={share}; expected 0 < half_width < 1 and 0 <= share <= 1")
+    return math.ceil(z * z * share * (1.0 - share) / half_width**2)
