@@ -9,13 +9,7 @@ import numpy as np
 
 from mixing.allocation import allocate_capped, row_caps
 from mixing.arrays import FloatArray
-from mixing.weights import (
-    drop_empty_domains,
-    explicit,
-    proportional,
-    uniform,
-    versatune_constant,
-)
+from mixing.weights import drop_empty_domains, explicit, proportional, uniform, versatune_constant
 from schemas.config import Config, MixConfig, MixerConfig
 from schemas.dataset import DatasetManifest
 from schemas.errors import ConfigError, DataError
@@ -27,10 +21,7 @@ _EXPANSION_OVER_A_RUN = 0.4
 
 
 def compose(
-    config: Config,
-    dataset: DatasetManifest,
-    dataset_path: str,
-    probe: ProbeReport | None = None,
+    config: Config, dataset: DatasetManifest, dataset_path: str, probe: ProbeReport | None = None
 ) -> MixtureManifest:
     """Decide what the first segment trains on and what governs the following ones.
 
@@ -45,15 +36,10 @@ def compose(
     """
     mix = config.mix
     pool = dataset.totals("train")
-    available = np.array(
-        [pool[domain][mix.unit] for domain in dataset.taxonomy.domains],
-        dtype=np.float64,
-    )
+    available = np.array([pool[domain][mix.unit] for domain in dataset.taxonomy.domains], dtype=np.float64)
     _check_pool(dataset, mix, available)
     wanted, decision = _policy_weights(mix, dataset, available, probe)
-    weights, dropped_mass = drop_empty_domains(
-        wanted, available, dataset.taxonomy.domains, mix.on_empty
-    )
+    weights, dropped_mass = drop_empty_domains(wanted, available, dataset.taxonomy.domains, mix.on_empty)
     caps = row_caps(available, mix.max_passes)
     counts, shortfall = allocate_capped(weights, mix.budget, caps)
     if shortfall and mix.on_shortfall == "error":
@@ -64,12 +50,7 @@ def compose(
     return MixtureManifest.create(
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         name=config.name,
-        dataset=DatasetRef(
-            path=dataset_path,
-            name=dataset.name,
-            version=dataset.version,
-            digest=dataset.digest,
-        ),
+        dataset=DatasetRef(path=dataset_path, name=dataset.name, version=dataset.version, digest=dataset.digest),
         dataset_digest=dataset.digest,
         tokenizer=dataset.tokenizer,
         domains=list(dataset.taxonomy.domains),
@@ -87,41 +68,30 @@ def compose(
         plan=_plan(dataset.taxonomy.domains, pool, mix.unit, weights, caps, counts),
         dropped_mass=dropped_mass,
         mixer=_resolved_mixer(mix),
-        probe_digest=probe.digest
-        if probe and mix.policy == "versatune-constant"
-        else None,
+        probe_digest=probe.digest if probe and mix.policy == "versatune-constant" else None,
         decision=decision,
     )
 
 
-def _check_pool(
-    dataset: DatasetManifest, mix: MixConfig, available: FloatArray
-) -> None:
+def _check_pool(dataset: DatasetManifest, mix: MixConfig, available: FloatArray) -> None:
     if mix.unit != "rows" and dataset.tokenizer is None:
         raise ConfigError(
             f"mix.unit is '{mix.unit}', but dataset {dataset.name} {dataset.version} has no token counts; build it with"
             " a model configured and build.tokenize: true, or use mix.unit: rows"
         )
     if not available.any():
-        raise DataError(
-            f"dataset {dataset.name} {dataset.version} has no training rows; there is nothing to mix"
-        )
+        raise DataError(f"dataset {dataset.name} {dataset.version} has no training rows; there is nothing to mix")
 
 
 def _policy_weights(
-    mix: MixConfig,
-    dataset: DatasetManifest,
-    available: FloatArray,
-    probe: ProbeReport | None,
+    mix: MixConfig, dataset: DatasetManifest, available: FloatArray, probe: ProbeReport | None
 ) -> tuple[FloatArray, dict[str, Any]]:
     """Return the weights the policy asks for (k,) and the numbers they come from."""
     taxonomy = dataset.taxonomy
     if mix.policy == "uniform":
         return uniform(available > 0.0), {"active": (available > 0.0).tolist()}
     if mix.policy == "proportional":
-        return proportional(available), {
-            f"available_{mix.unit}": [int(n) for n in available]
-        }
+        return proportional(available), {f"available_{mix.unit}": [int(n) for n in available]}
     if mix.policy == "explicit":
         weights = taxonomy.vector(mix.weights or {})
         return explicit(weights), {"given": weights}
@@ -134,9 +104,7 @@ def _policy_weights(
             f"the probe reports domains {probe.domains}, the dataset has {list(taxonomy.domains)}; probe again with the"
             " configuration that built the dataset"
         )
-    chosen = next(
-        estimate for estimate in probe.estimates if estimate.name == probe.chosen
-    )
+    chosen = next(estimate for estimate in probe.estimates if estimate.name == probe.chosen)
     shares = np.asarray(chosen.shares)
     return versatune_constant(shares / shares.sum()), {
         "estimate": chosen.name,
@@ -149,23 +117,13 @@ def _policy_weights(
 
 
 def _plan(
-    domains: tuple[str, ...],
-    pool: Totals,
-    unit: str,
-    weights: FloatArray,
-    caps: Any,
-    counts: Any,
+    domains: tuple[str, ...], pool: Totals, unit: str, weights: FloatArray, caps: Any, counts: Any
 ) -> list[DomainPlan]:
     """Return the table of the first segment; shares in the other units are expectations from mean lengths."""
-    available = np.array(
-        [max(pool[domain][unit], 1) for domain in domains], dtype=np.float64
-    )
+    available = np.array([max(pool[domain][unit], 1) for domain in domains], dtype=np.float64)
     passes = counts / available
     shares = {
-        kind: _shares(
-            passes
-            * np.array([pool[domain][kind] for domain in domains], dtype=np.float64)
-        )
+        kind: _shares(passes * np.array([pool[domain][kind] for domain in domains], dtype=np.float64))
         for kind in ("rows", "tokens", "loss_tokens")
     }
     total = max(int(counts.sum()), 1)
@@ -194,7 +152,5 @@ def _shares(amounts: FloatArray) -> list[float]:
 def _resolved_mixer(mix: MixConfig) -> MixerConfig:
     """Fill in the default growth of domain expansion, which depends on the number of segments."""
     if mix.mixer.name == "versatune_expansion" and mix.mixer.delta is None:
-        return mix.mixer.model_copy(
-            update={"delta": _EXPANSION_OVER_A_RUN / mix.segments}
-        )
+        return mix.mixer.model_copy(update={"delta": _EXPANSION_OVER_A_RUN / mix.segments})
     return mix.mixer
