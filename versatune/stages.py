@@ -1,0 +1,192 @@
+"""One function per stage, and what decides whether a stage has to run again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from schemas.config import Config
+from schemas.dataset import DatasetManifest
+from schemas.errors import VersatuneError
+from schemas.files import sha256_json, write_atomic
+from schemas.pointer import read_pointer, write_pointer
+from schemas.probe import ProbeReport
+from schemas.progress import Progress, Silence
+from schemas.version import VERSION
+from versatune.verify import verify
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What every stage is given."""
+
+    config: Config
+    beam_args: tuple[str, ...]
+    progress: Progress
+
+    @property
+    def home(self) -> Path:
+        """The configuration's output directory, which must be local for the stages that read it."""
+        return Path(self.config.home)
+
+
+def build(job: Job) -> Path:
+    """Build a dataset version; return its manifest."""
+    from pipelines.build import run
+
+    return run(job.config, beam_args=job.beam_args, progress=job.progress)
+
+
+def probe(job: Job) -> Path:
+    """Probe the base model; return the report."""
+    from pipelines.probe import run
+
+    return run(job.config, beam_args=job.beam_args, progress=job.progress)
+
+
+def mix(job: Job) -> Path:
+    """Compose a mixture from the newest dataset version and, where the policy needs it, the newest probe."""
+    from mixing.compose import compose
+
+    dataset_file = read_pointer(job.home / "latest.json", what="dataset", command="versatune build CONFIG")
+    dataset = DatasetManifest.load(dataset_file)
+    report = None
+    if job.config.mix.policy == "versatune-constant":
+        report = ProbeReport.load(
+            read_pointer(job.home / "probe" / "latest.json", what="probe report", command="versatune probe CONFIG")
+        )
+    home = job.home / "mixture"
+    mixture = compose(job.config, dataset, os.path.relpath(dataset_file.parent, home / "digest"), report)
+    relative = f"{mixture.digest[:12]}/mixture.json"
+    mixture.write(home / relative)
+    write_pointer(home / "latest.json", relative, mixture.digest)
+    return home / relative
+
+
+def train(job: Job) -> Path:
+    """Train from the newest mixture; return the run record."""
+    from sft_runner.train import run
+
+    mixture = read_pointer(job.home / "mixture" / "latest.json", what="mixture", command="versatune mix CONFIG")
+    return run(job.config, mixture, progress=job.progress)
+
+
+def run_all(job: Job) -> dict[str, tuple[Path, bool]]:
+    """Run every stage in order; return each one's output and whether it was skipped as complete and unchanged."""
+    outputs: dict[str, tuple[Path, bool]] = {}
+    for stage in STAGES:
+        if stage == "probe" and job.config.mix.policy != "versatune-constant":
+            job.progress.say(f"probe: not needed by mix.policy '{job.config.mix.policy}'")
+            continue
+        key = _KEYS[stage](job)
+        done = _complete(job.home, stage, key)
+        if done is not None:
+            job.progress.say(f"{stage}: complete and unchanged, {done}")
+            outputs[stage] = (done, True)
+            continue
+        job.progress.say(f"{stage}: starting")
+        outputs[stage] = (run_one(job, stage), False)
+    return outputs
+
+
+def run_one(job: Job, stage: str) -> Path:
+    """Run one stage, whatever was there before, and remember what it was made from."""
+    key = _KEYS[stage](job)
+    output = _FUNCTIONS[stage](job)
+    _remember(job, stage, key, output)
+    return output
+
+
+def _build_key(job: Job) -> str:
+    from transforms.read import plan_inputs
+
+    inputs = [[split.source, split.uri, split.bytes, *_file_key(split.path)] for split in plan_inputs(job.config)]
+    return sha256_json([VERSION, job.config.build_fingerprint(), inputs, _model_key(job), _classifier_key(job)])
+
+
+def _probe_key(job: Job) -> str:
+    section = job.config.probe.model_dump(mode="json")
+    taxonomy = job.config.taxonomy.model_dump(mode="json")
+    return sha256_json([VERSION, section, taxonomy, job.config.seed, _model_key(job), _classifier_key(job)])
+
+
+def _mix_key(job: Job) -> str:
+    pointers = [_content(job.home / "latest.json"), _content(job.home / "probe" / "latest.json")]
+    return sha256_json([VERSION, job.config.mix.model_dump(mode="json"), job.config.seed, pointers])
+
+
+def _train_key(job: Job) -> str:
+    section = job.config.train.model_dump(mode="json")
+    return sha256_json(
+        [VERSION, section, job.config.seed, _content(job.home / "mixture" / "latest.json"), _model_key(job)]
+    )
+
+
+_FUNCTIONS: Mapping[str, Callable[[Job], Path]] = {"build": build, "probe": probe, "mix": mix, "train": train}
+_KEYS: Mapping[str, Callable[[Job], str]] = {
+    "build": _build_key,
+    "probe": _probe_key,
+    "mix": _mix_key,
+    "train": _train_key,
+}
+STAGES = tuple(_FUNCTIONS)
+
+
+def _complete(home: Path, stage: str, key: str) -> Path | None:
+    """Return a stage's output if it was made with the same key and still is what its manifest says."""
+    entry = _read_state(home).get(stage)
+    if not isinstance(entry, dict) or entry.get("key") != key:
+        return None
+    output = home / str(entry.get("output"))
+    try:
+        _, problems = verify(output, Silence())
+    except VersatuneError:
+        return None
+    return None if problems else output
+
+
+def _remember(job: Job, stage: str, key: str, output: Path) -> None:
+    if "://" in job.config.home:
+        return  # stages are skipped only where their outputs can be checked cheaply
+    state = _read_state(job.home)
+    state[stage] = {"key": key, "output": os.path.relpath(output, job.home)}
+    write_atomic(job.home / "stages.json", orjson.dumps(state, option=orjson.OPT_INDENT_2))
+
+
+def _read_state(home: Path) -> dict[str, Any]:
+    try:
+        value = orjson.loads((home / "stages.json").read_bytes())
+    except (FileNotFoundError, orjson.JSONDecodeError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _file_key(path: str) -> list[Any]:
+    """Return what changes when a file does, without reading it; a remote file's size and name must do."""
+    if "://" in path:
+        return [path]
+    stat = os.stat(path)
+    return [stat.st_size, stat.st_mtime_ns]
+
+
+def _model_key(job: Job) -> list[Any]:
+    model = job.config.model
+    if model is None:
+        return []
+    folder = Path(job.config.resolve(model.path))
+    files = sorted(file for file in folder.glob("*") if file.is_file()) if folder.is_dir() else []
+    return [model.model_dump(mode="json"), [[file.name, *_file_key(str(file))] for file in files]]
+
+
+def _classifier_key(job: Job) -> list[Any]:
+    path = job.config.classifier.path
+    return [job.config.classifier.model_dump(mode="json"), _file_key(job.config.resolve(path)) if path else None]
+
+
+def _content(file: Path) -> str:
+    return file.read_text() if file.is_file() else ""

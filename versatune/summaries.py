@@ -1,0 +1,137 @@
+"""What a command says at its end: a title, a table for people, and the same as a dictionary for programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from schemas.dataset import DatasetManifest
+from schemas.mixture import MixtureManifest
+from schemas.probe import ProbeReport
+from schemas.run import RunRecord
+from versatune.terminal import table
+
+Summary = tuple[str, Table | None, dict[str, Any]]
+
+
+def summarize_build(file: Path) -> Summary:
+    """Show the books of a dataset version."""
+    manifest = DatasetManifest.load(file)
+    rows: list[list[Any]] = [
+        [books.source, books.read, sum(books.written.values()), books.duplicates, sum(books.rejected.values())]
+        for books in manifest.books
+    ]
+    totals = [sum(row[column] for row in rows) for column in range(1, 5)]
+    result = {
+        "manifest": str(file),
+        "version": manifest.version,
+        "digest": manifest.digest,
+        **dict(zip(("read", "written", "duplicates", "rejected"), totals, strict=True)),
+        "books": [books.model_dump(mode="json") for books in manifest.books],
+        "domains": {split: manifest.totals(split) for split in ("train", "validation")},
+        "environment": manifest.environment,
+    }
+    columns = ["source", "rows read", "written", "duplicates", "rejected"]
+    title = f"dataset {manifest.name} {manifest.version}, digest {manifest.digest[:12]}: {file}"
+    return title, table("books", columns, [*rows, ["total", *totals]]), result
+
+
+def summarize_probe(file: Path) -> Summary:
+    """Show the base model's distribution with its intervals."""
+    report = ProbeReport.load(file)
+    chosen = next(estimate for estimate in report.estimates if estimate.name == report.chosen)
+    rows = list(zip(report.domains, chosen.shares, chosen.lower, chosen.upper, strict=True))
+    result = {
+        "report": str(file),
+        "digest": report.digest,
+        "distribution": dict(zip(report.domains, chosen.shares, strict=True)),
+        "intervals": {domain: [lower, upper] for domain, _, lower, upper in rows},
+        "samples": report.samples,
+        "counted": report.counted,
+        "rejected": report.rejected,
+        "environment": report.environment,
+    }
+    title = f"probe of {report.model.name}, {report.counted:,} of {report.samples:,} samples counted: {file}"
+    shown = table(f"{chosen.name} estimate", ["domain", "share", "lower", "upper"], [list(row) for row in rows])
+    return title, shown, result
+
+
+def summarize_mixture(file: Path) -> Summary:
+    """Show what the first segment takes from each domain."""
+    mixture = MixtureManifest.load(file)
+    columns = ["domain", "available", "asked for", "count", "realised", "passes"]
+    rows = [
+        [
+            plan.domain,
+            getattr(plan, mixture.unit),
+            plan.requested_weight,
+            plan.count,
+            plan.realised_weight,
+            f"{plan.passes:.2f}",
+        ]
+        for plan in mixture.plan
+    ]
+    result = {
+        "mixture": str(file),
+        "digest": mixture.digest,
+        "policy": mixture.policy,
+        "unit": mixture.unit,
+        "weights": {plan.domain: plan.requested_weight for plan in mixture.plan},
+        "realised": {plan.domain: plan.realised_weight for plan in mixture.plan},
+        "counts": {plan.domain: plan.count for plan in mixture.plan},
+        "shortfall": mixture.shortfall,
+        "segments": mixture.segments,
+    }
+    short = f", {mixture.shortfall:,} short of the budget" if mixture.shortfall else ""
+    title = f"mixture {mixture.digest[:12]}, {mixture.segments} segments{short}: {file}"
+    return title, table(f"one segment, {mixture.unit}, policy {mixture.policy}", columns, rows), result
+
+
+def summarize_run(file: Path) -> Summary:
+    """Show held-out losses before and after."""
+    record = RunRecord.load(file)
+    rows = [
+        [domain, before, after, None if before is None or after is None else after - before]
+        for domain, before, after in zip(record.domains, record.loss_before, record.loss_after, strict=True)
+    ]
+    model = file.parent / record.model
+    result = {
+        "run": str(file),
+        "digest": record.digest,
+        "model": str(model),
+        "loss_before": dict(zip(record.domains, record.loss_before, strict=True)),
+        "loss_after": dict(zip(record.domains, record.loss_after, strict=True)),
+        "steps": record.steps,
+        "environment": record.environment,
+    }
+    shown = table("held-out loss, nats per loss token", ["domain", "before", "after", "change"], rows)
+    return f"trained model after {record.steps:,} steps: {model}", shown, result
+
+
+def summarize_all(outputs: dict[str, tuple[Path, bool]], page: Path) -> Summary:
+    """Show where everything is, and the losses."""
+    results: dict[str, Any] = {}
+    for stage, (file, skipped) in outputs.items():
+        results[stage] = {**_SUMMARIES[stage](file)[2], "skipped": skipped}
+    _, losses, _ = summarize_run(outputs["train"][0])
+    places = [f"{stage}: {file}" for stage, (file, _) in outputs.items()]
+    return "\n".join([*places, f"report: {page}"]), losses, {**results, "report": str(page)}
+
+
+def train_classifier(data: list[Path], valid: list[Path], output: Path) -> Summary:
+    """Train a classifier and show how good it is."""
+    from schemas.taxonomy import DEFAULT_TAXONOMY
+    from transforms.classifier_training import train_classifier as train
+
+    card = train(data, valid, output, taxonomy=DEFAULT_TAXONOMY)
+    return f"classifier: {output}", None, card
+
+
+_SUMMARIES = {
+    "build": summarize_build,
+    "probe": summarize_probe,
+    "mix": summarize_mixture,
+    "train": summarize_run,
+}
