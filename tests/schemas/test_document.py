@@ -1,0 +1,60 @@
+"""Documents pin their own content."""
+
+from pathlib import Path
+
+import orjson
+import pytest
+
+from schemas.document import Document
+from schemas.errors import DataError, IntegrityError
+from schemas.probe import Estimate, ModelRecord, ProbeReport
+
+
+def _report(created_at: str = "2026-01-01", seed: int = 1) -> ProbeReport:
+    estimate = Estimate(name="soft", shares=[0.25, 0.75], standard_errors=[0.1, 0.1], lower=[0.0, 0.5], upper=[0.5, 1.0])
+    return ProbeReport.create(
+        created_at=created_at, environment={}, domains=["law", "code"], prompt_token_id=1, prompt_token="<s>",
+        model=ModelRecord(name="m", revision=None, weights_sha256="0" * 64), sampling={}, seed=seed, samples=2, counted=2,
+        rejected={}, undetermined=0, finish_reasons={}, alpha=0.05, estimates=[estimate], chosen="soft",
+        classifier_sha256="0" * 64, generations="g",
+    )  # fmt: skip
+
+
+def _changed(report: Document, **changes: object) -> bytes:
+    return orjson.dumps(report.model_dump(mode="json") | changes)
+
+
+def test_a_document_survives_its_file(tmp_path: Path) -> None:
+    report = _report()
+    report.write(tmp_path / "probe.json")
+    assert ProbeReport.load(tmp_path / "probe.json") == report
+    assert report.distribution == [0.25, 0.75]
+
+
+def test_a_time_stamp_is_outside_the_digest_and_a_seed_inside() -> None:
+    assert _report(created_at="2030-01-01").digest == _report().digest
+    assert _report(seed=2).digest != _report().digest
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "said"),
+    [
+        ({"samples": 3}, IntegrityError, "does not match its digest"),
+        ({"format_version": 99}, DataError, "format_version is 99; this versatune reads version 1"),
+        ({"kind": "versatune/dataset"}, DataError, "expected 'versatune/probe'"),
+        ({"sampels": 3}, DataError, "unknown key 'sampels'; did you mean 'samples'?"),
+        ({"samples": "x"}, DataError, "samples is 'x'"),
+    ],
+)
+def test_a_document_that_is_not_what_it_says_is_refused(changes: dict[str, object], error: type[Exception], said: str) -> None:
+    with pytest.raises(error) as caught:
+        ProbeReport.parse(_changed(_report(), **changes), "p.json")
+    assert said in str(caught.value)
+    assert "p.json" in str(caught.value)
+
+
+def test_a_missing_document_and_a_broken_one_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such file; expected a versatune/probe"):
+        ProbeReport.load(tmp_path / "probe.json")
+    with pytest.raises(DataError, match="not JSON"):
+        ProbeReport.parse(b"{", "p.json")
