@@ -1,0 +1,24 @@
+"""The published JSON Schema files are the models."""
+
+from pathlib import Path
+
+import jsonschema
+import orjson
+import pytest
+import yaml
+
+from schemas.json_schema import FOLDER, files
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_committed_files_are_what_the_models_say() -> None:
+    assert {file.name: file.read_bytes() for file in FOLDER.iterdir()} == files()
+
+
+def test_the_quickstart_is_valid_and_a_typo_is_not() -> None:
+    schema = orjson.loads((FOLDER / "config.schema.json").read_bytes())
+    config = yaml.safe_load((ROOT / "examples" / "quickstart.yaml").read_text())
+    jsonschema.validate(config, schema)
+    with pytest.raises(jsonschema.ValidationError, match="biuld"):
+        jsonschema.validate({**config, "biuld": {}}, schema)
