@@ -7,6 +7,7 @@ import orjson
 import pytest
 import yaml
 
+from schemas.config_page import page
 from schemas.json_schema import FOLDER, files
 
 ROOT = Path(__file__).parents[2]
@@ -22,3 +23,7 @@ def test_the_quickstart_is_valid_and_a_typo_is_not() -> None:
     jsonschema.validate(config, schema)
     with pytest.raises(jsonschema.ValidationError, match="biuld"):
         jsonschema.validate({**config, "biuld": {}}, schema)
+
+
+def test_the_configuration_page_is_what_the_models_say() -> None:
+    assert (ROOT / "docs" / "configuration.md").read_text() == page() + "\n"

@@ -1,0 +1,71 @@
+"""The command line as programs and people meet it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+# A test run with -I (against the installed wheel) starts its children with -I too, so that they load the wheel as well.
+PYTHON = [sys.executable, *(["-I"] if sys.flags.isolated else [])]
+
+
+def _versatune(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*PYTHON, "-m", "versatune", *arguments], capture_output=True, text=True, check=False, cwd=ROOT)
+
+
+def test_help_teaches_every_command_and_needs_neither_torch_nor_beam() -> None:
+    code = "import sys, versatune.cli; print(sorted(m for m in ('torch', 'apache_beam', 'vllm', 'matplotlib') if m in sys.modules))"
+    loaded = subprocess.run([*PYTHON, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert loaded.stdout.strip() == "[]"
+    shown = _versatune("--help")
+    assert shown.returncode == 0
+    for command in ("build", "probe", "mix", "train", "run", "report", "verify"):
+        assert command in shown.stdout
+        assert _versatune(command, "--help").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("build", "nowhere.yaml"), 2, "nowhere.yaml: no such configuration file"),
+        (("buld",), 2, "No such command 'buld'"),
+        (("report", "nowhere"), 2, "nowhere: no such directory"),
+        (("verify", "nowhere"), 2, "nowhere: no such directory"),
+        (("build", "examples/quickstart.yaml", "stray"), 2, "unexpected argument 'stray'"),
+        (("mix", "examples/quickstart.yaml", "--set", "output=/nonexistent"), 2, "run `versatune build CONFIG` first"),
+        (("train", "examples/quickstart.yaml", "--set", "output=/nonexistent"), 2, "run `versatune mix CONFIG` first"),
+    ],
+)
+def test_a_mistake_has_one_message_an_exit_code_and_no_stack_trace(arguments: tuple[str, ...], code: int, said: str) -> None:
+    done = _versatune(*arguments)
+    assert done.returncode == code
+    assert said in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_debug_shows_where() -> None:
+    assert "Traceback" in _versatune("build", "nowhere.yaml", "--debug").stderr
+
+
+def test_json_is_the_last_line_of_standard_output_also_for_an_error() -> None:
+    done = _versatune("build", "nowhere.yaml", "--json")
+    assert json.loads(done.stdout.splitlines()[-1])["exit_code"] == 2
+
+
+def test_nothing_a_library_prints_reaches_standard_output_in_json_mode() -> None:
+    code = (
+        "import os, subprocess\n"
+        "from versatune.terminal import Terminal, only_json_on_stdout\n"
+        "with only_json_on_stdout(True):\n"
+        "    print('noise'); os.write(1, b'noise'); subprocess.run(['echo', 'noise'])\n"
+        "    Terminal(as_json=True).summary('', None, {'a': 1})\n"
+        "print('after')\n"
+    )
+    done = subprocess.run([*PYTHON, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == '{"a":1}\nafter\n'
