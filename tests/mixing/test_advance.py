@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mixing.advance import Guards, Observation, State, advance, start, state_from_dict, state_to_dict
-from mixing.mixers import Condition, Domains, Mixer, foster, make_mixer, mixer_from_config
+from mixing.arrays import FloatArray
+from mixing.mixers import Condition, Domains, Mixer, Proposal, Signals, foster, make_mixer, mixer_from_config
 from mixing.potential import forgetting_degree, learnable_potential, paired_loss_change
 from mixing.weights import normalize
 from schemas.config import MixerConfig
@@ -173,6 +174,26 @@ def test_expansion_without_other_domains_trains_on_the_target_alone() -> None:
     after, decision = advance(mixer, state, Observation(checkpoint=1, eval_loss=loss), Guards())
     assert after.weights == (1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     assert decision.condition is None
+
+
+def test_guards_come_in_order_whatever_a_mixer_proposes() -> None:
+    class Jump:
+        name: ClassVar[str] = "jump"
+        requires: ClassVar[frozenset[str]] = frozenset()
+
+        def check(self, domains: Domains) -> None: ...
+
+        def update(self, domains: Domains, weights: FloatArray, signals: Signals) -> Proposal:
+            return Proposal(np.array([0.1, 0.4, 0.0, 0.0, 0.0, 0.5]))
+
+    guards = Guards(step_limit=2.0, floor=0.1)
+    domains = domains_with([0.5, 0.5, 0, 0, 0, 0], active=(True, True, False, False, False, False))
+    after, _ = advance(Jump(), start(Jump(), domains, guards), Observation(checkpoint=1), guards)
+    # (.2, .8) without the inactive domain, (.25, .8) limited, normalised, then floored.
+    limited = [0.25 / 1.05, 0.8 / 1.05]
+    assert after.carried[:2] == pytest.approx(limited)
+    assert after.weights[:2] == pytest.approx([0.8 * w + 0.1 for w in limited])
+    assert after.weights[2:] == after.carried[2:] == (0.0,) * 4
 
 
 def test_backoff_shrinks_the_target_down_to_its_prior() -> None:
