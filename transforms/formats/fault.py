@@ -1,0 +1,7 @@
+"""Why a whole file cannot be read."""
+
+from __future__ import annotations
+
+
+class FormatFault(Exception):
+    """What was found in a file, what was expected, what to do; the reader adds which file."""

@@ -1,0 +1,115 @@
+"""What every shape uses: the error that rejects a row, and access to a row's fields."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+Row = Mapping[str, Any]
+Message = tuple[str, str]
+"""Role (system, user or assistant) and content."""
+
+READ_REASONS = {
+    "not_utf8": "the row's bytes are not UTF-8",
+    "not_json": "the row is not JSON (NaN and Infinity are not JSON either)",
+    "wrong_cell_count": "a CSV or TSV row has more or fewer cells than the header",
+    "not_an_object": "the row is JSON, but no object",
+}
+NORMALIZE_REASONS = {
+    "unknown_shape": "no known shape fits the row's fields; a field map makes it readable",
+    "preference_pair": "a chosen and a rejected answer: not an instruction row",
+    "tool_calls": "a turn calls a tool or brings its result",
+    "unknown_role": "a turn's speaker is none of the known names",
+    "not_text": "a turn's content has a part that is not text (an image, audio)",
+    "wrong_type": "a field holds a number, list or object where text belongs",
+    "missing_prompt": "the user's text is absent or null",
+    "missing_answer": "the assistant's text is absent or null",
+    "missing_system": "a system turn's text is null",
+    "empty_prompt": "the user's text is blank",
+    "empty_answer": "the assistant's text is blank",
+    "no_answer": "the conversation has no assistant turn",
+    "starts_with_assistant": "no user turn comes before the first assistant turn",
+    "system_not_first": "a system turn comes after the first turn",
+    "roles_do_not_alternate": "the same speaker has two turns in a row",
+    "bad_choices": "the options of a multiple choice cannot be read, or the answer is none of them",
+}
+
+PART_OF_ROLE = {"user": "prompt", "assistant": "answer", "system": "system"}
+"""How reject reasons name a role's text."""
+
+_SHOWN_KEYS = 12
+_SHOWN_KEY_CHARS = 40
+_JSON_TYPES = {
+    dict: "an object",
+    list: "a list",
+    str: "text",
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+}
+
+
+class RowError(Exception):
+    """A row cannot become a conversation.
+
+    Args:
+        reason: a key of READ_REASONS or NORMALIZE_REASONS.
+        detail: what was found and expected; names fields, never quotes the row's text.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        assert reason in READ_REASONS or reason in NORMALIZE_REASONS, reason
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+
+
+class Shape(Protocol):
+    """What a module of this package offers."""
+
+    def matches(self, row: Row, /) -> bool:
+        """Say whether the row has this shape, by its fields; their values may still be unusable."""
+
+    def to_messages(self, row: Row, /) -> list[Message]:
+        """Return the turns, or raise RowError."""
+
+
+def text(value: Any, part: str, field: str) -> str:
+    """Return a field's value if it is text; ``part`` is prompt, answer or system."""
+    if isinstance(value, str):
+        return value
+    if value is None:
+        raise RowError(f"missing_{part}", f"field '{field}' is null; expected text")
+    raise RowError("wrong_type", f"field '{field}' holds {type_name(value)}; expected text")
+
+
+def first_text(value: Any, part: str, field: str) -> str:
+    """Like :func:`text`, but of a list of accepted answers take the first."""
+    if isinstance(value, list):
+        if not value:
+            raise RowError(f"missing_{part}", f"field '{field}' is an empty list; expected text")
+        value = value[0]
+    return text(value, part, field)
+
+
+def first_field(row: Row, names: Iterable[str]) -> str | None:
+    """Return the first of these fields that holds something; else the first that is there at all; else None."""
+    present = [name for name in names if name in row]
+    return next((name for name in present if row[name] not in (None, "")), present[0] if present else None)
+
+
+def joined(parts: Iterable[str]) -> str:
+    """Join what is not blank, with an empty line between."""
+    return "\n\n".join(part for part in parts if part and not part.isspace())
+
+
+def type_name(value: Any) -> str:
+    """Name a JSON value's type."""
+    return _JSON_TYPES.get(type(value), "null")
+
+
+def shown_keys(row: Row) -> str:
+    """List a row's field names, cut to a readable length."""
+    names = [f"'{key[:_SHOWN_KEY_CHARS]}'" for key in list(row)[:_SHOWN_KEYS]]
+    more = f" and {len(row) - _SHOWN_KEYS} more" if len(row) > _SHOWN_KEYS else ""
+    return (", ".join(names) or "none") + more
