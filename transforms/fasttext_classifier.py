@@ -1,0 +1,239 @@
+"""The domain classifier: the only file that imports fastText.
+
+Three properties of fastText shape this file. It gives confident nonsense for text without a single word, so such
+text gets the uniform distribution instead. It raises on line breaks and lone surrogates, so ``text_view`` removes
+them. Its models cannot be pickled, so workers call ``shared_classifier`` after they have started.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import fasttext
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.errors import DataError, IntegrityError, RunError
+from schemas.files import sha256_file
+from schemas.taxonomy import Taxonomy
+
+CARD_FORMAT = 1
+LABEL_PREFIX = "__label__"
+MAX_CHARS = 1000
+
+_SEPARATORS = b".,?!;:\"'()\n\r\t\v\f\0"
+_TO_BLANK = bytes(0x20 if byte in _SEPARATORS else byte for byte in range(256))
+# fastText reports p + 1e-5 for every label (its logarithm is guarded that way); this takes it back.
+_FASTTEXT_OFFSET = 1e-5
+_SMALLEST = 1e-7
+
+
+def text_view(contents: Sequence[str]) -> str:
+    """Give the one text that is classified for an example: the same in training and in prediction.
+
+    The contents of its messages are joined with a blank, cut to the first 1,000 characters and lower-cased; line
+    breaks, prose punctuation and lone surrogates become blanks (runs of blanks stay: fastText skips them).
+    """
+    text = " ".join(contents)[:MAX_CHARS].lower()
+    # Bytes, because bytes.translate takes a microsecond where str.translate takes ten.
+    return text.encode("utf-8", "replace").translate(_TO_BLANK).decode("utf-8")
+
+
+class DomainClassifier:
+    """A loaded fastText model that gives every text one probability per domain.
+
+    Attributes:
+        sha256: digest of the model file.
+        labels: the domains, in taxonomy order: the columns of every prediction.
+        card: what the model's card says, or None for a model without a card beside it.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        taxonomy: Taxonomy,
+        *,
+        sha256: str,
+        card: dict[str, Any] | None,
+    ) -> None:
+        self.sha256 = sha256
+        self.labels = taxonomy.domains
+        self.card = card
+        self.temperature = float(card["temperature"]) if card else 1.0
+        self._model = model
+        self._column = {LABEL_PREFIX + name: i for i, name in enumerate(self.labels)}
+
+    @classmethod
+    def load(cls, path: str | Path | None, taxonomy: Taxonomy, *, sha256: str | None = None) -> DomainClassifier:
+        """Load a model, the bundled one when ``path`` is None.
+
+        The file's digest is compared with ``sha256`` and with the card (the ``.json`` of the same name beside it)
+        before fastText opens it; without a card the probabilities are fastText's own, with temperature 1.
+
+        Raises:
+            DataError: no such file, not a fastText model, or its labels are not the taxonomy's domains.
+            IntegrityError: the file is not the one that ``sha256`` or the card names.
+        """
+        file = bundled_model() if path is None else Path(path)
+        if not file.is_file():
+            raise DataError(
+                f"classifier {file}: no such file; give a fastText .bin or .ftz, or none for the bundled one"
+            )
+        card = _read_card(file.with_suffix(".json"))
+        digest = sha256_file(file)
+        for expected, whose in (
+            (sha256, "the configuration"),
+            (card and card["sha256"], f"the card {file.stem}.json"),
+        ):
+            if expected and expected != digest:
+                raise IntegrityError(
+                    f"classifier {file}: its sha256 is {digest}, {whose} expects {expected}; the file was changed "
+                    "or damaged, restore it or name the digest of the model you mean"
+                )
+        try:
+            model = fasttext.load_model(os.fspath(file))
+        except (ValueError, RuntimeError, MemoryError) as e:
+            raise DataError(f"classifier {file}: not a fastText model ({e}); expected a supervised .bin or .ftz") from e
+        _check_labels(file, model, taxonomy)
+        return cls(model, taxonomy, sha256=digest, card=card)
+
+    def predict(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Give the probabilities of the domains for texts made by ``text_view``.
+
+        Returns:
+            (len(texts), k) float32, columns in taxonomy order, rows sum to one. Softened by the card's temperature
+            ``T``: proportional to ``p ** (1 / T)``. A text without a word gets 1/k everywhere.
+        """
+        k = len(self.labels)
+        out = np.full((len(texts), k), 1.0 / k, dtype=np.float64)
+        rows = [i for i, text in enumerate(texts) if text and not text.isspace()]
+        if rows:
+            given = texts if len(rows) == len(texts) else [texts[i] for i in rows]
+            out[rows] = soften(self._raw(list(given)), self.temperature)
+        return out.astype(np.float32)
+
+    def _raw(self, texts: list[str]) -> NDArray[np.float64]:
+        try:
+            names, probs = self._model.predict(texts, k=len(self.labels))
+        except (
+            TypeError,
+            ValueError,
+            UnicodeError,
+        ):  # a text that text_view did not make
+            names, probs = self._model.predict([text_view([text]) for text in texts], k=len(self.labels))
+        # fastText orders each row by probability: put every value into its domain's column.
+        column = self._column
+        columns = np.array([[column[name] for name in row] for row in names])
+        out = np.empty(columns.shape, dtype=np.float64)
+        np.put_along_axis(out, columns, np.array(probs, dtype=np.float64), axis=1)
+        return np.clip(out - _FASTTEXT_OFFSET, _SMALLEST, 1.0)
+
+
+def soften(probs: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
+    """Temperature scaling (Guo et al. 2017) of (n, k) positive probabilities; rows of the result sum to one."""
+    powered: NDArray[np.float64] = probs ** (1.0 / temperature)
+    scaled: NDArray[np.float64] = powered / powered.sum(axis=1, keepdims=True)
+    return scaled
+
+
+def bundled_model() -> Path:
+    """Path of the model that ships with versatune."""
+    return Path(str(resources.files("transforms") / "data" / "domains.ftz"))
+
+
+def train_model(lines: Path, model: Path, *, seed: int, training: Mapping[str, Any], dsub: int) -> None:
+    """Train a softmax classifier on one thread, quantise it and write it to ``model``: the same bytes each time.
+
+    Args:
+        lines: a text file, one ``__label__<domain> <text_view>`` a line.
+        training: fastText's own settings (``lr``, ``dim``, ``epoch``, ``wordNgrams``, ``minn``, ...).
+        dsub: numbers of a vector that one quantised byte stands for.
+    """
+    try:
+        with _zeroed_allocations():
+            trained = fasttext.train_supervised(
+                str(lines),
+                loss="softmax",
+                thread=1,
+                seed=seed,
+                verbose=0,
+                label=LABEL_PREFIX,
+                **training,
+            )
+            trained.quantize(dsub=dsub, thread=1, verbose=0)
+    except RuntimeError as e:
+        raise RunError(
+            f"fastText training failed ({e}); a lower learning rate than {training.get('lr')} may help"
+        ) from e
+    trained.save_model(str(model))
+
+
+@contextmanager
+def _zeroed_allocations() -> Iterator[None]:
+    """Make malloc hand out zeros.
+
+    On one thread fastText initialises only the first tenth of its input matrix and trains the rest on whatever the
+    memory held: other bytes each time, or "Encountered NaN". glibc can fill what it hands out; where there is no
+    glibc, training works as fastText leaves it.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        yield
+        return
+    m_perturb, fill_with_zero, off = (
+        -6,
+        0xFF,
+        0,
+    )  # the fill byte is the complement of the value
+    mallopt(m_perturb, fill_with_zero)
+    try:
+        yield
+    finally:
+        mallopt(m_perturb, off)
+
+
+@lru_cache(maxsize=4)
+def _shared(path: str | None, taxonomy_json: str, sha256: str | None) -> DomainClassifier:
+    return DomainClassifier.load(path, Taxonomy.model_validate_json(taxonomy_json), sha256=sha256)
+
+
+def shared_classifier(path: str | Path | None, taxonomy: Taxonomy, sha256: str | None = None) -> DomainClassifier:
+    """Load a classifier once per process; later calls with the same arguments give the same object."""
+    return _shared(None if path is None else os.fspath(path), taxonomy.model_dump_json(), sha256)
+
+
+def _read_card(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    try:
+        card = json.loads(path.read_bytes())
+    except ValueError as e:
+        raise DataError(f"classifier card {path}: not JSON ({e}); delete it or train the classifier again") from e
+    if not isinstance(card, dict) or card.get("format") != CARD_FORMAT:
+        found = card.get("format") if isinstance(card, dict) else type(card).__name__
+        raise DataError(f"classifier card {path}: format is {found!r}, this version reads {CARD_FORMAT}")
+    missing = sorted({"sha256", "temperature"} - card.keys())
+    if missing:
+        raise DataError(f"classifier card {path}: no {' and no '.join(missing)}; train the classifier again")
+    return card
+
+
+def _check_labels(file: Path, model: Any, taxonomy: Taxonomy) -> None:
+    found = {str(label).removeprefix(LABEL_PREFIX) for label in model.get_labels()}
+    if found != set(taxonomy.domains):
+        unknown, absent = (
+            sorted(found - set(taxonomy.domains)),
+            sorted(set(taxonomy.domains) - found),
+        )
+        raise DataError(
+            f"classifier {file}: its labels do not match the taxonomy; labels that are no domain: {unknown}, domains "
+            f"without a label: {absent}; train a classifier for this taxonomy or change the taxonomy"
+        )
