@@ -9,7 +9,7 @@ import numpy as np
 
 from mixing.allocation import allocate_capped, row_caps
 from mixing.arrays import FloatArray
-from mixing.weights import drop_empty_domains, explicit, proportional, uniform, versatune_constant
+from mixing.weights import drop_empty_domains, explicit, floor, proportional, uniform, versatune_constant
 from schemas.config import Config, MixConfig, MixerConfig
 from schemas.dataset import DatasetManifest
 from schemas.errors import ConfigError, DataError
@@ -41,7 +41,8 @@ def compose(
     wanted, decision = _policy_weights(mix, dataset, available, probe)
     weights, dropped_mass = drop_empty_domains(wanted, available, dataset.taxonomy.domains, mix.on_empty)
     caps = row_caps(available, mix.max_passes)
-    counts, shortfall = allocate_capped(weights, mix.budget, caps)
+    first = floor(weights, mix.mixer.floor, available > 0.0) if mix.mixer.floor else weights
+    counts, shortfall = allocate_capped(first, mix.budget, caps)
     if shortfall and mix.on_shortfall == "error":
         raise DataError(
             f"mix.budget asks for {mix.budget:,} {mix.unit} a segment, but {mix.max_passes:g} passes over the pool give"

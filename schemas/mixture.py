@@ -27,7 +27,7 @@ class DomainPlan(Part):
     rows: int = Field(description="training rows available")
     tokens: int
     loss_tokens: int
-    requested_weight: float = Field(description="share of the budget that the policy asks for, in the mixture's unit")
+    requested_weight: float = Field(description="share of the budget that the policy asks for, before the mixer's floor")
     cap: int = Field(description="most units one segment may take")
     count: int = Field(description="units allocated; whole numbers, exact total")
     realised_weight: float = Field(description="count / sum of counts")

@@ -124,3 +124,9 @@ def test_the_same_question_has_the_same_digest_and_expansion_s_growth_is_written
     assert one.digest == two.digest
     assert one.mixer.delta == pytest.approx(0.4 / 5)
     assert np.isclose(sum(_weights(one)), 1.0)
+
+
+def test_the_mixer_s_floor_already_holds_in_the_first_segment() -> None:
+    mixture = compose(_mix(policy="explicit", weights={"law": 1.0}, budget=100, mixer={"floor": 0.1}), _dataset(), "d")
+    assert _weights(mixture) == [1, 0, 0, 0, 0, 0]
+    assert [plan.count for plan in mixture.plan] == [60, 10, 10, 0, 10, 10]
