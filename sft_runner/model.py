@@ -1,0 +1,154 @@
+"""A causal language model ready to train: loaded from safetensors, on its device, with the loss of each row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from peft import LoraConfig as PeftLoraConfig
+from peft import get_peft_model
+
+from mixing.arrays import FloatArray
+from schemas.config import Config, LoraConfig
+from schemas.dataset import TokenizerRecord
+from schemas.errors import ConfigError, DataError
+from schemas.files import sha256_bytes
+from sft_runner.batches import IGNORE_INDEX, Batch
+
+
+@dataclass(slots=True)
+class Trainee:
+    """A model and how it is run."""
+
+    model: Any
+    """A transformers model, or a peft model around one."""
+    device: torch.device
+    autocast: bool
+    """Whether matrix products run in bfloat16 although the trained weights are float32."""
+    pad_id: int
+    """Any token will do: padding is masked and has no loss."""
+
+    def parameters(self) -> dict[str, torch.nn.Parameter]:
+        """The trained parameters by name; a tied weight appears once."""
+        return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+
+    def row_nll(self, batch: Batch) -> tuple[torch.Tensor, FloatArray]:
+        """Negative log-likelihood of the answers: position i predicts label i + 1, and a label at index 0 never counts.
+
+        Only positions with a loss go through the output layer: with a large vocabulary its logits, in float32, would
+        take most of the memory and much of the time.
+
+        Returns the sum over the batch (a scalar with its graph, nats) and the sum of each row, (B,).
+        """
+        batch = batch.to(self.device)
+        targets = batch.labels[:, 1:]
+        scored = torch.nn.functional.pad(targets != IGNORE_INDEX, (0, 1))  # (B, T), aligned with the logits
+        head = self.model.get_output_embeddings()
+        hook = head.register_forward_pre_hook(lambda _, args: (args[0][scored], *args[1:]))
+        try:
+            with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.autocast):
+                logits = self.model(
+                    input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False
+                ).logits  # (N, vocabulary), N the scored positions of the batch
+        finally:
+            hook.remove()
+        nll = torch.nn.functional.cross_entropy(logits.float(), batch.labels[:, 1:][scored[:, :-1]], reduction="none")
+        row = scored.nonzero()[:, 0].cpu().numpy()
+        weights = nll.detach().double().cpu().numpy()
+        sums = np.bincount(row, weights=weights, minlength=len(batch.labels))
+        return nll.sum(), np.asarray(sums, dtype=np.float64)
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of ``train.device``; ConfigError where it is not there."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            "train.device is 'cuda' but torch sees no GPU; use 'auto' or 'cpu', or install torch with CUDA"
+        )
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def load_trainee(config: Config, folder: Path) -> Trainee:
+    """Load the base model.
+
+    Full fine-tuning holds its weights in float32, whatever the number format of forward and backward; under LoRA the
+    frozen base takes that format itself and only the adapter is float32.
+    """
+    assert config.model is not None  # run() checked
+    wide = config.train.method == "full" or config.train.dtype == "float32"
+    device = choose_device(config.train.device)
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers does not type it
+    try:
+        model: Any = transformers.AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=torch.float32 if wide else torch.bfloat16,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=config.model.trust_remote_code,
+        )
+    except (OSError, ValueError) as error:
+        raise DataError(f"model {folder}: cannot be loaded ({' '.join(str(error).split())[:300]})") from None
+    model.to(device)
+    pad_id = model.config.pad_token_id
+    return Trainee(
+        model=model, device=device, autocast=config.train.dtype == "bfloat16", pad_id=0 if pad_id is None else pad_id
+    )
+
+
+def add_adapter(trainee: Trainee, config: LoraConfig, seed: int) -> Trainee:
+    """Put a fresh low-rank adapter on a model; only the adapter is trained. It starts as the identity."""
+    torch.manual_seed(seed)
+    adapter = PeftLoraConfig(
+        r=config.rank,
+        lora_alpha=config.alpha,
+        lora_dropout=config.dropout,
+        target_modules=config.target_modules,
+        task_type="CAUSAL_LM",
+    )
+    try:
+        model = get_peft_model(trainee.model, adapter)
+    except ValueError as error:
+        raise ConfigError(f"lora.target_modules: {' '.join(str(error).split())[:300]}") from None
+    return Trainee(model=model, device=trainee.device, autocast=trainee.autocast, pad_id=trainee.pad_id)
+
+
+def remove_adapter(trainee: Trainee) -> None:
+    """Take an adapter off again; the model it was put on is as before, and all its weights are trained."""
+    trainee.model.unload().requires_grad_(True)
+
+
+def check_tokenizer(config: Config, folder: Path, record: TokenizerRecord) -> None:
+    """Refuse a model whose tokenizer or chat template is not the one that made the dataset's tokens."""
+    assert config.model is not None  # run() checked
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=config.model.trust_remote_code
+        )
+    except (OSError, ValueError) as error:
+        raise DataError(f"model {folder}: no usable tokenizer ({' '.join(str(error).split())[:300]})") from None
+    template = chat_template(config) or tokenizer.chat_template or ""
+    found = (
+        ("tokenizer", sha256_bytes(tokenizer.backend_tokenizer.to_str().encode()), record.sha256),
+        ("chat template", sha256_bytes(str(template).encode()), record.chat_template_sha256),
+    )
+    for what, ours, theirs in found:
+        if ours != theirs:
+            raise DataError(
+                f"model {folder}: its {what} ({ours[:12]}...) is not the one that made the dataset's tokens"
+                f" ({theirs[:12]}..., from '{record.name}'); set 'model' to that model, or run build and mix again"
+            )
+
+
+def chat_template(config: Config) -> str | None:
+    """Text of the template that the configuration puts in place of the tokenizer's own."""
+    if config.model is None or config.model.chat_template is None:
+        return None
+    file = Path(config.resolve(config.model.chat_template))
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"model.chat_template is {file}: cannot be read ({error.strerror})") from None
