@@ -1,0 +1,117 @@
+"""A model folder: whether it can be used, which model it is, how long its texts may be."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+from schemas.errors import DataError
+from schemas.files import sha256_file, sha256_json
+
+_VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
+# The chat template is not here: it changes conversations, and is pinned with their tokens, but not the model.
+_IDENTITY = (
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "config.json",
+    "generation_config.json",
+    *_VOCABULARIES,
+    "*.tiktoken",
+    "merges.txt",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+_CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length", "n_ctx")
+
+
+def check_model_folder(folder: str | Path) -> None:
+    """Refuse a folder that holds no usable transformers model in safetensors form.
+
+    Raises:
+        DataError: no such folder, no configuration, no weights or only pickled ones, cut-off weights, no tokenizer.
+    """
+    path = Path(folder)
+    if not path.is_dir():
+        raise DataError(
+            f"model {path}: there is no such folder; expected one with config.json, *.safetensors and a tokenizer. A model"
+            " on the hub is downloaded first: hf download ORG/NAME --local-dir FOLDER"
+        )
+    if not (path / "config.json").is_file():
+        raise DataError(f"model {path}: it has no config.json; expected a model saved by transformers (save_pretrained)")
+    weights = sorted(path.glob("*.safetensors"))
+    if not weights:
+        raise DataError(f"model {path}: {_without_safetensors(path)}")
+    for file in weights:
+        _check_safetensors(file)
+    _check_index(path)
+    if not any((path / name).is_file() for name in _VOCABULARIES) and not any(path.glob("*.tiktoken")):
+        raise DataError(
+            f"model {path}: it has no tokenizer (none of {', '.join(_VOCABULARIES)}); save the tokenizer into the same folder"
+        )
+
+
+def model_digest(folder: str | Path) -> str:
+    """Return the sha256 of the sorted (file name, sha256) pairs of a folder's weights, configuration and tokenizer."""
+    names = {file for pattern in _IDENTITY for file in Path(folder).glob(pattern) if file.is_file()}
+    return sha256_json([[file.name, sha256_file(file)] for file in sorted(names)])
+
+
+def context_length(folder: str | Path) -> int | None:
+    """Return how many tokens the model can attend to, or None if its configuration does not say."""
+    config = _read_json(Path(folder) / "config.json")
+    nested = config.get("text_config")
+    for section in (config, nested if isinstance(nested, dict) else {}):
+        for key in _CONTEXT_KEYS:
+            if isinstance(section.get(key), int):
+                return int(section[key])
+    return None
+
+
+def _without_safetensors(path: Path) -> str:
+    pickles = sorted(file.name for pattern in _PICKLES for file in path.glob(pattern))
+    if not pickles:
+        return "it has no weights; expected *.safetensors"
+    return (
+        f"its weights are pickles ({', '.join(pickles[:3])}), which can run code when they are loaded; convert them to"
+        " safetensors (transformers: save_pretrained)"
+    )
+
+
+def _check_safetensors(file: Path) -> None:
+    """Compare a file's size with its header: finds cut-off downloads and Git LFS pointers without reading the tensors."""
+    with open(file, "rb") as stream:
+        start = stream.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+        header = stream.read(length) if 0 < length <= file.stat().st_size - 8 else b""
+    try:
+        tensors = json.loads(header)
+        end = max((t["data_offsets"][1] for name, t in tensors.items() if name != "__metadata__"), default=0)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise DataError(f"model file {file}: not a safetensors file; download or save it again") from None
+    expected = 8 + length + end
+    if file.stat().st_size != expected:
+        raise DataError(
+            f"model file {file}: it has {file.stat().st_size:,} bytes, its header promises {expected:,}; download it again"
+        )
+
+
+def _check_index(path: Path) -> None:
+    for index in path.glob("*.safetensors.index.json"):
+        weight_map = _read_json(index).get("weight_map")
+        missing = sorted({str(name) for name in (weight_map or {}).values()} - {f.name for f in path.glob("*.safetensors")})
+        if missing:
+            raise DataError(f"model {path}: {index.name} names {missing[0]}, which is not there; download the model again")
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise DataError(f"model file {file}: not JSON ({error}); download or save the model again") from None
+    if not isinstance(value, dict):
+        raise DataError(f"model file {file}: holds {type(value).__name__}; expected keys and values")
+    return value
