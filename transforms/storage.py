@@ -1,0 +1,83 @@
+"""Files on any file system Beam knows: the few things the build does with them, once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+
+
+def is_local(path: str) -> bool:
+    """Say whether a path is on this machine, and not a URI such as gs://bucket/key."""
+    return "://" not in path
+
+
+def open_new(path: str) -> Any:
+    """Open a file for writing, its directories made; on an object store it appears when it is closed."""
+    if is_local(path):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        return Path(path).open("wb")
+    return FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED)
+
+
+def open_arrow(path: str) -> Any:
+    """Open a file for Arrow: memory-mapped where it is local, so that only the pages in use are read."""
+    if is_local(path):
+        return pa.memory_map(path)
+    return pa.PythonFile(FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED), mode="r")
+
+
+def read_bytes(path: str) -> bytes:
+    """Read a whole small file."""
+    with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
+        return bytes(stream.read())
+
+
+def exists(path: str) -> bool:
+    """Say whether there is a file."""
+    return bool(FileSystems.exists(path))
+
+
+def replace_bytes(path: str, data: bytes) -> None:
+    """Write a small file so that a reader finds the old one, or the new one whole."""
+    if not is_local(path):  # an object is whole or absent by itself, and a new one takes the old one's place
+        with open_new(path) as stream:
+            stream.write(data)
+        return
+    partial = f"{path}.partial"
+    with open_new(partial) as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+    Path(partial).replace(path)
+
+
+def move(source: str, target: str) -> None:
+    """Give a file its final name; a second call, by a retried step, finds the work done."""
+    if is_local(target):
+        Path(target).parent.mkdir(parents=True, exist_ok=True)
+    if exists(source):
+        FileSystems.rename([source], [target])
+    elif not exists(target):
+        raise FileNotFoundError(f"{source} cannot become {target}: neither is there")
+
+
+def delete_tree(path: str) -> None:
+    """Delete a directory, if there is one."""
+    if is_local(path):
+        if Path(path).is_dir():
+            FileSystems.delete([path])
+        return
+    found = [entry.path for entry in FileSystems.match([f"{path}/**"])[0].metadata_list]
+    if found:
+        FileSystems.delete(found)
+
+
+def match(pattern: str) -> Iterator[str]:
+    """Yield the files that fit a glob, in order."""
+    yield from sorted(entry.path for entry in FileSystems.match([pattern])[0].metadata_list)

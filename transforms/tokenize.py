@@ -1,0 +1,387 @@
+"""Token ids and loss masks, with the base model's own tokenizer and chat template.
+
+Loss falls on what the assistant says and on the token that ends its turn; everything else is context. Where an answer begins and ends is
+found in the rendered text, and from there, by the tokens' character offsets, in the tokens: a token that straddles the beginning counts
+as answer (tokenising the prompt alone would give other tokens there).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+import jinja2
+import numpy as np
+import orjson
+import pyarrow as pa
+from apache_beam.pvalue import PCollection, TaggedOutput
+
+from schemas.arrow import REJECT, TOKEN_FIELDS
+from schemas.config import Config
+from schemas.dataset import TokenizerRecord
+from schemas.errors import ConfigError, DataError
+from schemas.files import sha256_bytes
+from transforms.messages import Turn, conversations
+from transforms.storage import read_bytes, replace_bytes
+
+STAGE = "tokenize"
+NO_LOSS_TOKENS = "no_loss_tokens"
+TEMPLATE_ERROR = "template_error"
+TEMPLATE_NOT_PREFIX_STABLE = "template_not_prefix_stable"
+# Templates that print today's date get the day that their own authors fall back to, so a row does not depend on when it is built.
+_TEMPLATE_DATE = datetime(2024, 7, 26, tzinfo=UTC)
+_ADDED_BY_FILE = ("PreTrainedTokenizerFast", "TokenizersBackend")
+_DETAIL_CHARS = 160
+
+Span = tuple[int, int]
+
+
+class CannotTokenize(Exception):  # noqa: N818  # it is a verdict on one row, not a failure
+    """One row is rejected."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+
+class Tokenized(NamedTuple):
+    """What became of a batch."""
+
+    examples: pa.RecordBatch
+    """The rows that have something to learn, with ``schemas.arrow.TOKEN_FIELDS``."""
+    rejects: pa.RecordBatch
+    """Rows of ``schemas.arrow.REJECT``; their payload is the conversation as JSON."""
+
+
+@dataclass(frozen=True)
+class Tokenization:
+    """A tokenizer, a template and a limit, as plain data: workers need neither the model folder nor its library's model code."""
+
+    name: str
+    tokenizer_json: str
+    """The serialised form of the package ``tokenizers``."""
+    chat_template: str
+    special_tokens: dict[str, str]
+    """What templates may name: bos_token, eos_token and so on."""
+    prepended: int | None
+    """Id of the begin-of-sequence token if the tokenizer itself puts one first; the template's own one is not doubled."""
+    max_tokens: int
+
+    def record(self) -> TokenizerRecord:
+        """Return what the manifest says about it."""
+        return TokenizerRecord(
+            name=self.name,
+            sha256=sha256_bytes(self.tokenizer_json.encode()),
+            chat_template_sha256=sha256_bytes(self.chat_template.encode()),
+            max_tokens=self.max_tokens,
+        )
+
+    def save(self, path: str) -> None:
+        """Write it for the workers."""
+        replace_bytes(path, orjson.dumps(asdict(self)))
+
+    @classmethod
+    def load(cls, path: str) -> Tokenization:
+        """Read what :meth:`save` wrote."""
+        return cls(**orjson.loads(read_bytes(path)))
+
+
+def plan_tokenization(config: Config) -> Tokenization:
+    """Load the base model's tokenizer and chat template.
+
+    Raises:
+        ConfigError: no model is configured, or its template file is missing.
+        DataError: the model has no tokenizer, only a slow one, or no chat template.
+    """
+    if config.model is None:
+        raise ConfigError(
+            "build.tokenize is on, but there is no model: give 'model: {path: ...}', or set build.tokenize to false"
+        )
+    model = config.model
+    folder = config.resolve(model.path)
+    tokenizer = _load_tokenizer(
+        folder if Path(folder).is_dir() else model.path, model.revision, model.trust_remote_code
+    )
+    if not tokenizer.is_fast:
+        raise DataError(
+            f"model {model.path}: its tokenizer is not a fast one, which character offsets need; add a tokenizer.json"
+        )
+    if model.chat_template is not None:
+        template = _read_template(config.resolve(model.chat_template))
+    else:
+        template = _own_template(tokenizer, model.path)
+    backend = tokenizer.backend_tokenizer
+    backend.no_truncation()
+    backend.no_padding()
+    first = backend.encode("a").ids[0]
+    return Tokenization(
+        name=Path(model.path).name if Path(folder).is_dir() else model.path,
+        tokenizer_json=backend.to_str(),
+        chat_template=template,
+        special_tokens={
+            name: str(token) for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)
+        },
+        prepended=first if first == tokenizer.bos_token_id else None,
+        max_tokens=config.build.max_tokens,
+    )
+
+
+def _load_tokenizer(path: str, revision: str | None, trust_remote_code: bool) -> Any:
+    folder = Path(path)
+    try:
+        if folder.is_dir() and (folder / "tokenizer.json").is_file() and _declared_class(folder) in _ADDED_BY_FILE:
+            from transformers import PreTrainedTokenizerFast  # without AutoTokenizer, whose import loads torch: seconds
+
+            return PreTrainedTokenizerFast.from_pretrained(path, local_files_only=True)
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(
+            path, revision=revision, trust_remote_code=trust_remote_code, local_files_only=folder.is_dir()
+        )
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"build.tokenize needs the package {error.name}: pip install 'versatune[train]', or set it to false"
+        ) from None
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise DataError(
+            f"model {path}: no tokenizer can be loaded ({reason}); expected tokenizer.json and tokenizer_config.json in a model folder,"
+            " or the id of a model on the hub. Copy them there, or set build.tokenize to false."
+        ) from error
+
+
+def _declared_class(folder: Path) -> str:
+    try:
+        return str(json.loads((folder / "tokenizer_config.json").read_text()).get("tokenizer_class"))
+    except (OSError, ValueError, AttributeError):
+        return ""
+
+
+def _read_template(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"model.chat_template: {path} cannot be read ({error}); expected a Jinja file") from None
+
+
+def _own_template(tokenizer: Any, model: str) -> str:
+    try:
+        return str(tokenizer.get_chat_template())
+    except ValueError:
+        raise DataError(
+            f"model {model}: its tokenizer has no chat template; give one as model.chat_template (a Jinja file),"
+            " or set build.tokenize to false"
+        ) from None
+
+
+class Tokenizer:
+    """A :class:`Tokenization` at work; one per process."""
+
+    def __init__(self, plan: Tokenization) -> None:
+        from tokenizers import Tokenizer as Backend
+        from transformers.utils.chat_template_utils import render_jinja_template  # without torch: a light import
+
+        self._render: Any = render_jinja_template  # sandboxed
+        self._plan = plan
+        self._backend = Backend.from_str(plan.tokenizer_json)
+        self._special = tuple(t.content for t in self._backend.get_added_tokens_decoder().values() if t.special)
+
+    def render(self, turns: list[Turn], *, prompt: bool = False) -> str:
+        """Return the text of a conversation; with ``prompt``, up to where the assistant begins to speak."""
+        messages = [{"role": role, "content": content} for role, content in turns]
+        try:
+            rendered = self._render(
+                conversations=[messages],
+                chat_template=self._plan.chat_template,
+                add_generation_prompt=prompt,
+                strftime_now=_TEMPLATE_DATE.strftime,
+                **self._plan.special_tokens,
+            )
+        except jinja2.TemplateError as error:
+            detail = f"the chat template says: {str(error)[:_DETAIL_CHARS]}"
+            raise CannotTokenize(TEMPLATE_ERROR, f"{detail} (roles: {_roles(turns)})") from None
+        except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
+            detail = f"the chat template fails with {type(error).__name__}"
+            raise CannotTokenize(TEMPLATE_ERROR, f"{detail} (roles: {_roles(turns)})") from None
+        return str(rendered[0][0])
+
+    def answers(self, turns: list[Turn]) -> tuple[str, list[Span]]:
+        """Return the rendered conversation and the character span of each answer, its end-of-turn token included."""
+        text = self.render(turns)
+        spans: list[Span] = []
+        for i, (role, content) in enumerate(turns):
+            if role != "assistant":
+                continue
+            before = self.render(turns[:i], prompt=True)
+            after = text if i + 1 == len(turns) else self.render(turns[: i + 1])
+            if not (after.startswith(before) and text.startswith(after)):
+                return text, self._locate(text, turns)
+            spans.append((len(before), len(before) + _answer_length(after[len(before) :], content)))
+        return text, spans
+
+    def _locate(self, text: str, turns: list[Turn]) -> list[Span]:
+        """Find the answers by their text, for templates that write a turn otherwise once others follow it."""
+        spans, position = [], 0
+        for i, (role, content) in enumerate(turns):
+            said = content.strip()
+            start = text.find(said, position)
+            if start < 0 or not said:
+                raise CannotTokenize(
+                    TEMPLATE_NOT_PREFIX_STABLE,
+                    f"turn {i} ({role}) cannot be found in what the chat template made of {len(turns)} turns",
+                )
+            position = start + len(said)
+            if role == "assistant":
+                mark = next((token for token in self._special if text.startswith(token, position)), "")
+                spans.append((start, position + len(mark)))
+        return spans
+
+    def encode(self, rows: list[list[Turn]]) -> list[tuple[np.ndarray, np.ndarray] | CannotTokenize]:
+        """Return for each conversation its ids (n,) int32 and loss mask (n,) bool, or why it has none."""
+        rendered: list[tuple[str, list[Span]] | CannotTokenize] = []
+        for turns in rows:
+            try:
+                rendered.append(self.answers(turns))
+            except CannotTokenize as verdict:
+                rendered.append(verdict)
+        texts = [item[0] for item in rendered if not isinstance(item, CannotTokenize)]
+        encodings = iter(self._backend.encode_batch(texts, add_special_tokens=False))
+        return [item if isinstance(item, CannotTokenize) else self._mask(next(encodings), item[1]) for item in rendered]
+
+    def _mask(self, encoding: Any, spans: list[Span]) -> tuple[np.ndarray, np.ndarray] | CannotTokenize:
+        limit = self._plan.max_tokens
+        ids = np.array(encoding.ids, np.int32)
+        mask = tokens_in_spans(np.array(encoding.offsets, np.int64).reshape(-1, 2), spans)
+        first = self._plan.prepended
+        if first is not None and (not len(ids) or ids[0] != first):
+            ids, mask = np.insert(ids, 0, first), np.insert(mask, 0, False)
+        if not mask[1:limit].any():  # position 0 has no token before it that could predict it
+            found = (
+                f"{len(ids)} tokens, {int(mask.sum())} of them in {len(spans)} answers, none among the first {limit}"
+            )
+            return CannotTokenize(NO_LOSS_TOKENS, f"{found} (build.max_tokens)")
+        mask[0] = False
+        return ids[:limit], mask[:limit]
+
+
+def tokens_in_spans(offsets: np.ndarray, spans: list[Span]) -> np.ndarray:
+    """Say which tokens belong to an answer, (n,) bool.
+
+    Args:
+        offsets: (n, 2) int64, the characters [start, end) of each token.
+        spans: the characters [start, end) of each answer. A token that straddles an end of one belongs to it.
+    """
+    mask = np.zeros(len(offsets), bool)
+    starts, ends = offsets[:, 0], offsets[:, 1]
+    for start, end in spans:
+        empty_inside = (starts == ends) & (starts >= start)  # blanks that the tokenizer trims from its offsets
+        mask |= ((ends > start) | empty_inside) & (starts < end)
+    return mask
+
+
+def _answer_length(region: str, content: str) -> int:
+    """Return how much of a rendered turn is scored: all but the template's own white space at its end."""
+    end = region.rfind(content)
+    spoken = end + len(content) if end >= 0 else 0
+    return max(spoken, len(region.rstrip()))
+
+
+def _roles(turns: list[Turn]) -> str:
+    return ", ".join(role for role, _ in turns[:6]) + (", ..." if len(turns) > 6 else "")
+
+
+def tokenize_batch(batch: pa.RecordBatch, tokenizer: Tokenizer) -> Tokenized:
+    """Add token ids and loss masks to classified rows; rows without a scored token are rejected."""
+    rows = conversations(batch)
+    results = tokenizer.encode(rows)
+    kept = [i for i, result in enumerate(results) if not isinstance(result, CannotTokenize)]
+    verdicts = {i: result for i, result in enumerate(results) if isinstance(result, CannotTokenize)}
+    pairs = [result for result in results if not isinstance(result, CannotTokenize)]
+    examples = batch.take(pa.array(kept, pa.int64())) if verdicts else batch
+    schema = pa.schema([*batch.schema, *TOKEN_FIELDS])
+    examples = pa.RecordBatch.from_arrays([*examples.columns, *_token_columns(pairs)], schema=schema)
+    return Tokenized(examples, _rejects(batch, rows, verdicts))
+
+
+def _token_columns(pairs: list[tuple[np.ndarray, np.ndarray]]) -> list[pa.Array]:
+    lengths = np.array([len(ids) for ids, _ in pairs], np.int32)
+    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
+    ids = pa.array(np.concatenate([ids for ids, _ in pairs]) if pairs else np.zeros(0, np.int32))
+    mask = pa.array(np.concatenate([mask for _, mask in pairs]) if pairs else np.zeros(0, bool))
+    scored = np.array([mask.sum() for _, mask in pairs], np.int32)
+    return [
+        pa.ListArray.from_arrays(offsets, ids),
+        pa.ListArray.from_arrays(offsets, mask),
+        pa.array(lengths),
+        pa.array(scored),
+    ]
+
+
+def _rejects(batch: pa.RecordBatch, rows: list[list[Turn]], verdicts: Mapping[int, CannotTokenize]) -> pa.RecordBatch:
+    numbers = pa.array(list(verdicts), pa.int64())
+    payload = [orjson.dumps({"messages": [{"role": r, "content": c} for r, c in rows[i]]}) for i in verdicts]
+    return pa.RecordBatch.from_arrays(
+        [
+            batch.column("source").take(numbers),
+            batch.column("origin").take(numbers),
+            pa.array([STAGE] * len(verdicts), pa.string()),
+            pa.array([verdict.reason for verdict in verdicts.values()], pa.string()),
+            pa.array([verdict.detail for verdict in verdicts.values()], pa.string()),
+            pa.array(payload, pa.binary()),
+        ],
+        schema=REJECT,
+    )
+
+
+@lru_cache(maxsize=2)
+def shared_tokenizer(path: str) -> Tokenizer:
+    """Load a saved :class:`Tokenization` once per process."""
+    return Tokenizer(Tokenization.load(path))
+
+
+class TokenizedRows(NamedTuple):
+    """What tokenizing gives."""
+
+    examples: PCollection[pa.RecordBatch]
+    """Classified rows with ``schemas.arrow.TOKEN_FIELDS``."""
+    rejects: PCollection[pa.RecordBatch]
+    """Batches of ``schemas.arrow.REJECT``."""
+
+
+@dataclass(kw_only=True)
+class TokenizeMessages(beam.PTransform[PCollection[pa.RecordBatch], TokenizedRows]):
+    """Classified record batches in, :class:`TokenizedRows` out; :func:`tokenize_batch` for each element."""
+
+    path: str
+    """Where :meth:`Tokenization.save` put it; workers read it from there."""
+
+    def expand(self, batches: PCollection[pa.RecordBatch]) -> TokenizedRows:
+        """Tokenize on every worker, with one tokenizer per process."""
+        outputs = batches | "TokenizeBatch" >> beam.ParDo(_TokenizeFn(self.path)).with_outputs(
+            "rejects", main="examples"
+        )
+        return TokenizedRows(outputs["examples"], outputs["rejects"])
+
+
+@beam.typehints.with_output_types(pa.RecordBatch, rejects=pa.RecordBatch)
+class _TokenizeFn(beam.DoFn):
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def setup(self) -> None:
+        """Load the tokenizer where the work is done."""
+        self._tokenizer = shared_tokenizer(self._path)
+
+    def process(self, batch: pa.RecordBatch) -> Iterator[Any]:
+        examples, rejects = tokenize_batch(batch, self._tokenizer)
+        if examples.num_rows:
+            yield examples
+        if rejects.num_rows:
+            yield TaggedOutput("rejects", rejects)
