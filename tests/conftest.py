@@ -30,9 +30,8 @@ def smollm2() -> Path:
     """Folder of SmolLM2-135M-Instruct: VERSATUNE_TEST_MODEL, or the cached copy, made now if the extra `demo` is installed."""
     if "VERSATUNE_TEST_MODEL" in os.environ:
         return Path(os.environ["VERSATUNE_TEST_MODEL"])
-    made = subprocess.run(
-        [sys.executable, ROOT / "examples" / "smollm2.py"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False
-    )
+    script = ROOT / "examples" / "smollm2.py"
+    made = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
     if made.returncode:
         pytest.skip(f"SmolLM2 cannot be prepared: {made.stderr.strip().splitlines()[-1]}")
     return Path(made.stdout.splitlines()[-1])
@@ -76,7 +75,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _byte_level_bpe():  # type: ignore[no-untyped-def]  # its type is in the optional package tokenizers
+def _byte_level_bpe():
     """A byte-level BPE of exactly 512 entries, learnt from the sentences below: any text encodes, every run the same."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 

@@ -1,0 +1,48 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Everything they need is made by scripts/setup_env.py.
+
+PYTHON ?= $(firstword $(shell command -v python3.11) python3)
+VENV ?= .venv
+MODEL = .cache/models/SmolLM2-135M-Instruct
+IN = $(VENV)/bin
+# The quickstart and the tests never need a model hub.
+export HF_HUB_OFFLINE = 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup model demo test lint format type bench wheel lock
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## the environment: locked packages and this checkout's wheel in .venv
+	@$(PYTHON) scripts/setup_env.py $(VENV)
+
+model: setup ## the small real model, converted once into .cache
+	@$(IN)/python examples/smollm2.py $(MODEL) > /dev/null
+
+demo: model ## build, probe, mix, train and report on the example data
+	$(IN)/versatune run examples/quickstart.yaml
+
+test: model ## the whole suite against the installed wheel; ARGS="-k name" narrows it
+	$(IN)/python -Im pytest -o pythonpath="" $(ARGS)
+
+lint: setup ## ruff and the import contracts
+	$(IN)/ruff check .
+	$(IN)/ruff format --check .
+	$(IN)/lint-imports --no-logo
+
+format: setup ## rewrite the sources the way lint wants them
+	$(IN)/ruff check --fix .
+	$(IN)/ruff format .
+
+type: setup ## mypy, strict
+	$(IN)/mypy
+
+bench: setup ## every benchmark in its quick form
+	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(IN)/python $$script --quick; done
+
+wheel: setup ## build the wheel into dist/ and look into it
+	$(IN)/python -m hatchling build -t wheel -d dist
+	$(IN)/check-wheel-contents dist/*.whl
+
+lock: ## write requirements/*.txt anew (docs/install.md says when)
+	@$(PYTHON) scripts/lock.py
