@@ -83,7 +83,7 @@ def check_turns(messages: list[Message]) -> list[Message]:
                 cleaned.append((role, content))
             continue
         if role != expected:
-            if role == "assistant" and expected == "user" and not any(before == "user" for before, _ in cleaned):
+            if not cleaned or cleaned[-1][0] == "system":
                 raise RowError("starts_with_assistant", f"turn {number} is the assistant's; expected the user's first")
             raise RowError("roles_do_not_alternate", f"turns {number - 1} and {number} are both of role {role}")
         if not content:

@@ -191,9 +191,7 @@ def _text_rows(stored: _Stored, location: str) -> Iterator[bytes]:
     return _TEXT_FORMATS[kind](io.BufferedReader(plain, _BLOCK_BYTES))
 
 
-def _batches(
-    split: InputSplit, rows: Iterator[bytes], batch_rows: int
-) -> Generator[pa.RecordBatch, None, int]:
+def _batches(split: InputSplit, rows: Iterator[bytes], batch_rows: int) -> Generator[pa.RecordBatch, None, int]:
     """Yield batches; return the number of rows."""
     first = 0
     payloads: list[bytes] = []

@@ -34,9 +34,10 @@ def rows(stream: io.BufferedReader, *, named_lines: bool) -> Iterator[bytes]:
     head = stream.peek().removeprefix(_BOM)
     refuse_other_formats(head, _EXPECTED)
     lines = [line for line in head.split(b"\n", _SNIFFED_LINES)[:_SNIFFED_LINES] if not line.isspace() and line]
-    if lines and not _is_by_line(lines, named_lines):
-        return _document_rows(stream)
-    return _line_rows(stream)
+    one_long_line = named_lines and b"\n" not in head and head.lstrip()[:1] == b"{"
+    if not lines or one_long_line or _is_by_line(lines, named_lines):
+        return _line_rows(stream)
+    return _document_rows(stream)
 
 
 def _is_by_line(lines: list[bytes], named_lines: bool) -> bool:

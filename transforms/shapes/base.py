@@ -94,8 +94,13 @@ def first_text(value: Any, part: str, field: str) -> str:
 
 def first_field(row: Row, names: Iterable[str]) -> str | None:
     """Return the first of these fields that holds something; else the first that is there at all; else None."""
-    present = [name for name in names if name in row]
-    return next((name for name in present if row[name] not in (None, "")), present[0] if present else None)
+    present = None
+    for name in names:
+        if name in row:
+            if row[name] is not None and row[name] != "":
+                return name
+            present = present or name
+    return present
 
 
 def joined(parts: Iterable[str]) -> str:

@@ -33,22 +33,27 @@ def to_messages(row: Row) -> list[Message]:
     """Return the question with its options, and the right option."""
     name = str(first_field(row, _QUESTIONS))
     question: Any = row[name]
+    listed = first_field(row, ("choices", "options"))
     if isinstance(question, dict):
         labels, options = _listed(question.get("choices"))
         question = question.get("stem")
-    elif first_field(row, ("choices", "options")):
-        labels, options = _listed(row[str(first_field(row, ("choices", "options")))])
+    elif listed:
+        labels, options = _listed(row[listed])
     else:
         labels, options = _columns(row)
     answer_field = str(first_field(row, _ANSWERS))
     right = _position(row[answer_field], labels, options, answer_field)
     letters = labels or list(_LETTERS[: len(options)])
     lines = [_lettered(letter, option) for letter, option in zip(letters, options, strict=True)]
-    context = row.get(str(first_field(row, _CONTEXTS)))
-    prompt = joined([context if isinstance(context, str) else "", text(question, "prompt", name)])
+    prompt = text(question, "prompt", name).strip()
     if prompt:
-        prompt = "\n".join([prompt.rstrip(), *lines])
+        prompt = "\n".join([joined([_context(row), prompt]), *lines])
     return [("user", prompt), ("assistant", lines[right])]
+
+
+def _context(row: Row) -> str:
+    field = first_field(row, _CONTEXTS)
+    return text(row[field], "prompt", field) if field and row[field] else ""
 
 
 def _listed(value: Any) -> tuple[list[str] | None, list[str]]:
@@ -97,7 +102,7 @@ def _position(answer: Any, labels: list[str] | None, options: list[str], field: 
     digits = isinstance(answer, str) and answer.isascii() and answer.isdigit() and len(answer) < 3
     if labels is None and (digits or type(answer) is int) and 0 <= int(answer) < len(options):
         return int(answer)
-    raise RowError("bad_choices", f"field '{field}' names none of the {len(options)} options")
+    raise RowError("bad_choices", f"field '{field}' names none, or several, of the {len(options)} options")
 
 
 def _lettered(letter: str, option: str) -> str:

@@ -10,12 +10,8 @@ _OTHER_ANSWERS = ("answer", "answers", "response", "output", "completion")
 
 def matches(row: Row) -> bool:
     """Say whether a query is the only answer to the question."""
-    return (
-        "question" in row
-        and isinstance(row.get(str(first_field(row, _QUERIES))), str | None)
-        and any(name in row for name in _QUERIES)
-        and not any(name in row for name in _OTHER_ANSWERS)
-    )
+    has_query = any(name in row for name in _QUERIES)
+    return "question" in row and has_query and not any(name in row for name in _OTHER_ANSWERS)
 
 
 def to_messages(row: Row) -> list[Message]:
