@@ -1,0 +1,103 @@
+"""Shards to rows, and what is refused."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from schemas.dataset import Shard
+from schemas.errors import DataError, IntegrityError
+from schemas.mixture import DatasetRef, MixtureManifest
+from sft_runner.dataset import read_pool
+from tests.sft_runner.conftest import MAX_TOKENS, conversation, encode, write_shard
+
+
+def moved(mixture: MixtureManifest, where: Path, **changes: object) -> MixtureManifest:
+    fields = (
+        mixture.model_dump() | {"dataset": DatasetRef(path=str(where), name="tiny", version="1", digest="d")} | changes
+    )
+    for outside in ("kind", "format_version", "digest"):
+        del fields[outside]
+    return MixtureManifest.create(**fields)
+
+
+def test_rows_come_back_as_they_were_written(workplace: Callable, dataset: tuple, tiny_model: Path) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    work = workplace()
+    pool = read_pool(work.mixture, work.mixture_path)
+    assert [len(rows) for rows in pool.train] == [20, 12, 8]
+    assert [len(rows) for rows in pool.validation] == [6, 6, 6]
+    for number in (0, 5, 6, 11):  # both shards of 'code'
+        ids, mask = encode(tokenizer, *conversation("code", number))
+        row = pool.train[1][number]
+        assert row.input_ids.tolist() == ids
+        assert row.loss_mask.tolist() == mask
+        assert pool.train[1].loss_tokens[number] == sum(mask)
+        assert pool.train[1].tokens[number] == len(ids)
+    assert pool.validation[1].target_bytes.tolist() == [
+        len(conversation("code", n)[1].encode()) for n in range(100, 106)
+    ]
+
+
+def test_a_row_at_the_token_limit_has_no_bytes_because_its_text_is_longer_than_its_loss(
+    workplace: Callable, dataset: tuple
+) -> None:
+    work = workplace()
+    lengths = read_pool(work.mixture, work.mixture_path).validation[0].tokens
+    record = work.mixture.tokenizer.model_copy(update={"max_tokens": int(lengths.max())})
+    cut = read_pool(moved(work.mixture, dataset[0], tokenizer=record), work.mixture_path).validation[0]
+    assert (cut.target_bytes == 0).tolist() == (lengths == lengths.max()).tolist()
+    assert int(lengths.max()) < MAX_TOKENS
+
+
+def test_a_changed_shard_is_named(workplace: Callable, dataset: tuple[Path, list[Shard]], tmp_path: Path) -> None:
+    work = workplace()
+    copy = tmp_path / "copy"
+    shutil.copytree(dataset[0], copy)
+    shard = copy / work.mixture.shards[3].path
+    data = bytearray(shard.read_bytes())
+    data[40] ^= 1
+    shard.write_bytes(data)
+    with pytest.raises(IntegrityError, match=rf"{work.mixture.shards[3].path}: sha256 is"):
+        read_pool(moved(work.mixture, copy), work.mixture_path)
+    shard.unlink()
+    with pytest.raises(DataError, match=rf"{work.mixture.shards[3].path}: cannot be read"):
+        read_pool(moved(work.mixture, copy), work.mixture_path)
+
+
+def test_a_shard_outside_the_dataset_is_refused(workplace: Callable, dataset: tuple[Path, list[Shard]]) -> None:
+    work = workplace()
+    inside = dataset[0] / "empty"
+    shards = [s.model_copy(update={"path": "../" + s.path}) for s in work.mixture.shards]
+    with pytest.raises(DataError, match="lies outside its dataset"):
+        read_pool(moved(work.mixture, inside, shards=shards), work.mixture_path)
+
+
+def test_a_mixture_without_tokens_says_what_to_configure(workplace: Callable, dataset: tuple) -> None:
+    work = workplace()
+    with pytest.raises(DataError, match="the dataset has no tokens; set 'model'"):
+        read_pool(moved(work.mixture, dataset[0], tokenizer=None), work.mixture_path)
+
+
+def test_a_dataset_that_is_not_here_says_where_it_is(workplace: Callable) -> None:
+    work = workplace()
+    with pytest.raises(DataError, match="gs://bucket/data; copy it"):
+        read_pool(moved(work.mixture, "gs://bucket/data"), work.mixture_path)  # type: ignore[arg-type]
+
+
+def test_a_row_without_a_loss_token_is_refused(workplace: Callable, tiny_model: Path, tmp_path: Path) -> None:
+    class OneToken:
+        """A tokenizer whose answers are empty, so that only the first token of a row could have a loss."""
+
+        def encode(self, text: str, **_: object) -> list[int]:
+            return [1] if text.startswith("<|im_start|>") else []
+
+    work = workplace()
+    shard = write_shard(tmp_path / "odd", OneToken(), "train", "law", range(2))
+    with pytest.raises(DataError, match="has no token to train on"):
+        read_pool(moved(work.mixture, tmp_path / "odd", shards=[shard]), work.mixture_path)

@@ -1,0 +1,64 @@
+"""The exported folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file
+
+from schemas.files import sha256_file
+from sft_runner.export import export_model
+from sft_runner.model import add_adapter, load_trainee
+
+
+@pytest.fixture
+def bfloat16_model(tiny_model: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "bf16"
+    model = transformers.AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.bfloat16)
+    model.save_pretrained(folder)
+    transformers.AutoTokenizer.from_pretrained(tiny_model).save_pretrained(folder)
+    return folder
+
+
+def test_weights_take_the_number_format_of_the_base_model(
+    workplace: Callable, bfloat16_model: Path, tmp_path: Path
+) -> None:
+    config = workplace().config
+    trainee = load_trainee(config, bfloat16_model)
+    assert {p.dtype for p in trainee.parameters().values()} == {torch.float32}
+    files = export_model(config, trainee, bfloat16_model, tmp_path)
+    assert files == {f.name: sha256_file(f) for f in (tmp_path / "model").iterdir()}
+    assert {t.dtype for t in load_file(tmp_path / "model" / "model.safetensors").values()} == {torch.bfloat16}
+    assert json.loads((tmp_path / "model" / "config.json").read_text())["dtype"] == "bfloat16"
+
+
+def test_an_adapter_is_merged_and_kept_beside(workplace: Callable, tiny_model: Path, tmp_path: Path) -> None:
+    config = workplace().config
+    trainee = add_adapter(load_trainee(config, tiny_model), config.train.lora, seed=0)
+    with torch.no_grad():
+        for name, parameter in trainee.parameters().items():
+            parameter.fill_(0.01 if "lora_B" in name else 0.02)
+    export_model(config, trainee, tiny_model, tmp_path)
+    base, merged = load_file(tiny_model / "model.safetensors"), load_file(tmp_path / "model" / "model.safetensors")
+    assert base.keys() == merged.keys()
+    name = "model.layers.0.self_attn.q_proj.weight"
+    # rank 16, scale 32 / 16: every entry grows by 2 * 16 * 0.01 * 0.02
+    torch.testing.assert_close(merged[name] - base[name], torch.full_like(base[name], 0.0064), rtol=1e-3, atol=1e-6)
+    assert (tmp_path / "adapter" / "adapter_config.json").exists()
+
+
+def test_a_template_of_the_configuration_goes_with_the_model(
+    workplace: Callable, tiny_model: Path, tmp_path: Path
+) -> None:
+    config = workplace().config
+    template = tmp_path / "own.jinja"
+    template.write_text("{{ messages[0]['content'] }}!")
+    config = config.model_copy(update={"model": config.model.model_copy(update={"chat_template": str(template)})})
+    export_model(config, load_trainee(config, tiny_model), tiny_model, tmp_path)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "model")
+    assert tokenizer.apply_chat_template([{"role": "user", "content": "hi"}], tokenize=False) == "hi!"
