@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -221,7 +222,8 @@ def _job(context: typer.Context, config: Path, overrides: list[str], terminal: T
 
 
 def _guarded(work: Callable[[Terminal], None], as_json: bool, debug: bool) -> None:
-    """Do the work; turn an error into one message and an exit code."""
+    """Do the work; turn an error into one message and an exit code. Libraries' own log lines are for --debug."""
+    logging.basicConfig(level=logging.INFO if debug else logging.ERROR, format="%(name)s: %(message)s")
     with only_json_on_stdout(as_json):
         terminal = Terminal(as_json=as_json)
         try:

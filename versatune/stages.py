@@ -105,7 +105,7 @@ def run_one(job: Job, stage: str) -> Path:
 def _build_key(job: Job) -> str:
     from transforms.read import plan_inputs
 
-    inputs = [[split.source, split.uri, split.bytes, *_file_key(split.path)] for split in plan_inputs(job.config)]
+    inputs = [[split.source, split.uri, split.bytes, *_file_key(split.location)] for split in plan_inputs(job.config)]
     return sha256_json([VERSION, job.config.build_fingerprint(), inputs, _model_key(job), _classifier_key(job)])
 
 
