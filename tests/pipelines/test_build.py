@@ -1,0 +1,317 @@
+"""The build as a whole: books, determinism, versions, failures, kills."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.build import planned_bytes, run
+from schemas.config import Config, load_config
+from schemas.dataset import DatasetManifest
+from schemas.errors import ConfigError, DataError, RunError, VersatuneError
+from schemas.pointer import read_pointer
+from schemas.progress import Silence
+from transforms.read import plan_inputs
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def build(config: Config, *beam_args: str) -> tuple[Path, DatasetManifest]:
+    path = run(config, beam_args=beam_args, progress=Silence())
+    return path, DatasetManifest.load(path)
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Digest every file but the manifest, whose time stamps differ."""
+    files = sorted(
+        file for file in folder.rglob("*") if file.is_file() and file.name not in ("manifest.json", "README.md")
+    )
+    return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def test_every_row_is_written_a_duplicate_or_rejected(make_config: Any) -> None:
+    path, manifest = build(make_config())
+    books = {book.source: book for book in manifest.books}
+    assert {name: book.read for name, book in books.items()} == {"law": 68, "medicine": 40, "code": 30, "copies": 7}
+    assert {name: book.duplicates for name, book in books.items()} == {"law": 9, "medicine": 3, "code": 0, "copies": 0}
+    assert books["law"].rejected == {"normalize.empty_answer": 1, "normalize.not_an_object": 1, "read.not_json": 1}
+    assert books["law"].written == {"law": 56}
+    assert books["copies"].written == {
+        "general": 7
+    }  # the smallest origin wins, and raw/copies.jsonl comes before raw/law.jsonl
+    for entry in [*manifest.shards, *manifest.rejects]:
+        data = (path.parent / entry.path).read_bytes()
+        assert (entry.bytes, entry.sha256) == (len(data), hashlib.sha256(data).hexdigest())
+    assert sum(shard.rows for shard in manifest.shards) == sum(sum(book.written.values()) for book in manifest.books)
+    assert sum(file.rows for file in manifest.rejects) == 3
+    assert set(contents(path.parent)) == {entry.path for entry in [*manifest.shards, *manifest.rejects]}
+
+
+def test_the_pointer_names_the_version_and_nothing_else_is_left(make_config: Any) -> None:
+    config = make_config()
+    path, manifest = build(config)
+    assert read_pointer(Path(config.home) / "latest.json", what="dataset", command="build") == path
+    assert path.parent.name.endswith(manifest.digest[:8])
+    assert sorted(entry.name for entry in Path(config.home).iterdir()) == [
+        ".build.lock",
+        path.parent.name,
+        "latest.json",
+    ]
+
+
+def test_workers_batches_and_order_of_inputs_change_no_byte(make_config: Any, tiny_model: Path) -> None:
+    reference = make_config("one", model=tiny_model, shard_bytes=4000)
+    path, manifest = build(reference)
+    assert len({shard.path.rpartition("/")[2] for shard in manifest.shards}) == 8  # several buckets
+    sources = [source.model_dump(mode="json") for source in reversed(reference.sources)]
+    for output, changes in {"two": {"workers": 2}, "three": {"batch_rows": 7}, "four": {"sources": sources}}.items():
+        other_path, other = build(make_config(output, model=tiny_model, shard_bytes=4000, **changes))
+        assert contents(other_path.parent) == contents(path.parent)
+        if output != "four":  # the order of sources is part of the configuration that the manifest records
+            assert other.digest == manifest.digest
+
+
+def test_a_second_build_of_the_same_changes_nothing_and_says_so(make_config: Any) -> None:
+    config = make_config()
+    path, _ = build(config)
+    stamps = {file: file.stat().st_mtime_ns for file in path.parent.rglob("*")}
+    heard: list[str] = []
+
+    class Listener(Silence):
+        def say(self, message: str) -> None:
+            heard.append(message)
+
+    assert run(config, progress=Listener()) == path
+    assert {file: file.stat().st_mtime_ns for file in path.parent.rglob("*")} == stamps
+    assert "unchanged" in heard[-1]
+
+
+def test_the_same_content_of_another_day_is_that_version(make_config: Any) -> None:
+    config = make_config()
+    path, manifest = build(config)
+    (path.parent / "data").joinpath(manifest.shards[0].path.removeprefix("data/")).unlink()
+    older = path.parent.with_name(f"20200101-{manifest.digest[:8]}")
+    path.parent.rename(older)
+    value = json.loads((older / "manifest.json").read_bytes())
+    (older / "manifest.json").write_text(json.dumps({**value, "version": older.name}))
+    again, _ = build(config)
+    assert again.parent == older
+    assert (older / manifest.shards[0].path).is_file()  # a lost file is put back
+
+
+def test_a_given_version_never_changes(make_config: Any) -> None:
+    path, manifest = build(make_config(version="1.0.0"))
+    assert (path.parent.name, manifest.version) == ("1.0.0", "1.0.0")
+    before = contents(path.parent)
+    with pytest.raises(ConfigError, match=r"1\.0\.0.*other content"):
+        build(make_config(version="1.0.0", validation_fraction=0.3))
+    assert contents(path.parent) == before
+    assert build(make_config(version="1.0.0"))[0] == path
+
+
+def test_the_datasets_library_loads_all_and_one_domain(make_config: Any, tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    path, manifest = build(make_config())
+    cache = str(tmp_path / "cache")
+    everything = datasets.load_dataset(str(path.parent), cache_dir=cache)
+    assert {split: everything[split].num_rows for split in everything} == {
+        split: sum(total["rows"] for total in manifest.totals(split).values()) for split in ("train", "validation")
+    }
+    law = datasets.load_dataset(str(path.parent), "law", cache_dir=cache)
+    assert law["train"].num_rows == manifest.totals("train")["law"]["rows"]
+    assert set(law["train"]["domain"]) == {"law"}
+
+
+def assert_nothing_complete(config: Config) -> None:
+    home = Path(config.home)
+    assert not list(home.rglob("manifest.json"))
+    assert not (home / "latest.json").exists()
+    assert not list(home.glob(".staging-*"))
+
+
+def test_a_damaged_file_ends_the_build_with_its_name(make_config: Any, tmp_path: Path) -> None:
+    file = tmp_path / "raw" / "medicine.json.gz"
+    file.write_bytes(file.read_bytes()[:-40])
+    config = make_config()
+    with pytest.raises(DataError, match=r"raw/medicine\.json\.gz"):
+        build(config)
+    assert_nothing_complete(config)
+
+
+def test_too_many_rejects_end_the_build_and_are_kept_to_look_at(make_config: Any) -> None:
+    config = make_config(max_rejected_fraction=0.01)
+    with pytest.raises(
+        DataError, match=r"3 of 145 rows were rejected.*max_rejected_fraction.*rejected rows, with reasons"
+    ):
+        build(config)
+    assert_nothing_complete(config)
+    assert [file.name for file in Path(config.home, "rejected").iterdir()] == ["part-00000-of-00001.parquet"]
+
+
+def test_no_rows_at_all_is_an_error(make_config: Any, tmp_path: Path) -> None:
+    (tmp_path / "raw" / "empty.jsonl").write_text("")
+    with pytest.raises(DataError, match="no rows"):
+        build(make_config(sources=[{"name": "empty", "files": ["raw/empty.jsonl"]}]))
+
+
+def test_a_template_without_answers_is_an_error(make_config: Any, tiny_model: Path, tmp_path: Path) -> None:
+    template = "{% for m in messages %}{% if m['role'] == 'user' %}{{ m['content'] }}{% endif %}{% endfor %}"
+    (tmp_path / "mute.jinja").write_text(template)
+    config = make_config(model=tiny_model)
+    muted = config.model_copy(update={"model": config.model.model_copy(update={"chat_template": "mute.jinja"})})
+    with pytest.raises(DataError, match="never yields a token of the assistant"):
+        build(muted)
+    assert_nothing_complete(config)
+
+
+def test_a_failing_worker_is_one_line_with_its_cause(make_config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("transforms.write_shards._write_parquet", fail)
+    config = make_config()
+    with pytest.raises(RunError, match="No space left on device") as caught:
+        build(config)
+    assert "\n" not in str(caught.value)
+    assert caught.value.__cause__ is not None
+    assert_nothing_complete(config)
+
+
+def test_lost_rows_are_noticed(make_config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from transforms import exchange
+
+    whole = exchange.write_fragment
+    monkeypatch.setattr(
+        exchange, "write_fragment", lambda batch, buckets, *rest: whole(batch.slice(1), buckets[1:], *rest)
+    )
+    with pytest.raises(RunError, match="do not balance"):
+        build(make_config())
+
+
+def test_two_builds_at_once_are_refused(make_config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = make_config()
+
+    def build_again(*_: Any) -> None:
+        with pytest.raises(RunError, match="another build"):
+            build(config)
+        raise DataError("seen")
+
+    monkeypatch.setattr("pipelines.build._execute", build_again)
+    with pytest.raises(DataError, match="seen"):
+        build(config)
+
+
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        ("--direct_running_mode=multi_threading", "loses rows"),
+        ("--direct_running_mode=fast", "direct_running_mode"),
+        ("--no_such_flag=1", "--no_such_flag"),
+    ],
+)
+def test_flags_that_cannot_be_used_are_named(make_config: Any, flag: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        build(make_config(), flag)
+
+
+def test_compressed_files_count_for_more(make_config: Any) -> None:
+    splits = plan_inputs(make_config())
+    assert planned_bytes(splits) == sum(split.bytes * (4 if split.uri.endswith(".gz") else 1) for split in splits)
+
+
+# Runs in a process of its own: dies at the n-th call of a function, as often as it is told to, and says what was there after each death.
+KILLED = """
+import importlib, json, os, signal, sys
+from pathlib import Path
+from pipelines.build import run
+from schemas.config import load_config
+from schemas.progress import Silence
+
+config = load_config(sys.argv[1])
+found = []
+for module, name, call in json.loads(sys.argv[2]):
+    child = os.fork()
+    if child == 0:
+        module = importlib.import_module(module)
+        function, calls = getattr(module, name), iter(range(1, 1000))
+        def die(*args, **kwargs):
+            if next(calls) == call:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*args, **kwargs)
+        setattr(module, name, die)
+        run(config, progress=Silence())
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL, (module, name, call)
+    home = Path(config.home)
+    found.append([(home / "1.0" / "manifest.json").exists(), (home / "latest.json").exists()])
+print(json.dumps(found))
+"""
+MOMENTS = [
+    ["transforms.exchange", "write_fragment", 1],
+    ["transforms.write_shards", "_write_parquet", 3],
+    ["transforms.write_manifest", "move", 3],
+    ["transforms.write_manifest", "replace_bytes", 1],  # README.md
+    ["transforms.write_manifest", "replace_bytes", 2],  # manifest.json
+    ["transforms.write_manifest", "replace_bytes", 3],  # latest.json
+]
+
+
+def test_a_build_that_is_killed_anywhere_ends_in_the_same_bytes(make_config: Any, tmp_path: Path) -> None:
+    reference, _ = build(make_config("reference", version="1.0", shard_bytes=4000))
+    killed = make_config("killed", version="1.0", shard_bytes=4000)
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "killed.json"), json.dumps(MOMENTS)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    complete = json.loads(done.stdout)
+    assert complete == [[False, False]] * 5 + [[True, False]]
+    path, _ = build(killed)
+    assert contents(path.parent) == contents(reference.parent)
+    assert not list(Path(killed.home).glob(".staging-*"))
+    assert read_pointer(Path(killed.home) / "latest.json", what="dataset", command="build") == path
+
+
+def test_a_version_left_half_moved_is_swept(make_config: Any) -> None:
+    config = make_config(version="1.0")
+    stray = Path(config.home) / "1.0" / "data" / "train" / "law" / "part-00099-of-00100.parquet"
+    stray.parent.mkdir(parents=True)
+    stray.write_bytes(b"PAR1")
+    build(config)
+    assert not stray.exists()
+
+
+def test_published_data_balances_with_one_and_two_workers(shared_data: Path, tiny_model: Path, tmp_path: Path) -> None:
+    names = [
+        "alpaca-cleaned-first-1000",
+        "arc",
+        "human-eval",
+        "fastchat-dummy",
+        "llama-factory-demo",
+        "financial-qa-10k",
+    ]
+    digests = set()
+    for workers in (1, 2):
+        value = {
+            "name": "published",
+            "output": str(tmp_path / f"out{workers}"),
+            "sources": [{"name": name, "files": [str(shared_data / name)]} for name in names],
+            "model": {"path": str(tiny_model)},
+            "build": {"workers": workers, "shard_bytes": 2**20},
+        }
+        (tmp_path / "published.json").write_text(json.dumps(value))
+        _, manifest = build(load_config(tmp_path / "published.json"))  # refuses books that do not balance
+        assert [book.source for book in manifest.books] == sorted(names)
+        assert sum(book.read for book in manifest.books) == sum(file.rows for file in manifest.inputs) == 15_892
+        digests.add(manifest.digest)
+    assert len(digests) == 1
+
+
+def test_errors_are_for_the_user(make_config: Any, tmp_path: Path) -> None:
+    (tmp_path / "raw" / "law.jsonl").unlink()
+    with pytest.raises(VersatuneError, match=r"law\.jsonl"):
+        build(make_config())

@@ -1,0 +1,204 @@
+"""Token ids and loss masks: the mask covers exactly what the assistant says and the end of its turn."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from schemas.arrow import REJECT, classified_fields, example_schema
+from schemas.config import load_config
+from schemas.errors import ConfigError, DataError
+from transforms.tokenize import (
+    CannotTokenize,
+    Tokenization,
+    Tokenizer,
+    plan_tokenization,
+    tokenize_batch,
+    tokens_in_spans,
+)
+
+Rows = Callable[..., pa.RecordBatch]
+CHAT = [
+    ("user", "What is 2 + 2?"),
+    ("assistant", "It is 4.\n\nSure."),
+    ("user", "And 3 + 3?"),
+    ("assistant", "6 \u2014 na\u00efve \U0001f600!"),
+]
+LLAMA2 = (
+    "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}{{ bos_token }}"
+    "{% for m in messages %}{% if m['role'] == 'user' %}{{ '[INST] ' + m['content'] | trim + ' [/INST]' }}"
+    "{% else %}{{ ' ' + m['content'] | trim + ' ' + eos_token }}{% endif %}{% endfor %}"
+)
+# As templates of thinking models do: only the last answer shows its (empty) thoughts.
+THINKING = (
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' }}{% if m['role'] == 'assistant' and loop.last %}{{ '<think></think>' }}"
+    "{% endif %}{{ m['content'] + '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+def plan(folder: Path, tmp_path: Path, **build: object) -> Tokenization:
+    config = {"name": "t", "sources": [], "model": {"path": str(folder)}, "build": build}
+    (tmp_path / "c.json").write_text(json.dumps(config))
+    return plan_tokenization(load_config(tmp_path / "c.json"))
+
+
+def answers_in(tokenizer: Tokenizer, conversation: list[tuple[str, str]]) -> list[str]:
+    """Decode each run of scored tokens."""
+    (encoded,) = tokenizer.encode([conversation])
+    assert not isinstance(encoded, CannotTokenize), encoded
+    ids, mask = encoded
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.astype(int), [0]])))
+    return [
+        tokenizer._backend.decode(ids[start:end].tolist(), skip_special_tokens=False)
+        for start, end in zip(edges[::2], edges[1::2], strict=True)
+    ]
+
+
+@pytest.mark.parametrize("model", ["smollm2", "tiny_model"])
+def test_the_scored_tokens_are_the_answers_and_their_end_tokens(
+    model: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    tokenizer = Tokenizer(plan(request.getfixturevalue(model), tmp_path))
+    said = [content + "<|im_end|>" for role, content in CHAT if role == "assistant"]
+    assert answers_in(tokenizer, CHAT) == said
+    assert answers_in(tokenizer, [("system", "Be brief."), *CHAT]) == said
+
+
+@pytest.mark.parametrize("model", ["smollm2", "tiny_model"])
+def test_ids_are_those_of_the_rendered_text(model: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    from transformers import PreTrainedTokenizerFast
+
+    folder = request.getfixturevalue(model)
+    reference = PreTrainedTokenizerFast.from_pretrained(folder)
+    messages = [{"role": role, "content": content} for role, content in CHAT]
+    text = reference.apply_chat_template(messages, tokenize=False)
+    (encoded,) = Tokenizer(plan(folder, tmp_path)).encode([CHAT])
+    assert not isinstance(encoded, CannotTokenize)
+    assert encoded[0].tolist() == reference(text, add_special_tokens=False)["input_ids"]
+
+
+def test_a_token_across_the_boundary_counts_as_answer() -> None:
+    offsets = np.array([[0, 3], [3, 6], [6, 9], [9, 12]])
+    assert tokens_in_spans(offsets, [(5, 8)]).tolist() == [False, True, True, False]
+    assert tokens_in_spans(offsets, [(3, 6)]).tolist() == [False, True, False, False]
+
+
+def test_a_blank_token_without_characters_inside_an_answer_is_scored() -> None:
+    assert tokens_in_spans(np.array([[0, 2], [2, 2], [3, 3], [3, 5]]), [(2, 5)]).tolist() == [False, True, True, True]
+
+
+def test_a_template_without_generation_prompt_scores_answer_and_end(tiny_model: Path, tmp_path: Path) -> None:
+    tokenizer = Tokenizer(replace(plan(tiny_model, tmp_path), chat_template=LLAMA2))
+    assert answers_in(tokenizer, CHAT) == [f" {content} <|im_end|>" for role, content in CHAT if role == "assistant"]
+
+
+def test_a_template_that_rewrites_earlier_turns_still_scores_the_answers(tiny_model: Path, tmp_path: Path) -> None:
+    tokenizer = Tokenizer(replace(plan(tiny_model, tmp_path), chat_template=THINKING))
+    assert answers_in(tokenizer, CHAT) == [content + "<|im_end|>" for role, content in CHAT if role == "assistant"]
+
+
+def test_a_template_that_hides_an_answer_rejects_the_row(tiny_model: Path, tmp_path: Path) -> None:
+    hiding = THINKING.replace("m['content'] +", "(m['content'] if loop.last else '...') +")
+    (verdict,) = Tokenizer(replace(plan(tiny_model, tmp_path), chat_template=hiding)).encode([CHAT])
+    assert isinstance(verdict, CannotTokenize)
+    assert verdict.reason == "template_not_prefix_stable"
+    assert "2 + 2" not in verdict.detail  # never the row's text
+
+
+def test_what_the_template_refuses_is_a_reject_with_its_words(tiny_model: Path, tmp_path: Path) -> None:
+    (verdict,) = Tokenizer(replace(plan(tiny_model, tmp_path), chat_template=LLAMA2)).encode([[("system", "x"), *CHAT]])
+    assert isinstance(verdict, CannotTokenize)
+    assert (verdict.reason, "no system role" in verdict.detail) == ("template_error", True)
+
+
+def test_a_begin_token_of_the_tokenizer_stands_once(tiny_model: Path, tmp_path: Path) -> None:
+    start = "<|im_start|>"
+    with_bos = replace(plan(tiny_model, tmp_path), prepended=1)
+    without = replace(with_bos, chat_template=with_bos.chat_template.replace(start, "[") + "{{ '' }}")
+    for tokenization in (with_bos, without):
+        (encoded,) = Tokenizer(tokenization).encode([CHAT])
+        assert not isinstance(encoded, CannotTokenize)
+        assert encoded[0][:2].tolist().count(1) == 1
+        assert encoded[0][0] == 1
+        assert not encoded[1][0]
+
+
+def test_a_cut_row_keeps_its_first_tokens_and_one_without_an_answer_left_is_rejected(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    whole, cut = (Tokenizer(plan(tiny_model, tmp_path, max_tokens=limit)).encode([CHAT])[0] for limit in (512, 40))
+    assert not isinstance(whole, CannotTokenize)
+    assert not isinstance(cut, CannotTokenize)
+    assert (len(cut[0]), cut[0].tolist(), cut[1].tolist()) == (40, whole[0][:40].tolist(), whole[1][:40].tolist())
+    (verdict,) = Tokenizer(plan(tiny_model, tmp_path, max_tokens=8)).encode([CHAT])
+    assert isinstance(verdict, CannotTokenize)
+    assert verdict.reason == "no_loss_tokens"
+
+
+def test_a_batch_is_divided_and_counted(tiny_model: Path, tmp_path: Path, rows: Rows) -> None:
+    short, long = CHAT[:2], [("user", "why? " * 200), ("assistant", "no")]
+    batch = classified(rows(short, long, CHAT))
+    examples, rejects = tokenize_batch(batch, Tokenizer(plan(tiny_model, tmp_path, max_tokens=100)))
+    assert examples.schema == example_schema(6, tokenized=True)
+    assert rejects.schema == REJECT
+    assert examples["id"].to_pylist() == [f"{i:032x}" for i in (0, 2)]
+    assert rejects["origin"].to_pylist() == [{"uri": "f.jsonl", "row": 1}]
+    assert json.loads(rejects["payload"][0].as_py())["messages"][1] == {"role": "assistant", "content": "no"}
+    for row in examples.to_pylist():
+        assert row["num_tokens"] == len(row["input_ids"]) == len(row["loss_mask"])
+        assert row["num_loss_tokens"] == sum(row["loss_mask"]) > 0
+
+
+def test_the_plan_survives_its_file(tiny_model: Path, tmp_path: Path) -> None:
+    tokenization = plan(tiny_model, tmp_path)
+    tokenization.save(str(tmp_path / "tokenizer.json"))
+    assert Tokenization.load(str(tmp_path / "tokenizer.json")) == tokenization
+    assert tokenization.record().max_tokens == 512
+
+
+def test_a_template_that_prints_the_date_gives_the_same_row_every_day(tiny_model: Path, tmp_path: Path) -> None:
+    dated = replace(
+        plan(tiny_model, tmp_path), chat_template="{{ strftime_now('%d %b %Y') }}{{ messages[0]['content'] }}"
+    )
+    assert Tokenizer(dated).render(CHAT[:1]) == "26 Jul 2024What is 2 + 2?"
+
+
+def test_a_folder_without_tokenizer_and_a_tokenizer_without_template_are_refused(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(DataError, match="no tokenizer"):
+        plan(empty, tmp_path)
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (bare / name).write_bytes((tiny_model / name).read_bytes())
+    with pytest.raises(DataError, match="no chat template"):
+        plan(bare, tmp_path)
+
+
+def test_a_template_file_of_the_configuration_wins(tiny_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "own.jinja").write_text("{{ messages[0]['content'] }}")
+    config = {"name": "t", "model": {"path": str(tiny_model), "chat_template": "own.jinja"}}
+    (tmp_path / "c.json").write_text(json.dumps(config))
+    assert plan_tokenization(load_config(tmp_path / "c.json")).chat_template == "{{ messages[0]['content'] }}"
+    (tmp_path / "own.jinja").unlink()
+    with pytest.raises(ConfigError, match=r"own\.jinja"):
+        plan_tokenization(load_config(tmp_path / "c.json"))
+
+
+def classified(batch: pa.RecordBatch) -> pa.RecordBatch:
+    columns = [
+        pa.array(["law"] * batch.num_rows),
+        pa.array([[0.5, 0.1, 0.1, 0.1, 0.1, 0.1]] * batch.num_rows, pa.list_(pa.float32(), 6)),
+    ]
+    return pa.RecordBatch.from_arrays(
+        [*batch.columns, *columns], schema=pa.schema([*batch.schema, *classified_fields(6)])
+    )
