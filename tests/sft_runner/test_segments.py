@@ -93,7 +93,7 @@ def test_a_weight_of_zero_draws_nothing(workplace: Callable) -> None:
 
 def test_a_shortfall_is_reported_or_refused(workplace: Callable) -> None:
     assert composed(workplace(mixture={"budget": 100}))[1].shortfall == 20
-    with pytest.raises(DataError, match="80 of the 100 rows.*mix.max_passes"):
+    with pytest.raises(DataError, match=r"80 of the 100 rows.*mix.max_passes"):
         composed(workplace(mixture={"budget": 100, "on_shortfall": "error"}))
 
 

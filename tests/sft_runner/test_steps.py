@@ -83,7 +83,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_change(workplace: Ca
         trainee.model.model.norm.weight.fill_(float("nan"))
     before = {name: p.clone() for name, p in trainee.parameters().items()}
     optimizer = make_optimizer(trainee, 1e-3, 0.0)
-    with pytest.raises(RunError, match="step 7: the loss is nan.*Lower the learning rate"):
+    with pytest.raises(RunError, match=r"step 7: the loss is nan.*Lower the learning rate"):
         train_step(
             trainee, optimizer, [pool.train[0][0]], 5, micro_batch_rows=1, learning_rate=1e-3, max_grad_norm=1.0, seed=0,
             where="step 7",
