@@ -133,12 +133,23 @@ def plan_build(
                 sha256=classifier.sha256, labels=list(classifier.labels), confusion=_confusion(classifier.card)
             ),
             tokenizer=tokenization.record() if tokenization else None,
-            fingerprint=config.build_fingerprint(),
+            fingerprint=_fingerprint(config),
             max_rejected_fraction=config.build.max_rejected_fraction,
             environment=environment,
             started=started,
         ),
     )
+
+
+def _fingerprint(config: Config) -> dict[str, Any]:
+    """Return the configuration that decides the rows; neither the order of sources nor the version's name does."""
+    fingerprint = config.build_fingerprint()
+    build = {key: value for key, value in fingerprint["build"].items() if key != "version"}
+    return {
+        **fingerprint,
+        "sources": sorted(fingerprint["sources"], key=lambda source: str(source["name"])),
+        "build": build,
+    }
 
 
 def _confusion(card: dict[str, Any] | None) -> list[list[int]] | None:

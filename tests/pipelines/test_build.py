@@ -40,7 +40,7 @@ def test_every_row_is_written_a_duplicate_or_rejected(make_config: Any) -> None:
     books = {book.source: book for book in manifest.books}
     assert {name: book.read for name, book in books.items()} == {"law": 68, "medicine": 40, "code": 30, "copies": 7}
     assert {name: book.duplicates for name, book in books.items()} == {"law": 9, "medicine": 3, "code": 0, "copies": 0}
-    assert books["law"].rejected == {"normalize.empty_answer": 1, "normalize.not_an_object": 1, "read.not_json": 1}
+    assert books["law"].rejected == {"normalize.empty_answer": 1, "read.not_an_object": 1, "read.not_json": 1}
     assert books["law"].written == {"law": 56}
     assert books["copies"].written == {
         "general": 7
@@ -68,13 +68,12 @@ def test_the_pointer_names_the_version_and_nothing_else_is_left(make_config: Any
 def test_workers_batches_and_order_of_inputs_change_no_byte(make_config: Any, tiny_model: Path) -> None:
     reference = make_config("one", model=tiny_model, shard_bytes=4000)
     path, manifest = build(reference)
-    assert len({shard.path.rpartition("/")[2] for shard in manifest.shards}) == 8  # several buckets
+    assert len({shard.path.rpartition("/")[2] for shard in manifest.shards}) == 4  # several buckets
     sources = [source.model_dump(mode="json") for source in reversed(reference.sources)]
     for output, changes in {"two": {"workers": 2}, "three": {"batch_rows": 7}, "four": {"sources": sources}}.items():
         other_path, other = build(make_config(output, model=tiny_model, shard_bytes=4000, **changes))
         assert contents(other_path.parent) == contents(path.parent)
-        if output != "four":  # the order of sources is part of the configuration that the manifest records
-            assert other.digest == manifest.digest
+        assert other.digest == manifest.digest
 
 
 def test_a_second_build_of_the_same_changes_nothing_and_says_so(make_config: Any) -> None:
@@ -286,14 +285,7 @@ def test_a_version_left_half_moved_is_swept(make_config: Any) -> None:
 
 
 def test_published_data_balances_with_one_and_two_workers(shared_data: Path, tiny_model: Path, tmp_path: Path) -> None:
-    names = [
-        "alpaca-cleaned-first-1000",
-        "arc",
-        "human-eval",
-        "fastchat-dummy",
-        "llama-factory-demo",
-        "financial-qa-10k",
-    ]
+    names = ["alpaca-cleaned-first-1000", "arc", "human-eval", "fastchat-dummy", "llama-factory-demo"]
     digests = set()
     for workers in (1, 2):
         value = {
@@ -306,7 +298,7 @@ def test_published_data_balances_with_one_and_two_workers(shared_data: Path, tin
         (tmp_path / "published.json").write_text(json.dumps(value))
         _, manifest = build(load_config(tmp_path / "published.json"))  # refuses books that do not balance
         assert [book.source for book in manifest.books] == sorted(names)
-        assert sum(book.read for book in manifest.books) == sum(file.rows for file in manifest.inputs) == 15_892
+        assert sum(book.read for book in manifest.books) == sum(file.rows for file in manifest.inputs) == 8_892
         digests.add(manifest.digest)
     assert len(digests) == 1
 

@@ -197,7 +197,13 @@ def test_a_probe_needs_a_model_and_a_local_directory(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("removed", "wanted", "expected"),
-    [([], "auto", 1), (["bos_token"], "auto", 2), ([], "eos", 2), (["bos_token"], "bos", None), (["bos_token", "eos_token"], "auto", None)],
+    [
+        ([], "auto", 1),
+        (["bos_token"], "auto", 2),
+        ([], "eos", 2),
+        (["bos_token"], "bos", None),
+        (["bos_token", "eos_token"], "auto", None),
+    ],
 )
 def test_a_sample_starts_from_bos_else_eos_or_the_one_asked_for(
     tmp_path: Path, tiny_model: Path, removed: list[str], wanted: str, expected: int | None
