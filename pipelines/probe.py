@@ -17,6 +17,7 @@ import apache_beam as beam
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -104,7 +105,7 @@ def run_with(
         else:
             progress.say(f"probe: all {reused:,} samples are kept from an earlier run; the engine is not needed")
         kept = read_store(plan.store)
-        table = kept.table.filter(pa.compute.field("index") < config.probe.samples)
+        table = kept.table.filter(pc.field("index") < config.probe.samples)
         if table.num_rows < config.probe.samples:
             raise RunError(
                 f"probe: {config.probe.samples - table.num_rows} of {config.probe.samples} samples are not in {plan.store}; "

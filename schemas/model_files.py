@@ -41,7 +41,9 @@ def check_model_folder(folder: str | Path) -> None:
             " on the hub is downloaded first: hf download ORG/NAME --local-dir FOLDER"
         )
     if not (path / "config.json").is_file():
-        raise DataError(f"model {path}: it has no config.json; expected a model saved by transformers (save_pretrained)")
+        raise DataError(
+            f"model {path}: it has no config.json; expected a model saved by transformers (save_pretrained)"
+        )
     weights = sorted(path.glob("*.safetensors"))
     if not weights:
         raise DataError(f"model {path}: {_without_safetensors(path)}")
@@ -83,7 +85,7 @@ def _without_safetensors(path: Path) -> str:
 
 def _check_safetensors(file: Path) -> None:
     """Compare a file's size with its header: finds cut-off downloads and Git LFS pointers without reading the tensors."""
-    with open(file, "rb") as stream:
+    with file.open("rb") as stream:
         start = stream.read(8)
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
         header = stream.read(length) if 0 < length <= file.stat().st_size - 8 else b""
@@ -102,9 +104,13 @@ def _check_safetensors(file: Path) -> None:
 def _check_index(path: Path) -> None:
     for index in path.glob("*.safetensors.index.json"):
         weight_map = _read_json(index).get("weight_map")
-        missing = sorted({str(name) for name in (weight_map or {}).values()} - {f.name for f in path.glob("*.safetensors")})
+        missing = sorted(
+            {str(name) for name in (weight_map or {}).values()} - {f.name for f in path.glob("*.safetensors")}
+        )
         if missing:
-            raise DataError(f"model {path}: {index.name} names {missing[0]}, which is not there; download the model again")
+            raise DataError(
+                f"model {path}: {index.name} names {missing[0]}, which is not there; download the model again"
+            )
 
 
 def _read_json(file: Path) -> dict[str, Any]:

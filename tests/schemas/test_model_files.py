@@ -53,7 +53,9 @@ def test_pickled_weights_are_refused_by_name(folder: Path) -> None:
         check_model_folder(folder)
 
 
-@pytest.mark.parametrize("content", [_safetensors(b"abcd")[:-1], b"", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"])
+@pytest.mark.parametrize(
+    "content", [_safetensors(b"abcd")[:-1], b"", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"]
+)
 def test_cut_off_weights_and_pointers_are_refused(folder: Path, content: bytes) -> None:
     (folder / "model.safetensors").write_bytes(content)
     with pytest.raises(DataError, match=r"model\.safetensors"):
@@ -90,7 +92,12 @@ def test_the_digest_does_not_depend_on_where_the_folder_is(folder: Path, tmp_pat
 
 @pytest.mark.parametrize(
     ("config", "length"),
-    [('{"max_position_embeddings": 64}', 64), ('{"n_positions": 8}', 8), ('{"text_config": {"seq_length": 4}}', 4), ("{}", None)],
+    [
+        ('{"max_position_embeddings": 64}', 64),
+        ('{"n_positions": 8}', 8),
+        ('{"text_config": {"seq_length": 4}}', 4),
+        ("{}", None),
+    ],
 )
 def test_the_context_length_is_found_under_its_several_names(folder: Path, config: str, length: int | None) -> None:
     (folder / "config.json").write_text(config)

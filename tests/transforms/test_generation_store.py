@@ -1,0 +1,71 @@
+"""Kept generations: whole or absent, each index once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from transforms.generate import Generation
+from transforms.generation_store import KEPT, count_kept, read_store, store_key, write_part
+
+
+def _generations(first: int, count: int, text: str = "text") -> list[Generation]:
+    return [Generation(index, 100 + index, f"{text} {index}", 3, "stop") for index in range(first, first + count)]
+
+
+def test_what_is_kept_is_read_back_in_order_of_index(tmp_path: Path) -> None:
+    write_part(str(tmp_path / "store"), _generations(4, 2), {"seconds": 2.0})
+    write_part(str(tmp_path / "store"), _generations(0, 4), {"seconds": 1.0})
+    kept = read_store(tmp_path / "store")
+    assert kept.table.schema.equals(KEPT)
+    assert kept.table.column("index").to_pylist() == list(range(6))
+    assert kept.table.column("text").to_pylist() == [f"text {index}" for index in range(6)]
+    assert kept.batches == [{"seconds": 1.0, "tokens": 12}, {"seconds": 2.0, "tokens": 6}]
+
+
+def test_a_store_that_is_not_there_is_empty(tmp_path: Path) -> None:
+    assert read_store(tmp_path / "absent").table.num_rows == 0
+    assert count_kept(tmp_path / "absent") == 0
+
+
+def test_of_two_rows_with_one_index_the_first_file_s_is_kept(tmp_path: Path) -> None:
+    write_part(str(tmp_path), _generations(0, 2, "one"), {})
+    write_part(str(tmp_path), _generations(0, 2, "two"), {})
+    first = sorted(tmp_path.glob("part-*"))[0]
+    expected = pq.read_table(first).column("text").to_pylist()
+    assert read_store(tmp_path).table.column("text").to_pylist() == expected
+
+
+def test_damaged_and_foreign_files_are_swept_and_their_samples_are_missing(tmp_path: Path) -> None:
+    write_part(str(tmp_path), _generations(0, 2), {})
+    write_part(str(tmp_path), _generations(2, 2), {})
+    cut = sorted(tmp_path.glob("part-*"))[0]
+    cut.write_bytes(cut.read_bytes()[:-20])
+    foreign = tmp_path / "part-00000008-1-aaaaaaaa.parquet"
+    pq.write_table(pq.read_table(sorted(tmp_path.glob("part-*"))[1]).drop_columns(["seed"]), foreign)
+    (tmp_path / "part-00000009-1-bbbbbbbb.parquet").write_bytes(b"")
+    leftover = tmp_path / ".part-00000004-2-cccccccc.parquet.dddddddd.partial"
+    leftover.write_bytes(b"half")
+    assert read_store(tmp_path).table.column("index").to_pylist() == [2, 3]
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_the_files_names_say_how_many_samples_there_are(tmp_path: Path) -> None:
+    write_part(str(tmp_path), _generations(0, 3), {})
+    write_part(str(tmp_path), _generations(3, 4), {})
+    assert count_kept(tmp_path) == 7
+
+
+def test_text_of_any_kind_survives(tmp_path: Path) -> None:
+    text = "\x00 line\nbreak \u2028 \U0001f600 \ufffd"
+    write_part(str(tmp_path), [Generation(0, 1, text, 3, "length")], {})
+    assert read_store(tmp_path).table.column("text").to_pylist() == [text]
+
+
+def test_whatever_decides_a_sample_decides_the_store() -> None:
+    base = {"model": "a", "prompt_token_id": 1, "sampling": {"temperature": 1.0}, "seed": 0}
+    changes = [{}, {"model": "b"}, {"prompt_token_id": 2}, {"sampling": {"temperature": 0.9}}, {"seed": 1}]
+    keys = [store_key(**{**base, **change}) for change in changes]  # type: ignore[arg-type]
+    assert len(set(keys)) == len(changes)
+    assert keys[0] == store_key(**base)  # type: ignore[arg-type]
