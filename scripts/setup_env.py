@@ -81,7 +81,7 @@ def make_venv(venv: Path) -> None:
     run(sys.executable, "-m", "venv", str(venv))
     check_torch(venv)
     requirements = re.split(r"\n(?=\S)", LOCK.read_text())
-    say(f"installing {len(requirements)} locked packages (3 GB on disk; about two minutes, more on a slow line)")
+    say(f"installing {len(requirements)} locked packages (3 GB on disk; two to five minutes, more on a slow line)")
     with ThreadPoolExecutor(
         os.cpu_count()
     ) as pool:  # pip uses one core; without dependencies, shares of the lock cannot collide
@@ -186,7 +186,7 @@ def environment() -> dict[str, str]:
 
 def run(*command: str, cwd: Path | None = None) -> None:
     """Run a command, and stop with its name if it fails."""
-    done = subprocess.run(command, env=environment(), cwd=cwd, check=False)
+    done = subprocess.run(command, env=environment(), cwd=cwd, stdout=subprocess.DEVNULL, check=False)
     if done.returncode:
         fail(
             f"`{' '.join(command)}` failed with exit code {done.returncode}; its own message is above. Run the same make again"
