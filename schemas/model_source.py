@@ -1,0 +1,50 @@
+"""Where the base model's files are: a local folder, or one downloaded from the hub."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from schemas.config import Config
+from schemas.errors import ConfigError, DataError
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+# Never a pickle: what is not downloaded cannot be loaded by mistake.
+_WANTED = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken"]
+
+
+def model_folder(config: Config, *, needed_for: str) -> Path:
+    """Return the local folder of the configured model; a hub id is downloaded once, into the hub's own cache.
+
+    Args:
+        config: its ``model.path`` is a folder relative to the configuration, or a hub id such as org/name.
+        needed_for: named in the error when no model is configured, such as "probing".
+
+    Raises:
+        ConfigError: no model is configured.
+        DataError: there is no such folder, or the hub has no such model or cannot be reached.
+    """
+    if config.model is None:
+        raise ConfigError(f"{needed_for} needs a base model; add 'model: {{path: FOLDER}}' to the configuration")
+    folder = Path(config.resolve(config.model.path))
+    if folder.is_dir():
+        return folder
+    if not _HUB_ID.fullmatch(config.model.path):
+        raise DataError(f"model.path {config.model.path}: there is no folder {folder}; expected one, or a hub id (org/name)")
+    return _download(config.model.path, config.model.revision, folder)
+
+
+def _download(hub_id: str, revision: str | None, folder: Path) -> Path:
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # the message below says it once
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=_WANTED))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(
+            f"model.path {hub_id}: there is no folder {folder}, and the hub does not give that model ({reason}); check the"
+            " name, or copy the model into a folder"
+        ) from None
