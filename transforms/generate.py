@@ -46,7 +46,9 @@ class Generation:
 class Engine(Protocol):
     """What generates."""
 
-    about: dict[str, Any]
+    @property
+    def about(self) -> dict[str, Any]:
+        """What it is; kept with every batch."""
 
     def generate(self, samples: Sequence[Sample]) -> list[Generation]:
         """Return one generation per sample, in order."""

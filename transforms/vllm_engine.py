@@ -308,12 +308,11 @@ def _generate(llm: Any, settings: VllmSettings, seeds: list[int]) -> list[tuple[
 
 
 def _about() -> dict[str, Any]:
-    import torch
     import vllm
     from vllm.platforms import current_platform
 
     device = "cpu" if current_platform.is_cpu() else current_platform.get_device_name()
-    return {"engine": f"vllm {vllm.__version__}", "torch": torch.__version__, "device": device}
+    return {"engine": f"vllm {vllm.__version__}", "torch": importlib.metadata.version("torch"), "device": device}
 
 
 if __name__ == "__main__":

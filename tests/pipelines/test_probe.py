@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -56,7 +56,7 @@ run_with(load_config(sys.argv[1]), lambda plan: SlowEngine, progress=Silence())
 class FakeEngine:
     """Writes about a subject that the seed decides; of index 1 hardly anything."""
 
-    about: dict[str, Any] = {"engine": "fake", "start_seconds": 0.1}
+    about: ClassVar[dict[str, Any]] = {"engine": "fake", "start_seconds": 0.1}
 
     def generate(self, samples: Any) -> list[Generation]:
         return [
@@ -66,7 +66,7 @@ class FakeEngine:
 
 
 class BrokenEngine:
-    about: dict[str, Any] = {}
+    about: ClassVar[dict[str, Any]] = {}
 
     def generate(self, samples: Any) -> list[Generation]:
         raise RunError("vLLM failed: out of memory; its log is /tmp/x.log")
@@ -99,7 +99,8 @@ def test_a_report_counts_every_sample_and_its_intervals_hold_the_estimates(tmp_p
     assert report.environment["generated"] == 24
     for estimate in report.estimates:
         assert sum(estimate.shares) == pytest.approx(1.0, abs=1e-6)
-        assert all(low <= share <= high for low, share, high in zip(estimate.lower, estimate.shares, estimate.upper))
+        assert (np.array(estimate.lower) <= estimate.shares).all()
+        assert (np.array(estimate.shares) <= estimate.upper).all()
     path = read_pointer(tmp_path / "out/toy/probe/latest.json", what="probe report", command="versatune probe")
     assert path.parent.name == report.digest[:12]
     table = pq.read_table(path.parent / report.generations)
@@ -161,7 +162,7 @@ def test_a_killed_probe_keeps_its_finished_batches_and_is_continued(tmp_path: Pa
 
 
 def test_what_an_engine_says_when_it_fails_is_the_message(tmp_path: Path, tiny_model: Path) -> None:
-    with pytest.raises(RunError, match="vLLM failed: out of memory; its log is /tmp/x.log"):
+    with pytest.raises(RunError, match=r"vLLM failed: out of memory; its log is /tmp/x\.log"):
         _probe(_config(tmp_path, tiny_model), lambda plan: BrokenEngine)
     assert not (tmp_path / "out/toy/probe/latest.json").exists()
 

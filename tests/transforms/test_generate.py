@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import apache_beam as beam
 import pytest
@@ -23,7 +23,7 @@ from transforms.generate import (
 
 
 class EchoEngine:
-    about: dict[str, Any] = {"engine": "echo"}
+    about: ClassVar[dict[str, Any]] = {"engine": "echo"}
 
     def generate(self, samples: Any) -> list[Generation]:
         return [Generation(sample.index, sample.seed, f"text {sample.seed}", 2, "stop") for sample in samples]

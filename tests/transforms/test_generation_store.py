@@ -32,7 +32,7 @@ def test_a_store_that_is_not_there_is_empty(tmp_path: Path) -> None:
 def test_of_two_rows_with_one_index_the_first_file_s_is_kept(tmp_path: Path) -> None:
     write_part(str(tmp_path), _generations(0, 2, "one"), {})
     write_part(str(tmp_path), _generations(0, 2, "two"), {})
-    first = sorted(tmp_path.glob("part-*"))[0]
+    first = min(tmp_path.glob("part-*"))
     expected = pq.read_table(first).column("text").to_pylist()
     assert read_store(tmp_path).table.column("text").to_pylist() == expected
 
@@ -40,7 +40,7 @@ def test_of_two_rows_with_one_index_the_first_file_s_is_kept(tmp_path: Path) -> 
 def test_damaged_and_foreign_files_are_swept_and_their_samples_are_missing(tmp_path: Path) -> None:
     write_part(str(tmp_path), _generations(0, 2), {})
     write_part(str(tmp_path), _generations(2, 2), {})
-    cut = sorted(tmp_path.glob("part-*"))[0]
+    cut = min(tmp_path.glob("part-*"))
     cut.write_bytes(cut.read_bytes()[:-20])
     foreign = tmp_path / "part-00000008-1-aaaaaaaa.parquet"
     pq.write_table(pq.read_table(sorted(tmp_path.glob("part-*"))[1]).drop_columns(["seed"]), foreign)
