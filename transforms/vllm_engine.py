@@ -1,9 +1,10 @@
 """The vLLM engine in a process of its own: the only file that imports vllm.
 
-Why a process: the CPU build pins threads, replaces ``torch.set_num_threads`` and keeps half a gigabyte after it is deleted, and a GPU
-stays partly taken, all of which a training stage after the probe would inherit; its messages go to standard output, which is ours; and
-its OpenMP library is chosen when a process starts (Intel's copes better with a busy machine than torch's). The engine itself runs inside that one process,
-without vLLM's own worker processes, which outlive a killed parent. The process ends when its standard input does, however we end.
+Why a process: the CPU build pins threads, replaces ``torch.set_num_threads`` and keeps half a gigabyte after it is
+deleted, and a GPU stays partly taken, all of which a training stage after the probe would inherit; its messages go to
+standard output, which is ours; and its OpenMP library is chosen when a process starts (Intel's copes better with a
+busy machine than torch's). The engine itself runs inside that one process, without vLLM's own worker processes, which
+outlive a killed parent. The process ends when its standard input does, however we end.
 """
 
 from __future__ import annotations
