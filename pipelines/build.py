@@ -30,7 +30,7 @@ from transforms.normalize import NormalizeRows
 from transforms.read import InputSplit, ReadRows, plan_inputs
 from transforms.storage import delete_tree, exists, is_local, match, read_bytes
 from transforms.tokenize import Tokenization, TokenizeMessages, plan_tokenization
-from transforms.write_manifest import Outcome, VersionPlan, WriteManifest
+from transforms.write_manifest import OUTCOME, REJECTED, Outcome, VersionPlan, WriteManifest
 from transforms.write_shards import WriteRejects, WriteShards
 
 _STAGING = ".staging-"
@@ -215,7 +215,7 @@ def _execute(plan: BuildPlan, options: PipelineOptions) -> None:
 
 
 def _outcome(plan: BuildPlan) -> Outcome:
-    if not exists(f"{plan.version.staging}/outcome.json"):
+    if not exists(f"{plan.version.staging}/{OUTCOME}"):
         raise RunError("build: the pipeline ended without an outcome; see the engine's log")
     return Outcome.load(plan.version.staging)
 
@@ -259,7 +259,8 @@ def _only_build(home: str) -> Iterator[None]:
 
 
 def _sweep(config: Config) -> None:
-    """Delete what killed runs left: their staging directories, and a version that never got its manifest."""
+    """Delete what failed and killed runs left: staging directories, rejected rows, a version that never got its manifest."""
+    delete_tree(f"{config.home}/{REJECTED}")
     if is_local(config.home):
         for leftover in Path(config.home).glob(f"{_STAGING}*"):
             delete_tree(str(leftover))

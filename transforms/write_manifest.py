@@ -30,10 +30,11 @@ from schemas.validation import explain
 from schemas.version import VERSION
 from transforms import tokenize
 from transforms.dataset_card import dataset_card
-from transforms.storage import delete_tree, exists, match, move, read_bytes, replace_bytes
+from transforms.storage import exists, match, move, read_bytes, replace_bytes
 from transforms.write_shards import Rejected, Written
 
 OUTCOME = "outcome.json"
+REJECTED = "rejected"
 _DIGEST_DIGITS = 8
 _SHOWN = 5
 _ERRORS = {kind.__name__: kind for kind in (ConfigError, DataError, RunError)}
@@ -161,7 +162,7 @@ def _most(books: Sequence[SourceBooks]) -> str:
 def make_manifest(
     plan: VersionPlan,
     files: Iterable[dict[str, Any]],
-    failures: Iterable[dict[str, str]],
+    failures: Sequence[dict[str, str]],
     written: Sequence[Written],
     rejected: Sequence[Rejected],
 ) -> DatasetManifest:
@@ -244,29 +245,30 @@ def _existing(plan: VersionPlan, manifest: DatasetManifest) -> DatasetManifest |
 def finish_build(
     plan: VersionPlan,
     files: Iterable[dict[str, Any]],
-    failures: Iterable[dict[str, str]],
+    failures: Sequence[dict[str, str]],
     written: Sequence[Written],
     rejected: Sequence[Rejected],
 ) -> Outcome:
     """Publish the dataset, or keep the rejected rows for its owner to look at; either way say how it ended."""
     try:
         outcome = publish(plan, make_manifest(plan, files, failures, written, rejected))
+    except DataError as error:
+        outcome = Outcome(
+            None, error="DataError", message=str(error) + ("" if failures else _keep_rejects(plan, rejected))
+        )
     except VersatuneError as error:
-        outcome = Outcome(None, error=type(error).__name__, message=str(error) + _keep_rejects(plan, rejected))
+        outcome = Outcome(None, error=type(error).__name__, message=str(error))
     outcome.save(plan.staging)
     return outcome
 
 
 def _keep_rejects(plan: VersionPlan, rejected: Sequence[Rejected]) -> str:
-    kept = f"{plan.home}/rejected"
+    """Move the rejected rows to where the next build finds and deletes them."""
+    kept = f"{plan.home}/{REJECTED}"
     paths = [file["path"] for refused in rejected for file in refused.files]
-    present = [path for path in paths if exists(f"{plan.staging}/{path}")]
-    if not present:
-        return ""
-    delete_tree(kept)
-    for path in present:
+    for path in paths:
         move(f"{plan.staging}/{path}", f"{kept}/{path.removeprefix('rejects/')}")
-    return f" The rejected rows, with reasons, are in {kept}."
+    return f" The rejected rows, with reasons, are in {kept}." if paths else ""
 
 
 @dataclass(kw_only=True)

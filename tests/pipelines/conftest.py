@@ -68,7 +68,7 @@ def make_config(tmp_path: Path) -> MakeConfig:
         }
         if model is not None:
             value["model"] = {"path": str(model)}
-        path = tmp_path / f"{output}.json"
+        path = tmp_path / f"{output.rpartition('/')[2]}.json"
         path.write_text(json.dumps(value))
         return load_config(path)
 

@@ -1,0 +1,141 @@
+"""A build on a file system without directories, reached through Beam alone, as gs:// and s3:// are."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from apache_beam.io.filesystem import BeamIOError, FileMetadata, FileSystem
+
+from pipelines.build import run
+from schemas.dataset import DatasetManifest
+from schemas.errors import ConfigError, DataError
+from schemas.progress import Silence
+
+STORE: dict[str, bytes] = {}
+WRITES: list[str] = []
+
+
+class Store(FileSystem):
+    """Objects in memory under store://; one appears whole, when it is closed."""
+
+    @classmethod
+    def scheme(cls) -> str:
+        return "store"
+
+    def join(self, basepath: str, *paths: str) -> str:
+        return "/".join([basepath.rstrip("/"), *paths])
+
+    def split(self, path: str) -> tuple[str, str]:
+        head, _, tail = path.rpartition("/")
+        return head, tail
+
+    def has_dirs(self) -> bool:
+        return False
+
+    def mkdirs(self, path: str) -> None:
+        raise AssertionError("an object store has no directories")
+
+    def _list(self, dir_or_prefix: str) -> Iterator[FileMetadata]:
+        for path in sorted(STORE):
+            if path.startswith(dir_or_prefix):
+                yield FileMetadata(path, len(STORE[path]), 0.0)
+
+    def create(self, path: str, *_: Any, **__: Any) -> Any:
+        class Object(io.BytesIO):
+            def close(self) -> None:
+                if not self.closed:
+                    STORE[path] = self.getvalue()
+                    WRITES.append(path)
+                super().close()
+
+        return Object()
+
+    def open(self, path: str, *_: Any, **__: Any) -> Any:
+        if path not in STORE:
+            raise BeamIOError(f"no object {path}")
+        return io.BytesIO(STORE[path])
+
+    def rename(self, source_file_names: list[str], destination_file_names: list[str]) -> None:
+        for source, destination in zip(source_file_names, destination_file_names, strict=True):
+            STORE[destination] = STORE.pop(source)
+
+    def copy(self, source_file_names: list[str], destination_file_names: list[str]) -> None:
+        raise NotImplementedError
+
+    def delete(self, paths: list[str]) -> None:
+        for path in paths:
+            del STORE[path]
+
+    def exists(self, path: str) -> bool:
+        return path in STORE
+
+    def size(self, path: str) -> int:
+        return len(STORE[path])
+
+    def last_updated(self, path: str) -> float:
+        return 0.0
+
+    def checksum(self, path: str) -> str:
+        return str(hash(STORE[path]))
+
+    def metadata(self, path: str) -> FileMetadata:
+        return FileMetadata(path, len(STORE[path]), 0.0)
+
+
+@pytest.fixture(autouse=True)
+def empty_store() -> None:
+    STORE.clear()
+    WRITES.clear()
+
+
+def test_a_build_on_an_object_store_gives_the_same_bytes(make_config: Any, tiny_model: Path) -> None:
+    local = run(make_config("local", model=tiny_model, shard_bytes=4000), progress=Silence()).parent
+    remote = make_config("store://bucket/out", model=tiny_model, shard_bytes=4000)
+    run(remote, progress=Silence())
+    home = "store://bucket/out/small/"
+    assert {path.removeprefix(f"{home}{local.name}/") for path in STORE if path.endswith(".parquet")} == {
+        file.relative_to(local).as_posix() for file in local.rglob("*.parquet")
+    }
+    for path, data in STORE.items():
+        if path.endswith(".parquet"):
+            assert (local / path.removeprefix(f"{home}{local.name}/")).read_bytes() == data
+    assert not [path for path in STORE if ".staging-" in path]
+    assert [path for path in WRITES if ".staging-" not in path] == [
+        f"{home}{local.name}/README.md",
+        f"{home}{local.name}/manifest.json",  # after everything it names
+        f"{home}latest.json",
+    ]
+    assert json.loads(STORE[f"{home}latest.json"])["path"] == f"{local.name}/manifest.json"
+
+
+def test_versions_on_an_object_store_are_as_immutable(make_config: Any) -> None:
+    config = make_config("store://bucket/out", version="1.0")
+    run(config, progress=Silence())
+    before = dict(STORE)
+    run(config, progress=Silence())
+    assert before == STORE
+    with pytest.raises(ConfigError, match=r"1\.0"):
+        run(make_config("store://bucket/out", version="1.0", validation_fraction=0.5), progress=Silence())
+    assert before == STORE
+
+
+def test_what_a_killed_build_left_on_an_object_store_is_swept(make_config: Any) -> None:
+    home = "store://bucket/out/small"
+    STORE[f"{home}/.staging-0123/fragments/rows-1-a.arrow"] = b"x"
+    STORE[f"{home}/1.0/data/train/law/part-00099-of-00100.parquet"] = b"x"
+    run(make_config("store://bucket/out", version="1.0"), progress=Silence())
+    assert b"x" not in STORE.values()
+
+
+def test_raw_files_come_from_an_object_store(make_config: Any, tmp_path: Path) -> None:
+    STORE["store://bucket/raw/law.jsonl"] = (tmp_path / "raw" / "law.jsonl").read_bytes()
+    config = make_config(sources=[{"name": "law", "files": ["store://bucket/raw/*.jsonl"], "domain": "law"}])
+    manifest = DatasetManifest.load(run(config, progress=Silence()))
+    assert [(file.uri, file.rows) for file in manifest.inputs] == [("store://bucket/raw/law.jsonl", 68)]
+    with pytest.raises(DataError, match="matches no file"):
+        run(make_config(sources=[{"name": "law", "files": ["store://bucket/none/*.jsonl"]}]), progress=Silence())
