@@ -33,9 +33,10 @@ from pipelines.execute import execute
 from pipelines.options import pipeline_options, runner_name
 from schemas.arrow import generation_schema
 from schemas.config import Config, ModelConfig
-from schemas.errors import ConfigError, DataError, RunError
+from schemas.errors import ConfigError, DataError, RunError, nearest
 from schemas.files import atomic_directory
 from schemas.model_files import check_model_folder, context_length, model_digest
+from schemas.model_source import model_folder
 from schemas.pointer import write_pointer
 from schemas.probe import Estimate, ModelRecord, ProbeReport
 from schemas.progress import Progress
@@ -123,17 +124,18 @@ def run_with(
 def plan_probe(config: Config) -> ProbePlan:
     """Check everything that can be checked without an engine."""
     probe = config.probe
-    if config.model is None:
-        raise ConfigError("a probe needs a base model; add 'model: {path: FOLDER}' to the configuration")
     if "://" in config.home:
         raise ConfigError(f"output is {config.output}; a probe writes to a local directory, so set 'output' to one")
     if probe.samples < 2:
         raise ConfigError(f"probe.samples is {probe.samples}; an interval needs at least 2, a useful one some hundreds")
-    folder = Path(config.resolve(config.model.path))
+    folder = model_folder(config, needed_for="a probe")
+    assert config.model is not None  # model_folder() refuses such a configuration
     check_model_folder(folder)
     max_model_len = _max_model_len(config, folder)
     token_id, token = prompt_token(config.model, folder, probe.prompt_token)
-    model = ModelRecord(name=folder.name, revision=config.model.revision, weights_sha256=model_digest(folder))
+    model = ModelRecord(
+        name=Path(config.model.path).name, revision=config.model.revision, weights_sha256=model_digest(folder)
+    )
     sampling = {
         "temperature": probe.temperature,
         "top_p": probe.top_p,
@@ -169,14 +171,27 @@ def prompt_token(model: ModelConfig, folder: Path, wanted: str) -> tuple[int, st
         raise DataError(
             f"model {folder}: its tokenizer cannot be loaded ({reason}); save model and tokenizer again"
         ) from error
+    if wanted not in ("auto", "bos", "eos"):
+        return _vocabulary_id(tokenizer, folder, wanted), wanted
     for name in ("bos", "eos") if wanted == "auto" else (wanted,):
         token_id = getattr(tokenizer, f"{name}_token_id")
         if token_id is not None:
             return int(token_id), str(getattr(tokenizer, f"{name}_token"))
     missing = "neither a bos_token nor an eos_token" if wanted == "auto" else f"no {wanted}_token"
     raise DataError(
-        f"model {folder}: its tokenizer defines {missing}, so there is nothing to start a sample from; set it in tokenizer_config.json"
+        f"model {folder}: its tokenizer defines {missing}, so there is nothing to start a sample from; set it in"
+        " tokenizer_config.json, or name a token of the vocabulary in probe.prompt_token"
     )
+
+
+def _vocabulary_id(tokenizer: Any, folder: Path, token: str) -> int:
+    vocabulary = tokenizer.get_vocab()
+    if token not in vocabulary:
+        known = tokenizer.all_special_tokens
+        raise ConfigError(
+            f"probe.prompt_token is '{token}', which the tokenizer of {folder} has not{nearest(token, known)}"
+        )
+    return int(vocabulary[token])
 
 
 def vllm_starter(plan: ProbePlan) -> Callable[[], Engine]:

@@ -45,7 +45,9 @@ def write_report(run: Path) -> Path:
     if not directory.is_dir():
         raise DataError(f"{run}: no such directory; give a run's directory, <output>/<name>/runs/<id>")
     if not (directory / "run.json").is_file():
-        raise DataError(f"{directory}: has no run.json, so the run has not finished; `versatune train CONFIG` goes on with it")
+        raise DataError(
+            f"{directory}: has no run.json, so the run has not finished; `versatune train CONFIG` goes on with it"
+        )
     page = directory / "report.html"
     write_atomic(page, render(read_story(directory)).encode())
     return page
@@ -72,12 +74,22 @@ def read_story(directory: Path) -> Story:
 def render(story: Story) -> str:
     """Return the page as HTML."""
     environment = Environment(
-        loader=PackageLoader("reporting"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("reporting"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters |= {"thousands": lambda n: f"{n:,}", "share": lambda x: f"{x:.1%}", "loss": _loss}
     return environment.get_template("report.html.j2").render(
-        story=story, run=story.run, mixture=story.mixture, dataset=story.dataset, probe=story.probe,
-        figures=_figures(story), drawn=_drawn(story), colours=plots.PALETTE,
+        story=story,
+        run=story.run,
+        mixture=story.mixture,
+        dataset=story.dataset,
+        probe=story.probe,
+        figures=_figures(story),
+        drawn=_drawn(story),
+        colours=plots.PALETTE,
     )
 
 

@@ -34,14 +34,16 @@ def colour(position: int) -> str:
     return PALETTE[position % len(PALETTE)]
 
 
-def intervals(domains: Sequence[str], shares: Sequence[float], lower: Sequence[float], upper: Sequence[float]) -> Markup:
+def intervals(
+    domains: Sequence[str], shares: Sequence[float], lower: Sequence[float], upper: Sequence[float]
+) -> Markup:
     """Horizontal bars, one per domain, with the ends of its interval."""
     with mpl.rc_context(_STYLE):
         figure, axes = _figure(7.2, 0.48 * len(domains) + 0.9)
         positions = np.arange(len(domains))
         centre = np.asarray(shares)
         errors = np.vstack([centre - np.asarray(lower), np.asarray(upper) - centre]).clip(min=0.0)
-        axes.barh(positions, centre, color=[colour(j) for j in positions], height=0.62)
+        axes.barh(positions, centre, color=[colour(j) for j in range(len(domains))], height=0.62)
         axes.errorbar(centre, positions, xerr=errors, fmt="none", ecolor="#1B1F24", elinewidth=1.3, capsize=4)
         for position, (share, low, high) in enumerate(zip(shares, lower, upper, strict=True)):
             text = f"{share:.1%}  [{low:.1%}, {high:.1%}]"

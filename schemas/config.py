@@ -134,8 +134,8 @@ class ProbeConfig(Section):
     """1 samples the model's own distribution."""
     repetition_penalty: Annotated[float, Field(gt=0.0)] = 1.0
     """A penalty changes the distribution that is measured; 1 is off."""
-    prompt_token: Literal["auto", "bos", "eos"] = "auto"
-    """auto: the begin-of-sequence token, else the end-of-sequence token."""
+    prompt_token: Annotated[str, Field(min_length=1)] = "auto"
+    """auto takes the begin-of-sequence token, else the end-of-sequence one; bos, eos, or a token of the vocabulary."""
     batch_size: PositiveInt = 256
     """Prompts handed to the engine at once."""
     estimator: Literal["soft", "hard"] = "soft"
@@ -369,8 +369,9 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     try:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ConfigError(f"{file}: no such configuration file; `versatune run examples/quickstart.yaml`"
-                          " is one to start from") from None
+        raise ConfigError(
+            f"{file}: no such configuration file; `versatune run examples/quickstart.yaml` is one to start from"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: cannot be read ({error})") from None
     value = _parse_yaml(text, str(file))
@@ -379,7 +380,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     for override in overrides:
         _apply(value, override)
     config = validate(Config, value, str(file), ConfigError)
-    config._directory = file.resolve().parent
+    config._directory = file.resolve().parent  # noqa: SLF001  # no field: a configuration's place is not part of it
     return config
 
 

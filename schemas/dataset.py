@@ -109,6 +109,10 @@ class DatasetManifest(Document):
         out = {domain: {"rows": 0, "tokens": 0, "loss_tokens": 0} for domain in self.taxonomy.domains}
         for shard in self.shards:
             if shard.split == split:
-                for unit, amount in (("rows", shard.rows), ("tokens", shard.tokens), ("loss_tokens", shard.loss_tokens)):
+                for unit, amount in (
+                    ("rows", shard.rows),
+                    ("tokens", shard.tokens),
+                    ("loss_tokens", shard.loss_tokens),
+                ):
                     out[shard.domain][unit] += amount
         return out

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import orjson
+from pydantic import BaseModel
 
 from schemas.config import Config
 from schemas.dataset import DatasetManifest
@@ -14,7 +15,7 @@ from schemas.probe import ProbeReport
 from schemas.run import RunRecord
 
 FOLDER = Path(__file__).parent / "json"
-MODELS = {
+MODELS: dict[str, type[BaseModel]] = {
     "config": Config,
     "dataset-manifest": DatasetManifest,
     "probe-report": ProbeReport,

@@ -27,7 +27,9 @@ class DomainPlan(Part):
     rows: int = Field(description="training rows available")
     tokens: int
     loss_tokens: int
-    requested_weight: float = Field(description="share of the budget that the policy asks for, before the mixer's floor")
+    requested_weight: float = Field(
+        description="share of the budget that the policy asks for, before the mixer's floor"
+    )
     cap: int = Field(description="most units one segment may take")
     count: int = Field(description="units allocated; whole numbers, exact total")
     realised_weight: float = Field(description="count / sum of counts")
@@ -62,7 +64,9 @@ class MixtureManifest(Document):
     seed: int
     hash: Literal["blake2b-64"] = "blake2b-64"
     plan: list[DomainPlan]
-    dropped_mass: float = Field(description="weight that policy on_empty: drop or general moved away from empty domains")
+    dropped_mass: float = Field(
+        description="weight that policy on_empty: drop or general moved away from empty domains"
+    )
     mixer: MixerConfig
     probe_digest: str | None = Field(description="of the probe report that the policy used")
     decision: dict[str, Any] = Field(description="the numbers from which the weights can be recomputed")

@@ -31,7 +31,9 @@ def model_folder(config: Config, *, needed_for: str) -> Path:
     if folder.is_dir():
         return folder
     if not _HUB_ID.fullmatch(config.model.path):
-        raise DataError(f"model.path {config.model.path}: there is no folder {folder}; expected one, or a hub id (org/name)")
+        raise DataError(
+            f"model.path {config.model.path}: there is no folder {folder}; expected one, or a hub id (org/name)"
+        )
     return _download(config.model.path, config.model.revision, folder)
 
 

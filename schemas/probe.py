@@ -50,7 +50,7 @@ class ProbeReport(Document):
     estimates: list[Estimate]
     chosen: Literal["soft", "hard"] = Field(description="the estimate that a mixture uses")
     classifier_sha256: str
-    generations: str = Field(description="directory of the kept generations, relative to this file")
+    generations: str = Field(description="the labelled generations, a Parquet file relative to this one")
 
     @property
     def distribution(self) -> list[float]:

@@ -19,9 +19,7 @@ def explain(error: ValidationError, model: type[BaseModel], where: str) -> str:
     return "\n".join(f"{where}: {_explain_one(problem, model)}" for problem in error.errors(include_url=False))
 
 
-def validate(
-    model: type[M], value: object, where: str, error: type[ConfigError] | type[DataError] = DataError
-) -> M:
+def validate(model: type[M], value: object, where: str, error: type[ConfigError | DataError] = DataError) -> M:
     """Validate plain data as ``model``; raise ``error`` with :func:`explain`'s message."""
     try:
         return model.model_validate(value)

@@ -36,7 +36,9 @@ app = typer.Typer(
 classifier_app = typer.Typer(help="Train the classifier that labels text with domains.", no_args_is_help=True)
 app.add_typer(classifier_app, name="classifier")
 
-ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML configuration, such as examples/quickstart.yaml")]
+ConfigPath = Annotated[
+    Path, typer.Argument(metavar="CONFIG", help="YAML configuration, such as examples/quickstart.yaml")
+]
 Overrides = Annotated[
     list[str],
     typer.Option("--set", metavar="KEY=VALUE", help="Change one value of the configuration: --set probe.samples=512"),
@@ -53,7 +55,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version")
+    ] = False,
 ) -> None:
     """Options before the command."""
 
@@ -233,7 +237,7 @@ def _guarded(work: Callable[[Terminal], None], as_json: bool, debug: bool) -> No
             _fail(terminal, str(error) or "interrupted; the same command goes on where it can", code, debug, error)
         except typer.Exit:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # the last line of defence: one message instead of a stack trace
             message = f"{type(error).__name__}: {error}. This is a fault in versatune; --debug shows where"
             _fail(terminal, message, 1, debug, error)
 

@@ -44,7 +44,9 @@ def _document_file(path: Path) -> Path:
             return path / name
     expected = ", ".join(_CHECKS)
     if path.is_dir():
-        raise DataError(f"{path}: holds none of {expected}; give the directory of a dataset version, mixture, probe or run")
+        raise DataError(
+            f"{path}: holds none of {expected}; give the directory of a dataset version, mixture, probe or run"
+        )
     raise DataError(f"{path}: no such directory; expected one that holds {expected}")
 
 
@@ -82,8 +84,13 @@ def _verify_mixture(file: Path, progress: Progress) -> Verdict:
 
 def _verify_probe(file: Path, progress: Progress) -> Verdict:
     report = ProbeReport.load(file)
-    directory = (file.parent / report.generations).resolve()
-    return report, [] if directory.exists() else [f"{directory}: the kept generations are missing"]
+    progress.begin("verify", 1, "files")
+    generations = (file.parent / report.generations).resolve()
+    if not generations.is_file():
+        return report, [f"{generations}: missing"]
+    problems = list(_row_problems(file.parent, report.generations, report.samples))
+    progress.end()
+    return report, problems
 
 
 def _verify_run(file: Path, progress: Progress) -> Verdict:

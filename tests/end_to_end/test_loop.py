@@ -128,4 +128,6 @@ class _Page(HTMLParser):
         self.figures += tag == "svg"
         if tag in ("script", "link", "img", "iframe", "object", "embed"):
             self.fetched.append(tag)
-        self.fetched += [f"{key}={value}" for key, value in attrs if key in ("src", "onload") or (value or "").startswith("http")]
+        self.fetched += [
+            f"{key}={value}" for key, value in attrs if key in ("src", "onload") or (value or "").startswith("http")
+        ]

@@ -222,6 +222,15 @@ def test_a_sample_starts_from_bos_else_eos_or_the_one_asked_for(
         assert _probe(config).prompt_token_id == expected
 
 
+def test_a_sample_may_start_from_any_token_of_the_vocabulary(tmp_path: Path, tiny_model: Path) -> None:
+    report = _probe(_config(tmp_path, tiny_model, prompt_token="<|endoftext|>", samples=4))
+    assert (report.prompt_token_id, report.prompt_token) == (0, "<|endoftext|>")
+    with pytest.raises(
+        ConfigError, match=r"prompt_token is '<\|endoftxt\|>', which the tokenizer .* has not; did you mean"
+    ):
+        _probe(_config(tmp_path, tiny_model, prompt_token="<|endoftxt|>", samples=4), forbidden)
+
+
 def test_only_one_probe_writes_to_a_directory(tmp_path: Path, tiny_model: Path) -> None:
     config = _config(tmp_path, tiny_model)
 

@@ -16,7 +16,9 @@ def test_the_same_numbers_give_the_same_bytes() -> None:
 
 
 def test_a_missing_loss_leaves_a_gap_not_an_error() -> None:
-    assert plots.lines([0, 1, 2], {"law": [2.0, None, 1.0], "code": [None, None, None]}, "step", "loss").startswith("<svg")
+    assert plots.lines([0, 1, 2], {"law": [2.0, None, 1.0], "code": [None, None, None]}, "step", "loss").startswith(
+        "<svg"
+    )
 
 
 def test_a_taxonomy_larger_than_the_palette_has_colours() -> None:

@@ -52,7 +52,9 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_an_override_reaches_a_nested_key_and_keeps_its_type(tmp_path: Path) -> None:
-    config = _load(tmp_path, "name: a\nbuild: {workers: 1}", ["build.workers=2", "mix.mixer.sigma=0.25", "probe.alpha=0.1"])
+    config = _load(
+        tmp_path, "name: a\nbuild: {workers: 1}", ["build.workers=2", "mix.mixer.sigma=0.25", "probe.alpha=0.1"]
+    )
     assert (config.build.workers, config.mix.mixer.sigma, config.probe.alpha) == (2, 0.25, 0.1)
 
 

@@ -11,7 +11,9 @@ from schemas.probe import Estimate, ModelRecord, ProbeReport
 
 
 def _report(created_at: str = "2026-01-01", seed: int = 1) -> ProbeReport:
-    estimate = Estimate(name="soft", shares=[0.25, 0.75], standard_errors=[0.1, 0.1], lower=[0.0, 0.5], upper=[0.5, 1.0])
+    estimate = Estimate(
+        name="soft", shares=[0.25, 0.75], standard_errors=[0.1, 0.1], lower=[0.0, 0.5], upper=[0.5, 1.0]
+    )
     return ProbeReport.create(
         created_at=created_at, environment={}, domains=["law", "code"], prompt_token_id=1, prompt_token="<s>",
         model=ModelRecord(name="m", revision=None, weights_sha256="0" * 64), sampling={}, seed=seed, samples=2, counted=2,
@@ -46,7 +48,9 @@ def test_a_time_stamp_is_outside_the_digest_and_a_seed_inside() -> None:
         ({"samples": "x"}, DataError, "samples is 'x'"),
     ],
 )
-def test_a_document_that_is_not_what_it_says_is_refused(changes: dict[str, object], error: type[Exception], said: str) -> None:
+def test_a_document_that_is_not_what_it_says_is_refused(
+    changes: dict[str, object], error: type[Exception], said: str
+) -> None:
     with pytest.raises(error) as caught:
         ProbeReport.parse(_changed(_report(), **changes), "p.json")
     assert said in str(caught.value)

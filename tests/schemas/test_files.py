@@ -8,7 +8,11 @@ from schemas.files import atomic_directory, canonical_json, sha256_bytes, sha256
 
 
 def test_canonical_json_does_not_depend_on_key_order() -> None:
-    assert canonical_json({"b": 1, "a": [0.1, None]}) == canonical_json({"a": [0.1, None], "b": 1}) == b'{"a":[0.1,null],"b":1}'
+    assert (
+        canonical_json({"b": 1, "a": [0.1, None]})
+        == canonical_json({"a": [0.1, None], "b": 1})
+        == b'{"a":[0.1,null],"b":1}'
+    )
 
 
 def test_a_written_file_replaces_the_old_one_and_leaves_nothing_beside_it(tmp_path: Path) -> None:

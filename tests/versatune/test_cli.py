@@ -15,7 +15,9 @@ PYTHON = [sys.executable, *(["-I"] if sys.flags.isolated else [])]
 
 
 def _versatune(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*PYTHON, "-m", "versatune", *arguments], capture_output=True, text=True, check=False, cwd=ROOT)
+    return subprocess.run(
+        [*PYTHON, "-m", "versatune", *arguments], capture_output=True, text=True, check=False, cwd=ROOT
+    )
 
 
 def test_help_teaches_every_command_and_needs_neither_torch_nor_beam() -> None:
@@ -41,7 +43,9 @@ def test_help_teaches_every_command_and_needs_neither_torch_nor_beam() -> None:
         (("train", "examples/quickstart.yaml", "--set", "output=/nonexistent"), 2, "run `versatune mix CONFIG` first"),
     ],
 )
-def test_a_mistake_has_one_message_an_exit_code_and_no_stack_trace(arguments: tuple[str, ...], code: int, said: str) -> None:
+def test_a_mistake_has_one_message_an_exit_code_and_no_stack_trace(
+    arguments: tuple[str, ...], code: int, said: str
+) -> None:
     done = _versatune(*arguments)
     assert done.returncode == code
     assert said in " ".join(done.stderr.split())

@@ -51,7 +51,10 @@ def test_a_truncated_a_missing_and_a_stray_file_are_found(dataset: Path) -> None
     shard = dataset / "data/train/law/part-0.parquet"
     shard.write_bytes(shard.read_bytes()[:-1])
     (dataset / "data" / "stray.parquet").write_bytes(b"")
-    assert ["the manifest says" in problem or "not in the manifest" in problem for problem in _problems(dataset)] == [True, True]
+    assert ["the manifest says" in problem or "not in the manifest" in problem for problem in _problems(dataset)] == [
+        True,
+        True,
+    ]
     shard.unlink()
     assert any(problem.endswith("missing") for problem in _problems(dataset))
 
