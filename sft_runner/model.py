@@ -128,12 +128,15 @@ def check_tokenizer(config: Config, folder: Path, record: TokenizerRecord) -> No
         tokenizer = transformers.AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=config.model.trust_remote_code
         )
+        template = chat_template(config) or tokenizer.get_chat_template()
     except (OSError, ValueError) as error:
         raise DataError(f"model {folder}: no usable tokenizer ({' '.join(str(error).split())[:300]})") from None
-    template = chat_template(config) or tokenizer.chat_template or ""
+    # The dataset's tokenizer neither cut nor padded; a folder may ask for both, and its serialised form then says so.
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
     found = (
         ("tokenizer", sha256_bytes(tokenizer.backend_tokenizer.to_str().encode()), record.sha256),
-        ("chat template", sha256_bytes(str(template).encode()), record.chat_template_sha256),
+        ("chat template", sha256_bytes(template.encode()), record.chat_template_sha256),
     )
     for what, ours, theirs in found:
         if ours != theirs:
