@@ -216,6 +216,11 @@ def figures(
         "build_rows_per_s": round(rows / build_seconds),
         "ceiling_rows_per_s": round(rows / ceiling_seconds),
         "ratio_to_ceiling": round(ceiling_seconds / build_seconds, 3),
+        "cpu_ratio_to_ceiling": round(
+            statistics.median(taken.cpu_seconds for taken in ceilings)
+            / statistics.median(taken.cpu_seconds for taken in builds),
+            3,
+        ),
         "peak_rss_mb": round(statistics.median(taken.peak_rss_mb for taken in builds)),
         "ceiling_peak_rss_mb": round(statistics.median(taken.peak_rss_mb for taken in ceilings)),
         "written": sum(books.written.values()),

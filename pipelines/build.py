@@ -37,6 +37,8 @@ _STAGING = ".staging-"
 _COMPRESSED = (".gz", ".bz2", ".zst", ".parquet")
 _COMPRESSED_BY = 4  # a usual factor for text; it only decides how many shards and workers there are
 _POLL_SECONDS = 0.5
+_BEAM_THREADS = ("run_worker", "beam_control_read", "read_grpc_client_inputs")
+_WORKER_DIED = "Channel closed prematurely"  # all that Beam's local runner says about it
 _PACKAGES = ("apache-beam", "pyarrow", "numpy", "fasttext-numpy2", "tokenizers", "transformers")
 
 
@@ -222,6 +224,8 @@ def _outcome(plan: BuildPlan) -> Outcome:
 
 def _cause(error: Exception) -> str:
     """Return the last line of what a worker said: Beam hands its whole trace over as one text."""
+    if _WORKER_DIED in str(error):
+        return "a worker process ended before its work did: killed, or out of memory (try fewer build.workers, smaller build.shard_bytes)"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = [line for line in lines if not line.startswith(("File ", "^", "while running", "[while running"))]
     return (said or [type(error).__name__])[-1].partition(" [while running")[0]
@@ -304,13 +308,20 @@ def _watch(plan: BuildPlan, progress: Progress, stop: threading.Event) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Beam's remarks to itself; what matters arrives as an exception."""
+    """Keep the remarks and thread traces of Beam to itself; what matters arrives as an exception."""
     loggers = [logging.getLogger(name) for name in ("apache_beam", "root", "google")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)
+    hook = threading.excepthook
+    threading.excepthook = lambda args: None if _is_beams(args.thread) else hook(args)
     try:
         yield
     finally:
+        threading.excepthook = hook
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+def _is_beams(thread: threading.Thread | None) -> bool:
+    return thread is not None and thread.name in _BEAM_THREADS
