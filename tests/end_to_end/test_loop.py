@@ -39,6 +39,7 @@ def config(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
     value["probe"] = {"samples": 64, "max_new_tokens": 48}
     value["mix"] |= {"segments": 3, "budget": 36}
     value["train"] |= {"learning_rate": 0.01}
+    value["train"]["reference"] |= {"learning_rate": 0.02, "epochs": 4}
     file = folder / "loop.yaml"
     file.write_text(yaml.safe_dump(value))
     return file
