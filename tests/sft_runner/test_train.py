@@ -247,7 +247,7 @@ def test_expansion_grows_its_target_while_little_is_forgotten(workplace: Callabl
         mixture={"mixer": mixer}, train={"reference": {"source": "given", "losses": GIVEN["losses"] | {"general": 1.0}}}
     )
     records = checkpoints(trained(work))
-    for before, record in itertools.pairwise(records):
+    for before, record in itertools.pairwise(records[:-1]):  # the last evaluation changes no weights
         phi = [max((new - old) / old, 0.0) for new, old in zip(record.loss[:2], before.loss[:2], strict=True)]
         gamma = (record.loss[2] - 1.0) / record.loss[2]
         assert record.condition == {
