@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import logging
 import platform
 import threading
 import time
@@ -18,10 +17,11 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipelines.options import local_workers, make_runner, pipeline_options, runner_name
+from pipelines.execute import execute
+from pipelines.options import local_workers, pipeline_options, runner_name
 from schemas.config import Config
 from schemas.dataset import ClassifierRecord, DatasetManifest
-from schemas.errors import RunError, VersatuneError
+from schemas.errors import RunError
 from schemas.progress import Progress
 from transforms.classify import ClassifyDomains
 from transforms.exchange import GatherBuckets, bucket_of_examples, bucket_of_rejects, count_buckets
@@ -37,8 +37,6 @@ _STAGING = ".staging-"
 _COMPRESSED = (".gz", ".bz2", ".zst", ".parquet")
 _COMPRESSED_BY = 4  # a usual factor for text; it only decides how many shards and workers there are
 _POLL_SECONDS = 0.5
-_BEAM_THREADS = ("run_worker", "beam_control_read", "read_grpc_client_inputs")
-_WORKER_DIED = "Channel closed prematurely"  # all that Beam's local runner says about it
 _PACKAGES = ("apache-beam", "pyarrow", "numpy", "fasttext-numpy2", "tokenizers", "transformers")
 
 
@@ -78,14 +76,18 @@ def run(config: Config, *, beam_args: Sequence[str] = (), progress: Progress) ->
     input_bytes = planned_bytes(splits)
     workers = local_workers(config.build.workers, input_bytes)
     options = pipeline_options(beam_args, workers)
-    tokenization = plan_tokenization(config) if config.build.tokenize else None
+    tokenization = plan_tokenization(config) if config.build.tokenize and config.model else None
+    if tokenization is None:
+        progress.say(
+            "build: rows are not tokenized (no model is configured, or build.tokenize is off); training needs it"
+        )
     with _only_build(config.home):
         _sweep(config)
         environment = _environment(options, workers)
         plan = plan_build(config, splits, input_bytes, tokenization, environment, started)
         try:
             with _watched(plan, progress):
-                _execute(plan, options)
+                execute("build", options, lambda root: graph(root, plan))
             outcome = _outcome(plan)
         finally:
             delete_tree(plan.staging)
@@ -135,23 +137,12 @@ def plan_build(
                 sha256=classifier.sha256, labels=list(classifier.labels), confusion=_confusion(classifier.card)
             ),
             tokenizer=tokenization.record() if tokenization else None,
-            fingerprint=_fingerprint(config),
+            fingerprint=config.build_fingerprint(),
             max_rejected_fraction=config.build.max_rejected_fraction,
             environment=environment,
             started=started,
         ),
     )
-
-
-def _fingerprint(config: Config) -> dict[str, Any]:
-    """Return the configuration that decides the rows; neither the order of sources nor the version's name does."""
-    fingerprint = config.build_fingerprint()
-    build = {key: value for key, value in fingerprint["build"].items() if key != "version"}
-    return {
-        **fingerprint,
-        "sources": sorted(fingerprint["sources"], key=lambda source: str(source["name"])),
-        "build": build,
-    }
 
 
 def _confusion(card: dict[str, Any] | None) -> list[list[int]] | None:
@@ -205,30 +196,10 @@ def graph(root: beam.Pipeline, plan: BuildPlan) -> None:
     )
 
 
-def _execute(plan: BuildPlan, options: PipelineOptions) -> None:
-    with _quiet():
-        try:
-            with beam.Pipeline(runner=make_runner(options), options=options) as root:
-                graph(root, plan)
-        except VersatuneError:
-            raise
-        except Exception as error:
-            raise RunError(f"build: {_cause(error)}; run it again with --debug for the whole story") from error
-
-
 def _outcome(plan: BuildPlan) -> Outcome:
     if not exists(f"{plan.version.staging}/{OUTCOME}"):
         raise RunError("build: the pipeline ended without an outcome; see the engine's log")
     return Outcome.load(plan.version.staging)
-
-
-def _cause(error: Exception) -> str:
-    """Return the last line of what a worker said: Beam hands its whole trace over as one text."""
-    if _WORKER_DIED in str(error):
-        return "a worker process ended before its work did: killed, or out of memory (try fewer build.workers, smaller build.shard_bytes)"
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = [line for line in lines if not line.startswith(("File ", "^", "while running", "[while running"))]
-    return (said or [type(error).__name__])[-1].partition(" [while running")[0]
 
 
 def _said(manifest: DatasetManifest, path: str, outcome: Outcome) -> str:
@@ -304,24 +275,3 @@ def _watch(plan: BuildPlan, progress: Progress, stop: threading.Event) -> None:
         while not stop.wait(_POLL_SECONDS):
             progress.advance_to(len({file.name for file in data.glob("*/*/*.parquet")}))
         return
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the remarks and thread traces of Beam to itself; what matters arrives as an exception."""
-    loggers = [logging.getLogger(name) for name in ("apache_beam", "root", "google")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
-    hook = threading.excepthook
-    threading.excepthook = lambda args: None if _is_beams(args.thread) else hook(args)
-    try:
-        yield
-    finally:
-        threading.excepthook = hook
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-
-
-def _is_beams(thread: threading.Thread | None) -> bool:
-    return thread is not None and thread.name in _BEAM_THREADS

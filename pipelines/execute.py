@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -11,6 +12,9 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines.options import make_runner
 from schemas.errors import RunError, VersatuneError
+
+_BEAM_THREADS = ("run_worker", "beam_control_read", "read_grpc_client_inputs")
+_WORKER_DIED = "Channel closed prematurely"  # all that Beam's local runner says about it
 
 
 def execute(stage: str, options: PipelineOptions, graph: Callable[[beam.Pipeline], None]) -> None:
@@ -32,6 +36,8 @@ def execute(stage: str, options: PipelineOptions, graph: Callable[[beam.Pipeline
 
 def _cause(error: Exception) -> str:
     """Return the last line of what a worker said: Beam hands its whole trace over as one text."""
+    if _WORKER_DIED in str(error):
+        return "a worker process ended before its work did: killed, or out of memory (try fewer workers)"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = [line for line in lines if not line.startswith(("File ", "^", "while running", "[while running"))]
     cause = (said or [type(error).__name__])[-1].partition(" [while running")[0]
@@ -40,13 +46,20 @@ def _cause(error: Exception) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Beam's remarks to itself; what matters arrives as an exception."""
+    """Keep the remarks and thread traces of Beam to itself; what matters arrives as an exception."""
     loggers = [logging.getLogger(name) for name in ("apache_beam", "root", "google")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)
+    hook = threading.excepthook
+    threading.excepthook = lambda args: None if _is_beams(args.thread) else hook(args)
     try:
         yield
     finally:
+        threading.excepthook = hook
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+def _is_beams(thread: threading.Thread | None) -> bool:
+    return thread is not None and thread.name in _BEAM_THREADS

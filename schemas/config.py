@@ -16,7 +16,7 @@ from schemas.validation import validate
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(gt=0)]
-_BUILD_FIELDS_THAT_SHAPE_NO_ROW = ("workers", "batch_rows")
+_BUILD_FIELDS_THAT_SHAPE_NO_ROW = ("version", "workers", "batch_rows")
 
 
 class Section(BaseModel):
@@ -91,10 +91,10 @@ class BuildConfig(Section):
     validation_fraction: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.05
     """Share of rows held out by a hash of their id; never trained on."""
     tokenize: bool = True
-    """Store token ids and loss masks, with the model's tokenizer and chat template."""
+    """Store token ids and loss masks, with the model's tokenizer and chat template; needs a model."""
     max_tokens: PositiveInt = 512
     """Longer conversations are cut to this many tokens; one whose every answer is cut off is rejected."""
-    shard_bytes: PositiveInt = 256 * 2**20
+    shard_bytes: PositiveInt = 64 * 2**20
     """Raw input bytes that one shard of one domain may hold at most, about."""
     max_rejected_fraction: Share = 0.5
     """The build fails when a larger share of the rows is rejected."""
@@ -344,12 +344,12 @@ class Config(Section):
         return path if "://" in path else str((self._directory / Path(path).expanduser()).resolve())
 
     def build_fingerprint(self) -> dict[str, Any]:
-        """Return the configuration that decides a dataset's rows: no worker count, no absolute path."""
+        """Return the configuration that decides a dataset's rows: no worker count, no version name, no order of sources."""
         section = self.build.model_dump(mode="json")
         for field in _BUILD_FIELDS_THAT_SHAPE_NO_ROW:
             del section[field]
         return {
-            "sources": [source.model_dump(mode="json") for source in self.sources],
+            "sources": [s.model_dump(mode="json") for s in sorted(self.sources, key=lambda source: source.name)],
             "taxonomy": self.taxonomy.model_dump(mode="json"),
             "build": section,
         }

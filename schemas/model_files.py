@@ -37,8 +37,7 @@ def check_model_folder(folder: str | Path) -> None:
     path = Path(folder)
     if not path.is_dir():
         raise DataError(
-            f"model {path}: there is no such folder; expected one with config.json, *.safetensors and a tokenizer. A model"
-            " on the hub is downloaded first: hf download ORG/NAME --local-dir FOLDER"
+            f"model {path}: there is no such folder; expected one with config.json, *.safetensors and a tokenizer"
         )
     if not (path / "config.json").is_file():
         raise DataError(

@@ -25,6 +25,7 @@ from schemas.errors import ConfigError, DataError
 from schemas.files import sha256_json
 from schemas.mixture import MixtureManifest
 from schemas.model_files import check_model_folder, model_digest
+from schemas.model_source import model_folder
 from schemas.pointer import write_pointer
 from schemas.progress import Progress
 from schemas.run import CheckpointRecord, RunRecord
@@ -89,8 +90,6 @@ def run(config: Config, mixture_path: Path, *, progress: Progress) -> Path:
 
 
 def _model_folder(config: Config, mixture: MixtureManifest) -> Path:
-    if config.model is None:
-        raise ConfigError("training needs a base model; add 'model: {path: FOLDER}' to the configuration")
     if "://" in config.home:
         raise ConfigError(f"output is {config.output}; training writes to a local directory, so set 'output' to one")
     if tuple(mixture.domains) != config.taxonomy.domains:
@@ -98,7 +97,7 @@ def _model_folder(config: Config, mixture: MixtureManifest) -> Path:
             f"the mixture has domains {mixture.domains}, the configuration {list(config.taxonomy.domains)}; run build and"
             " mix again"
         )
-    folder = Path(config.resolve(config.model.path))
+    folder = model_folder(config, needed_for="training")
     check_model_folder(folder)
     return folder
 

@@ -13,9 +13,9 @@ import orjson
 import pyarrow as pa
 from apache_beam.pvalue import PCollection, TaggedOutput
 
+import transforms.arrow_coder  # noqa: F401  # registers how record batches travel
 from schemas.arrow import MESSAGES, NORMALIZED, ORIGIN, REJECT
 from schemas.config import FieldMap, SourceConfig
-from transforms import arrow_coder as arrow_coder  # registers how record batches travel
 from transforms.formats.delimited import CELLS_KEY, HEADER_KEY
 from transforms.shapes.base import PART_OF_ROLE, READ_REASONS, Message, RowError, type_name
 from transforms.shapes.registry import to_messages
@@ -74,8 +74,8 @@ def check_turns(messages: list[Message]) -> list[Message]:
         raise RowError("no_answer", f"the conversation has {len(messages)} turns and none by the assistant")
     cleaned: list[Message] = []
     expected = "user"
-    for number, (role, content) in enumerate(messages[:last]):
-        content = clean_text(content)
+    for number, (role, raw) in enumerate(messages[:last]):
+        content = clean_text(raw)
         if role == "system":
             if cleaned:
                 raise RowError("system_not_first", f"turn {number} is a system turn; expected it first, and once")

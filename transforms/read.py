@@ -17,13 +17,13 @@ from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.pvalue import PCollection, TaggedOutput
 
+import transforms.arrow_coder  # noqa: F401  # registers how record batches travel
 from schemas.arrow import RAW_ROW
 from schemas.config import Config, SourceConfig
 from schemas.dataset import InputFile
 from schemas.errors import DataError
-from transforms import arrow_coder as arrow_coder  # registers how record batches travel
 from transforms.formats import columnar, delimited, json_text
-from transforms.formats.fault import FormatFault
+from transforms.formats.fault import FormatError
 
 _BLOCK_BYTES = 1 << 20
 _BATCH_BYTES = 32 * 2**20  # with rows of many kilobytes a batch ends before batch_rows
@@ -104,7 +104,7 @@ def read_rows(split: InputSplit, batch_rows: int = 4096) -> Generator[pa.RecordB
                 stored = _Stored(file)
                 rows = yield from _batches(split, _text_rows(stored, split.location), batch_rows)
                 stored.drain()
-    except FormatFault as fault:
+    except FormatError as fault:
         raise DataError(f"{_name(split)}: {fault}") from None
     except (OSError, ValueError) as error:  # includes Arrow's errors and those of Beam's file systems
         raise DataError(

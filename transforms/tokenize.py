@@ -27,6 +27,7 @@ from schemas.config import Config
 from schemas.dataset import TokenizerRecord
 from schemas.errors import ConfigError, DataError
 from schemas.files import sha256_bytes
+from schemas.model_source import model_folder
 from transforms.messages import Turn, conversations
 from transforms.storage import read_bytes, replace_bytes
 
@@ -100,15 +101,10 @@ def plan_tokenization(config: Config) -> Tokenization:
         ConfigError: no model is configured, or its template file is missing.
         DataError: the model has no tokenizer, only a slow one, or no chat template.
     """
-    if config.model is None:
-        raise ConfigError(
-            "build.tokenize is on, but there is no model: give 'model: {path: ...}', or set build.tokenize to false"
-        )
+    folder = model_folder(config, needed_for="build.tokenize")
     model = config.model
-    folder = config.resolve(model.path)
-    tokenizer = _load_tokenizer(
-        folder if Path(folder).is_dir() else model.path, model.revision, model.trust_remote_code
-    )
+    assert model is not None  # model_folder() refuses such a configuration
+    tokenizer = _load_tokenizer(folder, trust_remote_code=model.trust_remote_code)
     if not tokenizer.is_fast:
         raise DataError(
             f"model {model.path}: its tokenizer is not a fast one, which character offsets need; add a tokenizer.json"
@@ -122,7 +118,7 @@ def plan_tokenization(config: Config) -> Tokenization:
     backend.no_padding()
     first = backend.encode("a").ids[0]
     return Tokenization(
-        name=Path(model.path).name if Path(folder).is_dir() else model.path,
+        name=Path(model.path).name,
         tokenizer_json=backend.to_str(),
         chat_template=template,
         special_tokens={
@@ -133,18 +129,15 @@ def plan_tokenization(config: Config) -> Tokenization:
     )
 
 
-def _load_tokenizer(path: str, revision: str | None, trust_remote_code: bool) -> Any:
-    folder = Path(path)
+def _load_tokenizer(folder: Path, *, trust_remote_code: bool) -> Any:
     try:
-        if folder.is_dir() and (folder / "tokenizer.json").is_file() and _declared_class(folder) in _ADDED_BY_FILE:
+        if (folder / "tokenizer.json").is_file() and _declared_class(folder) in _ADDED_BY_FILE:
             from transformers import PreTrainedTokenizerFast  # without AutoTokenizer, whose import loads torch: seconds
 
-            return PreTrainedTokenizerFast.from_pretrained(path, local_files_only=True)
+            return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
         from transformers import AutoTokenizer
 
-        return AutoTokenizer.from_pretrained(
-            path, revision=revision, trust_remote_code=trust_remote_code, local_files_only=folder.is_dir()
-        )
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code, local_files_only=True)
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"build.tokenize needs the package {error.name}: pip install 'versatune[train]', or set it to false"
@@ -152,8 +145,8 @@ def _load_tokenizer(path: str, revision: str | None, trust_remote_code: bool) ->
     except (OSError, ValueError, KeyError, ImportError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise DataError(
-            f"model {path}: no tokenizer can be loaded ({reason}); expected tokenizer.json and tokenizer_config.json in a model folder,"
-            " or the id of a model on the hub. Copy them there, or set build.tokenize to false."
+            f"model {folder}: no tokenizer can be loaded ({reason}); expected tokenizer.json and tokenizer_config.json."
+            " Copy them there, or set build.tokenize to false."
         ) from error
 
 

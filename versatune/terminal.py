@@ -81,7 +81,7 @@ class Terminal:
     def say(self, message: str) -> None:
         """Print one line that stays, above the bar."""
         console = self._bars.console if self._bars is not None else self._errors
-        console.print(message, markup=False)
+        console.print(message, markup=False, soft_wrap=True)
 
     def fail(self, message: str) -> None:
         """Print an error."""

@@ -201,7 +201,7 @@ def test_two_builds_at_once_are_refused(make_config: Any, monkeypatch: pytest.Mo
             build(config)
         raise DataError("seen")
 
-    monkeypatch.setattr("pipelines.build._execute", build_again)
+    monkeypatch.setattr("pipelines.build.execute", build_again)
     with pytest.raises(DataError, match="seen"):
         build(config)
 

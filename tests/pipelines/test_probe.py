@@ -192,7 +192,7 @@ def test_a_probe_needs_a_model_and_a_local_directory(tmp_path: Path) -> None:
         run(Config(name="toy"), progress=Silence())
     with pytest.raises(ConfigError, match="local directory"):
         run(_config(tmp_path, tmp_path).model_copy(update={"output": "gs://bucket/out"}), progress=Silence())
-    with pytest.raises(DataError, match="no such folder"):
+    with pytest.raises(DataError, match="there is no folder"):
         run(_config(tmp_path, tmp_path / "absent"), progress=Silence())
 
 

@@ -191,9 +191,42 @@ def test_the_same_conversation_has_the_same_id_in_every_shape() -> None:
 # --- no row disappears ---
 
 KEYS = st.sampled_from(
-    "messages conversations role from content value instruction input output history system prompt completion question"
-    " answer Answer context choices options label text stem answerKey A B choice_0 query chosen rejected gold type"
-    " __cells__ __header__ tool_calls".split()
+    [
+        "messages",
+        "conversations",
+        "role",
+        "from",
+        "content",
+        "value",
+        "instruction",
+        "input",
+        "output",
+        "history",
+        "system",
+        "prompt",
+        "completion",
+        "question",
+        "answer",
+        "Answer",
+        "context",
+        "choices",
+        "options",
+        "label",
+        "text",
+        "stem",
+        "answerKey",
+        "A",
+        "B",
+        "choice_0",
+        "query",
+        "chosen",
+        "rejected",
+        "gold",
+        "type",
+        "__cells__",
+        "__header__",
+        "tool_calls",
+    ]
 )
 WORDS = st.sampled_from(
     ["", " ", "a", "A", "user", "assistant", "human", "gpt", "system", "tool", "text", "0", "x\r\n"]

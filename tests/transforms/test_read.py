@@ -257,10 +257,10 @@ def test_a_csv_row_with_other_cells_than_the_header_is_still_a_row(tmp_path: Pat
 
 
 def test_parquet_values_that_json_lacks_come_out_as_text(tmp_path: Path) -> None:
-    import datetime
+    import datetime as dt
     import decimal
 
-    row = {"d": decimal.Decimal("1.50"), "t": datetime.date(2024, 2, 29), "b": b"caf\xc3\xa9", "l": ["x", None]}
+    row = {"d": decimal.Decimal("1.50"), "t": dt.date(2024, 2, 29), "b": b"caf\xc3\xa9", "l": ["x", None]}
     assert values(write(tmp_path, "x.parquet", parquet([row]))) == [
         {"d": "1.50", "t": "2024-02-29", "b": "café", "l": ["x", None]}
     ]

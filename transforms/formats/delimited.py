@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterator
 
 from transforms.formats.encoding import UNDECODABLE, dump_row, refuse_other_formats
-from transforms.formats.fault import FormatFault
+from transforms.formats.fault import FormatError
 
 CELLS_KEY = "__cells__"
 HEADER_KEY = "__header__"
@@ -21,7 +21,7 @@ def rows(stream: io.BufferedReader, *, delimiter: str) -> Iterator[bytes]:
     A row whose number of cells is not the header's comes out as ``{"__cells__": [...], "__header__": [...]}``.
 
     Raises:
-        FormatFault: no text, no usable header, a quote that is never closed.
+        FormatError: no text, no usable header, a quote that is never closed.
     """
     refuse_other_formats(stream.peek(), "text with a header row")
     text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors=UNDECODABLE, newline="")
@@ -37,14 +37,14 @@ def rows(stream: io.BufferedReader, *, delimiter: str) -> Iterator[bytes]:
             elif cells:
                 yield dump_row({CELLS_KEY: cells, HEADER_KEY: header})
     except csv.Error as error:
-        raise FormatFault(f"found {error} at line {reader.line_num}. Expected quotes that are closed") from None
+        raise FormatError(f"found {error} at line {reader.line_num}. Expected quotes that are closed") from None
 
 
 def _check_header(header: list[str]) -> None:
     try:
         "".join(header).encode()
     except UnicodeEncodeError:
-        raise FormatFault("found a header row that is not UTF-8. Convert the file: iconv -f OLD -t UTF-8") from None
+        raise FormatError("found a header row that is not UTF-8. Convert the file: iconv -f OLD -t UTF-8") from None
     twice = next((name for name in header if header.count(name) > 1), None)
     if twice is not None:
-        raise FormatFault(f"found two columns named '{twice[:40]}'. Expected one each; rename one")
+        raise FormatError(f"found two columns named '{twice[:40]}'. Expected one each; rename one")

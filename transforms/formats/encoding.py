@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from transforms.formats.fault import FormatFault
+from transforms.formats.fault import FormatError
 
 UNDECODABLE = "surrogateescape"
 """Decoding and encoding with this error handler gives back the bytes that were there."""
@@ -25,10 +25,10 @@ _SIGNATURES = {
 
 
 def refuse_other_formats(head: bytes, expected: str) -> None:
-    """Raise FormatFault if a file that should be text begins like something else."""
+    """Raise FormatError if a file that should be text begins like something else."""
     for signature, what in _SIGNATURES.items():
         if head.startswith(signature):
-            raise FormatFault(f"found {what}. Expected {expected}")
+            raise FormatError(f"found {what}. Expected {expected}")
 
 
 def dump_row(row: dict[str, Any]) -> bytes:

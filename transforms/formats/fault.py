@@ -3,5 +3,5 @@
 from __future__ import annotations
 
 
-class FormatFault(Exception):
+class FormatError(Exception):
     """What was found in a file, what was expected, what to do; the reader adds which file."""

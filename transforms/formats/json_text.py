@@ -8,7 +8,7 @@ import re
 from collections.abc import Generator, Iterator
 
 from transforms.formats.encoding import UNDECODABLE, refuse_other_formats
-from transforms.formats.fault import FormatFault
+from transforms.formats.fault import FormatError
 
 _EXPECTED = "JSON: one object per line, an array of objects, or an object of objects"
 _BOM = b"\xef\xbb\xbf"
@@ -29,7 +29,7 @@ def rows(stream: io.BufferedReader, *, named_lines: bool) -> Iterator[bytes]:
         named_lines: the name promises one value per line; decides where the content does not.
 
     Raises:
-        FormatFault: not JSON, or JSON that is cut short.
+        FormatError: not JSON, or JSON that is cut short.
     """
     head = stream.peek().removeprefix(_BOM)
     refuse_other_formats(head, _EXPECTED)
@@ -50,7 +50,7 @@ def _is_by_line(lines: list[bytes], named_lines: bool) -> bool:
         return True  # the first line is broken; the others tell
     if first[:1] == b"{":
         return False
-    raise FormatFault(f"found neither '{{' nor '[' at the beginning of any line. Expected {_EXPECTED}")
+    raise FormatError(f"found neither '{{' nor '[' at the beginning of any line. Expected {_EXPECTED}")
 
 
 def _parses(line: bytes) -> bool:
@@ -76,12 +76,12 @@ def _document_rows(stream: io.BufferedReader) -> Iterator[bytes]:
         for start, end in _spans(text):
             yield text[start:end].encode("utf-8", UNDECODABLE)
     except json.JSONDecodeError as error:
-        raise FormatFault(
+        raise FormatError(
             f"found {error.msg.lower()} at line {error.lineno} column {error.colno} of {text.count(chr(10)) + 1} lines."
             f" Expected {_EXPECTED}. The file is damaged or cut short: fetch it again"
         ) from None
     except RecursionError:
-        raise FormatFault(f"found values nested too deep to read. Expected {_EXPECTED}") from None
+        raise FormatError(f"found values nested too deep to read. Expected {_EXPECTED}") from None
 
 
 def _spans(text: str) -> Iterator[tuple[int, int]]:
