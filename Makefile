@@ -19,8 +19,9 @@ setup: ## the environment: locked packages and this checkout's wheel in .venv
 model: setup ## the small real model, converted once into .cache
 	@$(IN)/python examples/smollm2.py $(MODEL) > /dev/null
 
-demo: model ## build, probe, mix, train and report on the example data
+demo: model ## build, probe, mix, train and report on the example data, then ask the trained model something
 	$(IN)/versatune run examples/quickstart.yaml
+	@$(IN)/python examples/ask.py examples/outputs/quickstart
 
 test: model ## the whole suite against the installed wheel; ARGS="-k name" narrows it
 	$(IN)/python -Im pytest -o pythonpath="" $(ARGS)

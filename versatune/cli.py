@@ -128,10 +128,11 @@ def run(
 
     def work(terminal: Terminal) -> None:
         from reporting.page import write_report
-        from versatune.stages import run_all
+        from versatune.stages import check_outputs, run_all
         from versatune.summaries import summarize_all
 
         outputs = run_all(_job(context, config, set_, terminal))
+        check_outputs(outputs, terminal)
         page = write_report(outputs["train"][0])
         terminal.summary(*summarize_all(outputs, page))
 

@@ -12,7 +12,7 @@ import orjson
 
 from schemas.config import Config
 from schemas.dataset import DatasetManifest
-from schemas.errors import VersatuneError
+from schemas.errors import IntegrityError, VersatuneError
 from schemas.files import sha256_json, write_atomic
 from schemas.pointer import read_pointer, write_pointer
 from schemas.probe import ProbeReport
@@ -92,6 +92,15 @@ def run_all(job: Job) -> dict[str, tuple[Path, bool]]:
         job.progress.say(f"{stage}: starting")
         outputs[stage] = (run_one(job, stage), False)
     return outputs
+
+
+def check_outputs(outputs: Mapping[str, tuple[Path, bool]], progress: Progress) -> None:
+    """Verify what was made (what was skipped already is); raise IntegrityError with what is wrong."""
+    for file in (file for file, skipped in outputs.values() if not skipped):
+        document, problems = verify(file, progress)
+        if problems:
+            raise IntegrityError("\n".join(problems))
+        progress.say(f"verified: {document.kind.partition('/')[2]}, digest {document.digest[:12]}")
 
 
 def run_one(job: Job, stage: str) -> Path:
