@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from schemas.pointer import read_pointer
 from schemas.run import RunRecord
@@ -19,8 +20,8 @@ def ask(home: Path, question: str) -> str:
     logging.disable_progress_bar()
     file = read_pointer(home / "runs" / "latest.json", what="trained model", command="versatune train CONFIG")
     folder = file.parent / RunRecord.load(file).model
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True)
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True)
     inputs = tokenizer.apply_chat_template(
         [{"role": "user", "content": question}], add_generation_prompt=True, return_tensors="pt", return_dict=True
     )
