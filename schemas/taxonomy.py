@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from schemas.errors import ConfigError, nearest
+
+_USUAL_ALIASES = {"other": "general", "medical": "medicine"}
 
 DomainName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 
@@ -21,7 +23,17 @@ class Taxonomy(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     domains: tuple[DomainName, ...] = ("law", "medicine", "finance", "science", "code", "general")
-    aliases: dict[str, DomainName] = Field(default_factory=lambda: {"other": "general", "medical": "medicine"})
+    aliases: dict[str, DomainName] = Field(default_factory=_USUAL_ALIASES.copy)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fitting_aliases(cls, value: Any) -> Any:
+        """Of the usual aliases keep those that stand for one of these domains: a manifest must be able to repeat them."""
+        domains = value.get("domains") if isinstance(value, dict) else None
+        if not isinstance(domains, list | tuple) or "aliases" in value:
+            return value
+        fitting = {alias: name for alias, name in _USUAL_ALIASES.items() if name in domains and alias not in domains}
+        return {**value, "aliases": fitting}
 
     @model_validator(mode="after")
     def _check(self) -> Taxonomy:
@@ -32,7 +44,7 @@ class Taxonomy(BaseModel):
         for alias, domain in self.aliases.items():
             if alias in self.domains:
                 raise ValueError(f"alias '{alias}' is also a domain")
-            if domain not in self.domains and "aliases" in self.model_fields_set:
+            if domain not in self.domains:
                 raise ValueError(f"alias '{alias}' stands for '{domain}', which is no domain")
         return self
 

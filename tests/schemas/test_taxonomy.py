@@ -25,3 +25,15 @@ def test_names_and_vectors_convert_both_ways() -> None:
 def test_a_taxonomy_that_makes_no_sense_is_refused(domains: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match=r"domain|pattern"):
         Taxonomy(domains=domains, aliases={})
+
+
+@pytest.mark.parametrize("domains", [("sport", "art"), ("medical", "general"), ("medicine", "other")])
+def test_a_taxonomy_of_other_domains_survives_a_manifest(domains: tuple[str, ...]) -> None:
+    taxonomy = Taxonomy(domains=domains)
+    assert Taxonomy.model_validate_json(taxonomy.model_dump_json()) == taxonomy
+    assert set(taxonomy.aliases.values()) <= set(domains)
+
+
+def test_an_alias_for_no_domain_is_refused() -> None:
+    with pytest.raises(ValueError, match="alias 'medical' stands for 'medicine', which is no domain"):
+        Taxonomy(domains=("sport", "art"), aliases={"medical": "medicine"})
