@@ -24,6 +24,7 @@ from schemas.dataset import InputFile
 from schemas.errors import DataError
 from transforms.formats import columnar, delimited, json_text
 from transforms.formats.fault import FormatError
+from transforms.storage import literal_directories
 
 _BLOCK_BYTES = 1 << 20
 _BATCH_BYTES = 32 * 2**20  # with rows of many kilobytes a batch ends before batch_rows
@@ -259,7 +260,8 @@ def _files_below(directory: str) -> Iterator[tuple[str, int]]:
 
 def _matches(where: str, what: str) -> list[tuple[str, int]]:
     # To Beam "a/**/b" needs a directory between; everybody else reads it as "at any depth".
-    patterns = sorted({where, where.replace("**/", "")})
+    pattern = literal_directories(where)
+    patterns = sorted({pattern, pattern.replace("**/", "")})
     try:
         results = FileSystems.match(patterns)
     except (BeamIOError, ValueError, OSError, ImportError) as error:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -71,7 +73,7 @@ def delete_tree(path: str) -> None:
     """Delete a directory, if there is one."""
     if is_local(path):
         if Path(path).is_dir():
-            FileSystems.delete([path])
+            shutil.rmtree(path)  # not Beam's, which takes the path for a glob
         return
     found = [entry.path for entry in FileSystems.match([f"{path}/**"])[0].metadata_list]
     if found:
@@ -79,5 +81,17 @@ def delete_tree(path: str) -> None:
 
 
 def match(pattern: str) -> Iterator[str]:
-    """Yield the files that fit a glob, in order."""
-    yield from sorted(entry.path for entry in FileSystems.match([pattern])[0].metadata_list)
+    """Yield the files that fit a glob, in order; see :func:`literal_directories`."""
+    yield from sorted(entry.path for entry in FileSystems.match([literal_directories(pattern)])[0].metadata_list)
+
+
+def literal_directories(pattern: str) -> str:
+    """Return a glob in which leading directories that exist under that very name stand for themselves: ``data[1]/*.json``."""
+    if not is_local(pattern):
+        return pattern
+    *directories, last = pattern.split("/")
+    for count in range(len(directories), 0, -1):
+        known = "/".join(directories[:count])
+        if Path(known).is_dir():
+            return "/".join([glob.escape(known), *directories[count:], last])
+    return pattern

@@ -107,6 +107,13 @@ def test_two_stars_cross_any_number_of_directories(tmp_path: Path) -> None:
     assert [split.uri for split in planned] == ["d/a.tsv", "d/e/b.tsv", "d/e/f/c.tsv"]
 
 
+def test_a_glob_works_below_a_directory_whose_name_has_glob_characters(tmp_path: Path) -> None:
+    folder = tmp_path / "run[1]"
+    (folder / "data").mkdir(parents=True)
+    (folder / "data" / "a.jsonl").write_bytes(LINES)
+    assert [split.uri for split in plan_inputs(configure(folder, s=["data/*.jsonl"]))] == ["data/a.jsonl"]
+
+
 def test_a_file_name_with_glob_characters_is_taken_literally(tmp_path: Path) -> None:
     (tmp_path / "rows [v1].jsonl").write_bytes(LINES)
     assert [split.uri for split in plan_inputs(configure(tmp_path, s=["rows [v1].jsonl"]))] == ["rows [v1].jsonl"]
