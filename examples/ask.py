@@ -17,7 +17,7 @@ def ask(home: Path, question: str) -> str:
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # the library has no types here
     file = read_pointer(home / "runs" / "latest.json", what="trained model", command="versatune train CONFIG")
     folder = file.parent / RunRecord.load(file).model
     tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
