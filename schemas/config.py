@@ -22,7 +22,9 @@ _BUILD_FIELDS_THAT_SHAPE_NO_ROW = ("version", "workers", "batch_rows")
 class Section(BaseModel):
     """A part of the configuration: immutable, unknown keys refused, every field described."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", protected_namespaces=(), use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
 
 class FieldMap(Section):

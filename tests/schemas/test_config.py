@@ -35,6 +35,8 @@ def _load(tmp_path: Path, text: str, overrides: list[str] | None = None) -> Conf
         ("a: [", "not YAML"),
         ("name: a\nsources: [{name: x, files: [f]}, {name: x, files: [g]}]", "two sources are named 'x'"),
         ("name: a\ntrain: {reference: {source: given}}", "'losses' goes with source: given"),
+        ("name: a\nmix: {mixer: {sigma: .inf}}", "mix.mixer.sigma is inf; input should be a finite number"),
+        ("name: a\ntrain: {learning_rate: .inf}", "train.learning_rate is inf; input should be a finite number"),
         ("name: a\nmix: {mixer: {name: versatune_expansion}}", "'target' goes with name: versatune_expansion"),
         ("name: a\nsources: [{name: x, files: [f], fields: {prompt: q}}]", "either 'messages', or 'prompt' and"),
     ],
