@@ -105,6 +105,11 @@ def _policy_weights(
             f"the probe reports domains {probe.domains}, the dataset has {list(taxonomy.domains)}; probe again with the"
             " configuration that built the dataset"
         )
+    if probe.classifier_sha256 != dataset.classifier.sha256:
+        raise DataError(
+            f"the probe was labelled by classifier {probe.classifier_sha256[:12]}..., the dataset by"
+            f" {dataset.classifier.sha256[:12]}...; their shares cannot be compared, so run build and probe again with one classifier"
+        )
     chosen = next(estimate for estimate in probe.estimates if estimate.name == probe.chosen)
     shares = np.asarray(chosen.shares)
     return versatune_constant(shares / shares.sum()), {

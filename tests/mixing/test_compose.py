@@ -104,6 +104,13 @@ def test_what_cannot_be_mixed_is_refused(
     assert said in str(caught.value)
 
 
+def test_a_probe_labelled_by_another_classifier_is_refused() -> None:
+    probe = _probe([0.1, 0.2, 0.1, 0.0, 0.35, 0.25])
+    fields = probe.model_dump(exclude={"kind", "format_version", "digest"}) | {"classifier_sha256": "1" * 64}
+    with pytest.raises(DataError, match=r"labelled by classifier 111111111111\.\.\., the dataset by 000000000000"):
+        compose(_mix(), _dataset(), "d", ProbeReport.create(**fields))
+
+
 def test_a_probe_of_another_taxonomy_is_refused() -> None:
     with pytest.raises(DataError, match="probe again"):
         compose(_mix(), _dataset(), "d", _probe([0.5, 0.5], ("a", "b")))
