@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import platform
 import threading
 import time
@@ -22,6 +21,7 @@ from pipelines.options import local_workers, pipeline_options, runner_name
 from schemas.config import Config
 from schemas.dataset import ClassifierRecord, DatasetManifest
 from schemas.errors import RunError
+from schemas.lock import only_one
 from schemas.progress import Progress
 from transforms.classify import ClassifyDomains
 from transforms.exchange import GatherBuckets, bucket_of_examples, bucket_of_rejects, count_buckets
@@ -81,7 +81,7 @@ def run(config: Config, *, beam_args: Sequence[str] = (), progress: Progress) ->
         progress.say(
             "build: rows are not tokenized (no model is configured, or build.tokenize is off); training needs it"
         )
-    with _only_build(config.home):
+    with only_one(config.home, "build") if is_local(config.home) else contextlib.nullcontext():
         _sweep(config)
         environment = _environment(options, workers)
         plan = plan_build(config, splits, input_bytes, tokenization, environment, started)
@@ -214,23 +214,6 @@ def _environment(options: PipelineOptions, workers: int) -> dict[str, Any]:
         with contextlib.suppress(ImportError):
             versions[package] = version(package)
     return {"runner": runner_name(options), "workers": workers, "versions": versions}
-
-
-@contextlib.contextmanager
-def _only_build(home: str) -> Iterator[None]:
-    """Refuse to run twice at once on one output directory; the system frees the lock of a killed run."""
-    if not is_local(home):
-        yield
-        return
-    Path(home).mkdir(parents=True, exist_ok=True)
-    with Path(home, ".build.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise RunError(
-                f"{home}: another build is writing here; wait for it, or give this one another name or output"
-            ) from None
-        yield
 
 
 def _sweep(config: Config) -> None:

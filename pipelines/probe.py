@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -35,6 +34,7 @@ from schemas.arrow import generation_schema
 from schemas.config import Config, ModelConfig
 from schemas.errors import ConfigError, DataError, RunError, nearest
 from schemas.files import atomic_directory
+from schemas.lock import only_one
 from schemas.model_files import check_model_folder, context_length, model_digest
 from schemas.model_source import model_folder
 from schemas.pointer import write_pointer
@@ -94,7 +94,7 @@ def run_with(
     """Probe with any engine; ``starter`` gives what workers call to start one. See :func:`run`."""
     plan = plan_probe(config)
     options = pipeline_options(beam_args, 1)
-    with _only_probe(plan.store.parents[1]):
+    with only_one(plan.store.parents[1], "probe"):
         before, reused = _kept(plan)
         missing = sorted(set(range(config.probe.samples)) - before)
         if missing:
@@ -298,20 +298,6 @@ def _watched(store: Path, total: int, progress: Progress) -> Iterator[None]:
         stop.set()
         watcher.join()
         progress.end()
-
-
-@contextmanager
-def _only_probe(directory: Path) -> Iterator[None]:
-    """Refuse to run twice at once on one output directory; the system frees the lock of a killed run."""
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / ".probe.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise RunError(
-                f"{directory}: another probe is writing here; wait for it, or give this one another name or output"
-            ) from None
-        yield
 
 
 def _engine_record(kept: Kept) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import orjson
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -16,8 +15,7 @@ from schemas.errors import DataError
 from schemas.files import write_atomic
 from schemas.mixture import MixtureManifest
 from schemas.probe import ProbeReport
-from schemas.run import CheckpointRecord, RunRecord
-from schemas.validation import validate
+from schemas.run import CheckpointRecord, RunRecord, read_checkpoints
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,15 +57,13 @@ def read_story(directory: Path) -> Story:
     mixture_file = (directory / run.mixture_path).resolve()
     mixture = MixtureManifest.load(mixture_file)
     dataset = DatasetManifest.load((mixture_file.parent / mixture.dataset.path / "manifest.json").resolve())
-    lines = (directory / "weights.jsonl").read_bytes().splitlines()
-    checkpoints = [validate(CheckpointRecord, orjson.loads(line), f"{directory}/weights.jsonl") for line in lines]
     return Story(
         directory=directory,
         run=run,
         mixture=mixture,
         dataset=dataset,
         probe=_find_probe(mixture_file.parent.parent.parent / "probe", mixture.probe_digest),
-        checkpoints=checkpoints,
+        checkpoints=read_checkpoints(directory / "weights.jsonl"),
     )
 
 

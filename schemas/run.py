@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import orjson
 from pydantic import Field
 
 from schemas.document import Document, Part
+from schemas.errors import DataError
+from schemas.validation import validate
 
 
 class ReferenceLosses(Part):
@@ -26,6 +30,9 @@ class CheckpointRecord(Part):
     loss_tokens_seen: int
     loss: list[float | None] = Field(description="held-out nats per loss token; null for a domain without rows")
     loss_se: list[float | None]
+    loss_change_z: list[float | None] = Field(
+        description="paired change of the loss since the last checkpoint, in standard errors; what phi_min_z is compared with"
+    )
     loss_tokens: list[int] = Field(description="held-out loss tokens")
     loss_per_byte: list[float | None] = Field(description="held-out nats per UTF-8 byte of target text")
     train_loss: list[float | None] = Field(description="mean over the segment; null before the first or where unseen")
@@ -41,6 +48,21 @@ class CheckpointRecord(Part):
     loss_tokens_drawn: list[int]
     passes: list[float] = Field(description="rows drawn so far / rows available")
     warnings: list[str]
+
+
+def read_checkpoints(file: Path) -> list[CheckpointRecord]:
+    """Read a run's ``weights.jsonl``, one record per checkpoint.
+
+    Raises:
+        DataError: there is none, or it is not whole.
+    """
+    try:
+        lines = [orjson.loads(line) for line in file.read_bytes().splitlines()]
+    except (OSError, orjson.JSONDecodeError) as error:
+        raise DataError(
+            f"{file}: not the checkpoints of a run ({error}); delete {file.parent} and run `versatune train CONFIG`"
+        ) from None
+    return [validate(CheckpointRecord, line, str(file)) for line in lines]
 
 
 class RunRecord(Document):

@@ -22,7 +22,8 @@ from mixing.arrays import FloatArray, Floats, IntArray
 from mixing.losses import mean_loss
 from schemas.config import Config
 from schemas.errors import ConfigError, DataError
-from schemas.files import sha256_json
+from schemas.files import sha256_file, sha256_json
+from schemas.lock import only_one
 from schemas.mixture import MixtureManifest
 from schemas.model_files import check_model_folder, model_digest
 from schemas.model_source import model_folder
@@ -53,7 +54,8 @@ def run(config: Config, mixture_path: Path, *, progress: Progress) -> Path:
     """Fine-tune the configured model on a mixture; return the path of ``run.json``.
 
     A run has its own directory, named after mixture, train section, model files and seed. If it is finished there, this
-    returns at once; if it was killed, it goes on from its newest checkpoint and repeats the losses it would have had.
+    returns at once; if it was killed, it goes on from its newest checkpoint and repeats the losses it would have had. One
+    process at a time works on a run.
 
     Args:
         config: sections ``model`` and ``train``, ``seed``, ``output`` and ``name``.
@@ -63,7 +65,7 @@ def run(config: Config, mixture_path: Path, *, progress: Progress) -> Path:
     Raises:
         ConfigError, DataError: settings, model, dataset and mixture do not fit together.
         IntegrityError: a shard or a checkpoint is not what it should be.
-        RunError: the loss is not finite.
+        RunError: the loss is not finite, or another process trains the same run.
     """
     mixture = MixtureManifest.load(mixture_path)
     folder = _model_folder(config, mixture)
@@ -76,17 +78,27 @@ def run(config: Config, mixture_path: Path, *, progress: Progress) -> Path:
     runs = Path(config.home) / "runs"
     directory = runs / sha256_json(identity)[:12]
     file = directory / "run.json"
-    if not file.exists():
-        directory.mkdir(parents=True, exist_ok=True)
-        _make_reproducible()
-        pool = _read_pool(mixture, mixture_path, progress)
-        assert mixture.tokenizer is not None  # read_pool() refuses such a mixture
-        check_tokenizer(config, folder, mixture.tokenizer)
-        work = _Run(config, mixture, pool, folder, directory, identity, progress)
-        work.train()
-        work.finish(mixture_path)
-    write_pointer(runs / "latest.json", f"{directory.name}/run.json", RunRecord.load(file).digest)
+    with only_one(directory, "train"):
+        if not _finished(file):
+            file.unlink(missing_ok=True)
+            _make_reproducible()
+            pool = _read_pool(mixture, mixture_path, progress)
+            assert mixture.tokenizer is not None  # read_pool() refuses such a mixture
+            check_tokenizer(config, folder, mixture.tokenizer)
+            work = _Run(config, mixture, pool, folder, directory, identity, progress)
+            work.train()
+            work.finish(mixture_path)
+        write_pointer(runs / "latest.json", f"{directory.name}/run.json", RunRecord.load(file).digest)
     return file
+
+
+def _finished(file: Path) -> bool:
+    """Tell whether a run has ended here and its model is whole; a model that is not is exported from the checkpoint again."""
+    if not file.exists():
+        return False
+    record = RunRecord.load(file)
+    models = ((file.parent / record.model / name, digest) for name, digest in record.model_files.items())
+    return all(model.is_file() and sha256_file(model) == digest for model, digest in models)
 
 
 def _model_folder(config: Config, mixture: MixtureManifest) -> Path:
@@ -292,6 +304,7 @@ class _Run:
             tokens_seen=sum(at.tokens),
             loss_tokens_seen=sum(at.loss_tokens),
             loss=losses.loss,
+            loss_change_z=list(observation.loss_change_z or ()),
             loss_se=losses.standard_error,
             loss_tokens=losses.tokens,
             loss_per_byte=losses.per_byte,

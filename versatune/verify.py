@@ -14,7 +14,7 @@ from schemas.files import sha256_file
 from schemas.mixture import MixtureManifest
 from schemas.probe import ProbeReport
 from schemas.progress import Progress
-from schemas.run import RunRecord
+from schemas.run import RunRecord, read_checkpoints
 
 Verdict = tuple[Document, list[str]]
 
@@ -101,6 +101,15 @@ def _verify_run(file: Path, progress: Progress) -> Verdict:
         problems += _file_problems(file.parent / record.model, name, None, digest)
         progress.advance_to(position + 1)
     progress.end()
+    try:
+        checkpoints = read_checkpoints(file.parent / "weights.jsonl")
+    except DataError as error:
+        return record, [*problems, str(error)]
+    if len(checkpoints) != record.segments + 1:
+        problems.append(
+            f"{file.parent / 'weights.jsonl'}: holds {len(checkpoints)} checkpoints, expected {record.segments + 1} (the base"
+            f" model and {record.segments} segments); delete {file.parent} and train again"
+        )
     return record, problems
 
 

@@ -19,7 +19,9 @@ import transformers
 
 from schemas.config import MixerConfig
 from schemas.dataset import SPLITS
-from schemas.errors import ConfigError, DataError, IntegrityError
+from schemas.errors import ConfigError, DataError, IntegrityError, RunError
+from schemas.files import sha256_file
+from schemas.lock import only_one
 from schemas.mixture import MixtureManifest
 from schemas.progress import Silence
 from schemas.run import CheckpointRecord, RunRecord
@@ -143,6 +145,39 @@ def test_a_finished_run_is_not_run_again(workplace: Callable, monkeypatch: pytes
     assert pointer["path"] == f"{file.parent.name}/run.json"
     monkeypatch.setattr("sft_runner.train._Run", None)
     assert run(work.config, work.mixture_path, progress=Silence()) == file
+
+
+def test_a_damaged_model_of_a_finished_run_is_made_again_without_training(workplace: Callable) -> None:
+    work = workplace(train={"reference": GIVEN})
+    directory = trained(work)
+    digest, steps = RunRecord.load(directory / "run.json").digest, metrics(directory)
+    for damage in (Path.unlink, lambda file: file.write_bytes(b"")):
+        damage(directory / "model" / "model.safetensors")
+        log = Log()
+        run(work.config, work.mixture_path, progress=log)
+        assert any("goes on from step 9 " in line for line in log.said)
+        record = RunRecord.load(directory / "run.json")
+        assert (record.digest, metrics(directory)) == (digest, steps)
+        for name, sha256 in record.model_files.items():
+            assert sha256_file(directory / "model" / name) == sha256
+
+
+def test_two_processes_do_not_train_one_run(workplace: Callable) -> None:
+    work = workplace(train={"reference": GIVEN})
+    directory = trained(work)
+    with only_one(directory, "train"), pytest.raises(RunError, match="another train is writing here"):
+        trained(work)
+
+
+def test_the_noise_of_every_loss_change_is_logged(workplace: Callable) -> None:
+    mixer = MixerConfig(name="versatune_dynamic", phi_min_z=2.0)
+    records = checkpoints(trained(workplace(mixture={"mixer": mixer}, train={"reference": GIVEN})))
+    assert records[0].loss_change_z == [0.0] * 3
+    for before, record in itertools.pairwise(records):
+        for j, z in enumerate(record.loss_change_z):
+            assert np.sign(z) == np.sign(record.loss[j] - before.loss[j])
+            rise = max((record.loss[j] - before.loss[j]) / before.loss[j], 0.0)
+            assert record.phi[j] == pytest.approx(rise if z > 2.0 else 0.0)
 
 
 def test_two_runs_give_the_same_bits(workplace: Callable) -> None:
