@@ -128,7 +128,10 @@ def load_tensors(checkpoint: Path, trainee: Trainee, optimizer: torch.optim.Opti
         for name, parameter in parameters.items():
             parameter.copy_(stored[name])
             # Clones, because tensors of a mapped file may lie at odd addresses, where kernels may round otherwise.
-            optimizer.state[parameter] = {m: moments[f"{m}/{name}"].to(parameter.device, copy=True) for m in _MOMENTS}
+            if f"step/{name}" in moments:  # a parameter that has had no gradient yet has no moments
+                optimizer.state[parameter] = {
+                    m: moments[f"{m}/{name}"].to(parameter.device, copy=True) for m in _MOMENTS
+                }
 
 
 def _short(value: object) -> str:

@@ -102,3 +102,15 @@ def test_a_changed_state_is_refused(stepped: tuple, tmp_path: Path) -> None:
     file.unlink()
     with pytest.raises(DataError, match="no such file"):
         load_state(tmp_path / "00000001", IDENTITY)
+
+
+def test_a_parameter_that_never_had_a_gradient_comes_back_without_moments(stepped: tuple, tmp_path: Path) -> None:
+    trainee, optimizer, fresh = stepped
+    name, parameter = next(iter(trainee.parameters().items()))
+    del optimizer.state[parameter]
+    save_checkpoint(tmp_path, state(1), trainee, optimizer, keep=1)
+    other = make_optimizer(fresh, 1e-3, 0.0)
+    load_tensors(tmp_path / "00000001", fresh, other)
+    restored = fresh.parameters()
+    assert [n for n, p in restored.items() if p not in other.state] == [name]
+    assert torch.equal(restored[name], parameter)
