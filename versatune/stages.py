@@ -12,7 +12,7 @@ import orjson
 
 from schemas.config import Config
 from schemas.dataset import DatasetManifest
-from schemas.errors import IntegrityError, VersatuneError
+from schemas.errors import ConfigError, IntegrityError, VersatuneError
 from schemas.files import sha256_json, write_atomic
 from schemas.pointer import read_pointer, write_pointer
 from schemas.probe import ProbeReport
@@ -32,6 +32,11 @@ class Job:
     @property
     def home(self) -> Path:
         """The configuration's output directory, which must be local for the stages that read it."""
+        if "://" in self.config.home:
+            raise ConfigError(
+                f"output is {self.config.output}; only `versatune build` writes there. Set 'output' to a local directory"
+                " for the stages after it"
+            )
         return Path(self.config.home)
 
 
@@ -189,6 +194,9 @@ def _model_key(job: Job) -> list[Any]:
         return []
     folder = Path(job.config.resolve(model.path))
     files = sorted(file for file in folder.glob("*") if file.is_file()) if folder.is_dir() else []
+    template = Path(job.config.resolve(model.chat_template)) if model.chat_template else None
+    if template is not None and template.is_file():
+        files.append(template)
     return [model.model_dump(mode="json"), [[file.name, *_file_key(str(file))] for file in files]]
 
 

@@ -40,6 +40,16 @@ def test_help_teaches_every_command_and_needs_neither_torch_nor_beam() -> None:
         (("verify", "nowhere"), 2, "nowhere: no such directory"),
         (("build", "examples/quickstart.yaml", "stray"), 2, "unexpected argument 'stray'"),
         (("mix", "examples/quickstart.yaml", "--set", "output=/nonexistent"), 2, "run `versatune build CONFIG` first"),
+        (
+            ("mix", "examples/quickstart.yaml", "--set", "output=gs://bucket"),
+            2,
+            "output is gs://bucket; only `versatune build`",
+        ),
+        (
+            ("run", "examples/quickstart.yaml", "--set", "output=gs://bucket"),
+            2,
+            "output is gs://bucket; only `versatune build`",
+        ),
         (("train", "examples/quickstart.yaml", "--set", "output=/nonexistent"), 2, "run `versatune mix CONFIG` first"),
     ],
 )
