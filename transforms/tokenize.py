@@ -3,11 +3,16 @@
 Loss falls on what the assistant says and on the token that ends its turn; everything else is context. Where an answer begins and ends is
 found in the rendered text, and from there, by the tokens' character offsets, in the tokens: a token that straddles the beginning counts
 as answer (tokenising the prompt alone would give other tokens there).
+
+A turn is what the template makes one. A text that spells out a control token of the template would become that token, and could end its turn
+and speak for the assistant, so its row is rejected.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -35,6 +40,14 @@ STAGE = "tokenize"
 NO_LOSS_TOKENS = "no_loss_tokens"
 TEMPLATE_ERROR = "template_error"
 TEMPLATE_NOT_PREFIX_STABLE = "template_not_prefix_stable"
+CONTROL_TOKEN_IN_TEXT = "control_token_in_text"
+TOKENIZE_REASONS = {
+    NO_LOSS_TOKENS: "none of the first build.max_tokens tokens belongs to an answer",
+    TEMPLATE_ERROR: "the chat template refuses the conversation",
+    TEMPLATE_NOT_PREFIX_STABLE: "the answers cannot be found in what the chat template makes of the conversation",
+    CONTROL_TOKEN_IN_TEXT: "a text spells out a control token of the chat template, which could forge a turn",
+}
+_CHARS_PER_TOKEN = 64  # a text is cut here before it is tokenized, where that is more than enough for max_tokens
 # Templates that print today's date get the day that their own authors fall back to, so a row does not depend on when it is built.
 _TEMPLATE_DATE = datetime(2024, 7, 26, tzinfo=UTC)
 _ADDED_BY_FILE = ("PreTrainedTokenizerFast", "TokenizersBackend")
@@ -185,6 +198,25 @@ class Tokenizer:
         self._plan = plan
         self._backend = Backend.from_str(plan.tokenizer_json)
         self._special = tuple(t.content for t in self._backend.get_added_tokens_decoder().values() if t.special)
+        self._control = self._control_tokens()
+
+    def _control_tokens(self) -> re.Pattern[str] | None:
+        """Match the special tokens that make turns: those the template writes, and those that begin or end a sequence."""
+        written = self._plan.chat_template
+        with contextlib.suppress(CannotTokenize):  # a template may also put a token's text together
+            written += self.render([("user", "a"), ("assistant", "a")], prompt=True)
+        named = self._plan.special_tokens.values()
+        control = sorted(token for token in self._special if token in written or token in named)
+        return re.compile("|".join(map(re.escape, control))) if control else None
+
+    def _refuse_control_tokens(self, turns: list[Turn]) -> None:
+        for number, (role, content) in enumerate(turns):
+            found = self._control.search(content) if self._control else None
+            if found:
+                detail = (
+                    f"turn {number} ({role}) holds {found.group()} at character {found.start()}; expected plain text"
+                )
+                raise CannotTokenize(CONTROL_TOKEN_IN_TEXT, detail)
 
     def render(self, turns: list[Turn], *, prompt: bool = False) -> str:
         """Return the text of a conversation; with ``prompt``, up to where the assistant begins to speak."""
@@ -241,12 +273,23 @@ class Tokenizer:
         rendered: list[tuple[str, list[Span]] | CannotTokenize] = []
         for turns in rows:
             try:
+                self._refuse_control_tokens(turns)
                 rendered.append(self.answers(turns))
             except CannotTokenize as verdict:
                 rendered.append(verdict)
-        texts = [item[0] for item in rendered if not isinstance(item, CannotTokenize)]
-        encodings = iter(self._backend.encode_batch(texts, add_special_tokens=False))
+        encodings = self._encodings([item[0] for item in rendered if not isinstance(item, CannotTokenize)])
         return [item if isinstance(item, CannotTokenize) else self._mask(next(encodings), item[1]) for item in rendered]
+
+    def _encodings(self, texts: list[str]) -> Iterator[Any]:
+        """Encode texts, of huge ones only as much as max_tokens needs twice over: a whole book takes gigabytes."""
+        limit = self._plan.max_tokens
+        enough = limit * _CHARS_PER_TOKEN
+        encodings = self._backend.encode_batch([text[:enough] for text in texts], add_special_tokens=False)
+        for text, encoding in zip(texts, encodings, strict=True):
+            if len(text) > enough and len(encoding.ids) < 2 * limit:
+                yield self._backend.encode(text, add_special_tokens=False)
+            else:
+                yield encoding
 
     def _mask(self, encoding: Any, spans: list[Span]) -> tuple[np.ndarray, np.ndarray] | CannotTokenize:
         limit = self._plan.max_tokens
@@ -256,10 +299,8 @@ class Tokenizer:
         if first is not None and (not len(ids) or ids[0] != first):
             ids, mask = np.insert(ids, 0, first), np.insert(mask, 0, False)
         if not mask[1:limit].any():  # position 0 has no token before it that could predict it
-            found = (
-                f"{len(ids)} tokens, {int(mask.sum())} of them in {len(spans)} answers, none among the first {limit}"
-            )
-            return CannotTokenize(NO_LOSS_TOKENS, f"{found} (build.max_tokens)")
+            found = f"none of the first {min(limit, len(ids))} tokens belongs to one of the {len(spans)} answers"
+            return CannotTokenize(NO_LOSS_TOKENS, f"{found} (build.max_tokens is {limit})")
         mask[0] = False
         return ids[:limit], mask[:limit]
 

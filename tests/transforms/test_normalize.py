@@ -23,6 +23,7 @@ from transforms.arrow_coder import RecordBatchCoder
 from transforms.normalize import NormalizeRows, check_turns, clean_text, example_id, normalize_batch, row_messages
 from transforms.read import plan_inputs, read_rows
 from transforms.shapes.base import NORMALIZE_REASONS, READ_REASONS, RowError
+from transforms.tokenize import TOKENIZE_REASONS
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = SourceConfig(name="s", files=["x"], license="MIT")
@@ -355,5 +356,6 @@ def test_every_reject_reason_is_explained_in_the_documentation() -> None:
     page = (ROOT / "docs" / "data-formats.md").read_text(encoding="utf-8")
     reasons = {f"read.{reason}": text for reason, text in READ_REASONS.items()}
     reasons |= {f"normalize.{reason}": text for reason, text in NORMALIZE_REASONS.items()}
+    reasons |= {f"tokenize.{reason}": text for reason, text in TOKENIZE_REASONS.items()}
     lines = [f"| `{reason}` | {text} |" for reason, text in reasons.items()]
     assert [line for line in lines if line not in page] == []
