@@ -25,6 +25,7 @@ from schemas.dataset import (
     TokenizerRecord,
 )
 from schemas.errors import ConfigError, DataError, RunError, VersatuneError
+from schemas.files import sha256_bytes
 from schemas.taxonomy import Taxonomy
 from schemas.validation import explain
 from schemas.version import VERSION
@@ -205,8 +206,8 @@ def make_manifest(
 def publish(plan: VersionPlan, manifest: DatasetManifest) -> Outcome:
     """Move the staged files into the version's directory, write README.md, the manifest, and last the pointer to it.
 
-    A version that is there already with the same digest stays as it is; files it has lost are put back. Every step may be repeated: a
-    retried worker goes on where the first one stopped.
+    A version that is there already with the same digest stays as it is; files it has lost, or that were changed, are put back. Every step
+    may be repeated: a retried worker goes on where the first one stopped.
 
     Raises:
         ConfigError: the version exists with other content.
@@ -214,9 +215,10 @@ def publish(plan: VersionPlan, manifest: DatasetManifest) -> Outcome:
     there = _existing(plan, manifest)
     manifest = there or manifest
     target = f"{plan.home}/{manifest.version}"
-    for file in [shard.path for shard in manifest.shards] + [reject.path for reject in manifest.rejects]:
-        if not (there and exists(f"{target}/{file}")):
-            move(f"{plan.staging}/{file}", f"{target}/{file}")
+    entries: list[Shard | RejectFile] = [*manifest.shards, *manifest.rejects]
+    for entry in entries:
+        if not (there and _intact(f"{target}/{entry.path}", entry.sha256)):
+            move(f"{plan.staging}/{entry.path}", f"{target}/{entry.path}")
     path = f"{target}/manifest.json"
     if not there:
         replace_bytes(f"{target}/README.md", dataset_card(manifest).encode())
@@ -226,12 +228,21 @@ def publish(plan: VersionPlan, manifest: DatasetManifest) -> Outcome:
     return Outcome(path, unchanged=there is not None)
 
 
+def _intact(path: str, sha256: str) -> bool:
+    return exists(path) and sha256_bytes(read_bytes(path)) == sha256
+
+
 def _existing(plan: VersionPlan, manifest: DatasetManifest) -> DatasetManifest | None:
     """Return the version with the same content that is there already, under a given name or whatever its date."""
     digits = manifest.digest[:_DIGEST_DIGITS]
     pattern = f"{plan.home}/{plan.version or f'*-{digits}'}/manifest.json"
     for path in match(pattern):
-        found = DatasetManifest.parse(read_bytes(path), path)
+        try:
+            found = DatasetManifest.parse(read_bytes(path), path)
+        except VersatuneError as error:
+            raise ConfigError(
+                f"{error} It is where this build's version belongs: delete its directory first."
+            ) from None
         if found.digest == manifest.digest:
             return found
         if found.version == manifest.version:

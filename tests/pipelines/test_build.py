@@ -15,6 +15,7 @@ from pipelines.build import planned_bytes, run
 from schemas.config import Config, load_config
 from schemas.dataset import DatasetManifest
 from schemas.errors import ConfigError, DataError, RunError, VersatuneError
+from schemas.files import sha256_file
 from schemas.pointer import read_pointer
 from schemas.progress import Silence
 from transforms.read import plan_inputs
@@ -94,14 +95,23 @@ def test_a_second_build_of_the_same_changes_nothing_and_says_so(make_config: Any
 def test_the_same_content_of_another_day_is_that_version(make_config: Any) -> None:
     config = make_config()
     path, manifest = build(config)
-    (path.parent / "data").joinpath(manifest.shards[0].path.removeprefix("data/")).unlink()
+    (path.parent / manifest.shards[0].path).unlink()
+    (path.parent / manifest.shards[1].path).write_bytes(b"damaged")
     older = path.parent.with_name(f"20200101-{manifest.digest[:8]}")
     path.parent.rename(older)
     value = json.loads((older / "manifest.json").read_bytes())
     (older / "manifest.json").write_text(json.dumps({**value, "version": older.name}))
     again, _ = build(config)
     assert again.parent == older
-    assert (older / manifest.shards[0].path).is_file()  # a lost file is put back
+    for shard in manifest.shards[:2]:  # a lost file and a damaged one are put back
+        assert sha256_file(older / shard.path) == shard.sha256
+
+
+def test_a_damaged_manifest_in_the_way_is_named_with_what_to_do(make_config: Any) -> None:
+    path, _ = build(make_config())
+    path.write_bytes(path.read_bytes().replace(b'"format_version": 1', b'"format_version": 99'))
+    with pytest.raises(ConfigError, match=r"format_version is 99.*delete its directory"):
+        build(make_config())
 
 
 def test_a_given_version_never_changes(make_config: Any) -> None:
