@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -16,6 +17,7 @@ from schemas.validation import validate
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(gt=0)]
+_SUM_TOLERANCE = 1e-6  # that of mixing.weights; said here before anything is built
 _BUILD_FIELDS_THAT_SHAPE_NO_ROW = ("version", "workers", "batch_rows")
 
 
@@ -213,6 +215,9 @@ class MixConfig(Section):
     def _explicit(self) -> Self:
         if (self.policy == "explicit") != (self.weights is not None):
             raise ValueError("'weights' goes with policy: explicit, and only with it")
+        total = math.fsum((self.weights or {"all": 1.0}).values())
+        if not abs(total - 1.0) <= _SUM_TOLERANCE:
+            raise ValueError(f"weights sum to {total:.9g}; expected 1 within {_SUM_TOLERANCE:g}")
         return self
 
 

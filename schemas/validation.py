@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import types
 from typing import Any, TypeVar, Union, get_args, get_origin
 
@@ -38,7 +39,10 @@ def _explain_one(problem: Any, model: type[BaseModel]) -> str:
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "value_error":
         return f"{key}: {message}"
-    shown = repr(problem["input"])
+    given = problem["input"]
+    if problem["type"] == "string_type" and isinstance(given, int | float | dt.date):
+        return f"{key} is {given}, a {type(given).__name__} without quotes; expected text, so put it in quotes"
+    shown = repr(given)
     if len(shown) > _SHOWN_VALUE_CHARS:
         shown = shown[:_SHOWN_VALUE_CHARS] + "..."
     return f"{key} is {shown}; {message[:1].lower()}{message[1:]}"

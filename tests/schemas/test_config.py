@@ -31,6 +31,8 @@ def _load(tmp_path: Path, text: str, overrides: list[str] | None = None) -> Conf
         ("name: a\nprobe: {samples: many}", "probe.samples is 'many'"),
         ("name: a\nprobe: {samples: 0}", "probe.samples is 0"),
         ("name: a b", "name is 'a b'"),
+        ("name: a\nbuild: {version: 2026-11-21}", "build.version is 2026-11-21, a date without quotes"),
+        ("name: a\nmix: {policy: explicit, weights: {law: 0.5, code: 0.4}}", "mix: weights sum to 0.9; expected 1"),
         ("- a\n- b", "holds list; expected keys and values"),
         ("a: [", "not YAML"),
         ("name: a\nsources: [{name: x, files: [f]}, {name: x, files: [g]}]", "two sources are named 'x'"),
