@@ -93,7 +93,14 @@ def run(config: Config, *, beam_args: Sequence[str] = (), progress: Progress) ->
             delete_tree(plan.staging)
     outcome.raise_error()
     path = str(outcome.manifest)
-    progress.say(_said(DatasetManifest.parse(read_bytes(path), path), path, outcome))
+    manifest = DatasetManifest.parse(read_bytes(path), path)
+    train, held_out = manifest.totals("train"), manifest.totals("validation")
+    if unmeasured := [domain for domain in train if train[domain]["rows"] and not held_out[domain]["rows"]]:
+        progress.say(
+            f"build: no held-out rows of {', '.join(unmeasured)} (build.validation_fraction is"
+            f" {config.build.validation_fraction:g}); a mixer that follows losses needs some of every domain"
+        )
+    progress.say(_said(manifest, path, outcome))
     return Path(path)
 
 

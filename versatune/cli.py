@@ -141,7 +141,7 @@ def run(
 
 @app.command()
 def report(
-    run_directory: Annotated[Path, typer.Argument(metavar="RUN", help="A run's directory: <output>/<name>/runs/<id>")],
+    run_directory: Annotated[Path, typer.Argument(metavar="RUN", help="A run's directory: OUTPUT/NAME/runs/ID")],
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
+from rich.console import Group, RenderableType
 
 from schemas.dataset import DatasetManifest
 from schemas.mixture import MixtureManifest
@@ -13,11 +13,11 @@ from schemas.probe import ProbeReport
 from schemas.run import RunRecord
 from versatune.terminal import table
 
-Summary = tuple[str, Table | None, dict[str, Any]]
+Summary = tuple[str, RenderableType | None, dict[str, Any]]
 
 
 def summarize_build(file: Path) -> Summary:
-    """Show the books of a dataset version."""
+    """Show the books of a dataset version, and what it holds of each domain."""
     manifest = DatasetManifest.load(file)
     rows: list[list[Any]] = [
         [books.source, books.read, sum(books.written.values()), books.duplicates, sum(books.rejected.values())]
@@ -34,8 +34,17 @@ def summarize_build(file: Path) -> Summary:
         "environment": manifest.environment,
     }
     columns = ["source", "rows read", "written", "duplicates", "rejected"]
+    books = table("books", columns, [*rows, ["total", *totals]])
+    train, validation = manifest.totals("train"), manifest.totals("validation")
+    domains = [
+        [domain, sums["rows"], validation[domain]["rows"], sums["tokens"], sums["loss_tokens"]]
+        for domain, sums in train.items()
+    ]
+    held = table("domains", ["domain", "training rows", "held-out rows", "training tokens", "loss tokens"], domains)
     title = f"dataset {manifest.name} {manifest.version}, digest {manifest.digest[:12]}: {file}"
-    return title, table("books", columns, [*rows, ["total", *totals]]), result
+    if manifest.rejects:
+        title = f"rejected rows, each with its reason: {file.parent / 'rejects'}\n{title}"
+    return title, Group(books, held), result
 
 
 def summarize_probe(file: Path) -> Summary:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     Progress,
@@ -88,7 +88,7 @@ class Terminal:
         self.end()
         self._errors.print(Text.assemble(("error: ", "bold red"), message), soft_wrap=True)
 
-    def summary(self, title: str, table: Table | None, result: Mapping[str, Any]) -> None:
+    def summary(self, title: str, table: RenderableType | None, result: Mapping[str, Any]) -> None:
         """End a command: a table for people, or ``result`` as the last line of standard output for programs."""
         self.end()
         if self.as_json:
