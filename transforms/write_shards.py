@@ -22,6 +22,7 @@ from transforms.storage import open_new
 ROW_GROUP_ROWS = 8192
 _REPEATING_COLUMNS = ["source", "license", "domain", "origin.uri", "stage", "reason", "messages.list.element.role"]
 _FACTS = ["id", "source", "domain", "license", "num_tokens", "num_loss_tokens"]
+_IDENTITY = ["id", "origin", "source"]
 _SPLIT_DIGITS = 16
 
 
@@ -83,9 +84,7 @@ def write_shards(
     validation_fraction: float,
 ) -> Written:
     """Write a bucket's rows as ``<directory>/data/<split>/<domain>/part-<bucket>-of-<buckets>.parquet``."""
-    rows = read_pieces(pieces).combine_chunks()
-    kept, dropped = sorted_unique(rows)
-    duplicates = Counter(rows["source"].take(pa.array(dropped)).to_pylist())
+    rows, kept, duplicates = _without_duplicates(read_pieces(pieces))
     facts = rows.select([name for name in _FACTS if name in rows.column_names]).take(pa.array(kept)).combine_chunks()
     written = Counter(zip(facts["source"].to_pylist(), facts["domain"].to_pylist(), strict=True))
     held_out = in_validation(facts["id"], validation_fraction)
@@ -102,6 +101,21 @@ def write_shards(
                     {"path": path, "split": split, "domain": domain, **file, **_sums(facts.filter(pa.array(here)))}
                 )
     return Written(shards, written, duplicates)
+
+
+def _without_duplicates(rows: pa.Table) -> tuple[pa.Table, np.ndarray, Counter[str]]:
+    """Return a table of the rows to keep, their order by id, and the number of dropped rows by source.
+
+    Whatever is dropped is never copied: a bucket holds every copy of a row, and millions of them would not fit into memory.
+    """
+    kept, dropped = sorted_unique(rows.select(_IDENTITY).combine_chunks())
+    duplicates = Counter(rows["source"].take(pa.array(dropped)).to_pylist())
+    if len(dropped):
+        keep = np.zeros(len(rows), bool)
+        keep[kept] = True
+        rows = rows.filter(pa.array(keep))
+        kept = (np.cumsum(keep) - 1)[kept]  # the numbers that the kept rows have now
+    return rows.combine_chunks(), kept, duplicates
 
 
 def write_rejects(bucket: int, pieces: Iterable[Piece], *, directory: str, buckets: int) -> Rejected:

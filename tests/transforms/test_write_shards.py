@@ -99,6 +99,20 @@ def test_the_same_file_in_two_sources_is_settled_by_the_sources_name(tmp_path: P
         assert write(rows, tmp_path).written == {("x", "code"): 1}
 
 
+def test_dropped_copies_are_never_in_memory(tmp_path: Path) -> None:
+    long = [{"role": "user", "content": "x" * 100_000}, {"role": "assistant", "content": "a"}]
+    rows = [row(1, at=at, messages=long) for at in range(400)]
+    pieces = pieces_of([*rows, row(2)], tmp_path / "fragments", batch_rows=50)
+    usual, counted = pa.default_memory_pool(), pa.proxy_memory_pool(pa.default_memory_pool())
+    pa.set_memory_pool(counted)
+    try:
+        written = write_shards(0, pieces, directory=str(tmp_path), buckets=1, domains=DOMAINS, validation_fraction=0.0)
+    finally:
+        pa.set_memory_pool(usual)
+    assert (sum(written.written.values()), written.duplicates) == (2, {"one": 399})
+    assert 0 < counted.max_memory() < 4 * 100_000  # of 40 MB
+
+
 def test_bytes_do_not_depend_on_the_order_of_rows_or_the_size_of_batches(tmp_path: Path) -> None:
     rows = [row(number) for number in range(200)] + [row(number, "b.jsonl") for number in range(0, 200, 3)]
     first = write(rows, tmp_path / "first")
