@@ -252,20 +252,26 @@ class Tokenizer:
         return text, spans
 
     def _locate(self, text: str, turns: list[Turn]) -> list[Span]:
-        """Find the answers by their text, for templates that write a turn otherwise once others follow it."""
+        """Find the answers for templates that write a turn otherwise once others follow it.
+
+        The same turns with a mark for each content show what the template itself writes; a search for the contents alone would find
+        a short answer in the template's words.
+        """
+        marks = [f"\ue000{i}\ue001" for i in range(len(turns))]
+        frame = self.render([(role, mark) for (role, _), mark in zip(turns, marks, strict=True)])
         spans, position = [], 0
-        for i, (role, content) in enumerate(turns):
-            said = content.strip()
-            start = text.find(said, position)
-            if start < 0 or not said:
-                raise CannotTokenize(
-                    TEMPLATE_NOT_PREFIX_STABLE,
-                    f"turn {i} ({role}) cannot be found in what the chat template made of {len(turns)} turns",
-                )
+        for (role, content), mark in zip(turns, marks, strict=True):
+            own, found, frame = frame.partition(mark)
+            start = position + len(own)
+            said = content if text.startswith(content, start) else content.strip()
+            if not (found and said and text.startswith(own, position) and text.startswith(said, start)):
+                raise _unlocated(turns)
             position = start + len(said)
             if role == "assistant":
-                mark = next((token for token in self._special if text.startswith(token, position)), "")
-                spans.append((start, position + len(mark)))
+                end = next((token for token in self._special if text.startswith(token, position)), "")
+                spans.append((start, position + len(end)))
+        if text[position:] != frame:
+            raise _unlocated(turns)
         return spans
 
     def encode(self, rows: list[list[Turn]]) -> list[tuple[np.ndarray, np.ndarray] | CannotTokenize]:
@@ -303,6 +309,11 @@ class Tokenizer:
             return CannotTokenize(NO_LOSS_TOKENS, f"{found} (build.max_tokens is {limit})")
         mask[0] = False
         return ids[:limit], mask[:limit]
+
+
+def _unlocated(turns: list[Turn]) -> CannotTokenize:
+    detail = "the chat template changes the contents, or writes something else around them, once other turns follow"
+    return CannotTokenize(TEMPLATE_NOT_PREFIX_STABLE, f"{detail} (roles: {_roles(turns)})")
 
 
 def tokens_in_spans(offsets: np.ndarray, spans: list[Span]) -> np.ndarray:

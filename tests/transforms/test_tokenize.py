@@ -148,6 +148,13 @@ def test_a_template_that_rewrites_earlier_turns_still_scores_the_answers(tiny_mo
     assert answers_in(tokenizer, CHAT) == [content + "<|im_end|>" for role, content in CHAT if role == "assistant"]
 
 
+@pytest.mark.parametrize("short", ["s", "assistant", "im_start", "user", "2"])
+def test_a_short_answer_is_not_mistaken_for_the_templates_words(short: str, smollm2: Path, tmp_path: Path) -> None:
+    tokenizer = Tokenizer(replace(plan(smollm2, tmp_path), chat_template=THINKING))
+    chat = [("user", "a"), ("assistant", short), ("user", short), ("assistant", short)]
+    assert answers_in(tokenizer, chat) == [short + "<|im_end|>"] * 2
+
+
 def test_a_template_that_hides_an_answer_rejects_the_row(tiny_model: Path, tmp_path: Path) -> None:
     hiding = THINKING.replace("m['content'] +", "(m['content'] if loop.last else '...') +")
     (verdict,) = Tokenizer(replace(plan(tiny_model, tmp_path), chat_template=hiding)).encode([CHAT])
