@@ -133,7 +133,13 @@ def check_books(books: Sequence[SourceBooks], max_rejected_fraction: float) -> N
     tokenized_away = sum(
         rows for book in books for reason, rows in book.rejected.items() if reason.startswith(f"{tokenize.STAGE}.")
     )
+    rendered_already = sum(book.rejected.get(f"{tokenize.STAGE}.{tokenize.CONTROL_TOKEN_IN_TEXT}", 0) for book in books)
     written = sum(sum(book.written.values()) for book in books)
+    if rendered_already and rendered_already == tokenized_away and not written:
+        raise DataError(
+            f"all {rendered_already:,} rows that reached the tokenizer spell out control tokens of the chat template ({_most(books)}): they"
+            " seem to be rendered already. Give the conversations as plain messages, or set build.tokenize to false."
+        )
     if tokenized_away and not written:
         raise DataError(
             f"the chat template never yields a token of the assistant: all {tokenized_away:,} rows that reached the tokenizer were rejected"

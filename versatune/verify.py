@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.dataset import DatasetManifest, RejectFile, Shard
@@ -134,7 +135,11 @@ def _file_problems(directory: Path, relative: str, size: int | None, digest: str
 
 
 def _row_problems(directory: Path, relative: str, rows: int) -> Iterator[str]:
-    found = pq.read_metadata(directory / relative).num_rows
+    try:
+        found = pq.read_metadata(directory / relative).num_rows
+    except (pa.ArrowInvalid, OSError):
+        yield f"{directory / relative}: is no Parquet file; it was damaged or cut short"
+        return
     if found != rows:
         yield f"{directory / relative}: has {found:,} rows, the manifest says {rows:,}"
 

@@ -70,6 +70,11 @@ def test_the_allowed_share_of_rejects_is_inclusive() -> None:
         check_books([books(10, 4, read__not_json=6)], 0.5)
 
 
+def test_rows_that_are_rendered_already_are_told_apart_from_a_useless_template() -> None:
+    with pytest.raises(DataError, match=r"all 5 rows .* spell out control tokens .* plain messages"):
+        check_books([books(10, 0, read__not_json=5, tokenize__control_token_in_text=5)], 1.0)
+
+
 def test_a_tokenizer_that_takes_everything_is_named_before_the_share_is() -> None:
     with pytest.raises(DataError, match="chat template never yields"):
         check_books([books(10, 0, tokenize__no_loss_tokens=9, read__not_json=1)], 0.5)

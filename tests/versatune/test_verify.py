@@ -59,6 +59,16 @@ def test_a_truncated_a_missing_and_a_stray_file_are_found(dataset: Path) -> None
     assert any(problem.endswith("missing") for problem in _problems(dataset))
 
 
+def test_a_file_that_is_no_parquet_is_a_problem_and_no_fault(dataset: Path) -> None:
+    shard, file = dataset / "data/train/law/part-0.parquet", dataset / "manifest.json"
+    shard.write_bytes(b"PAR1 cut")
+    manifest = DatasetManifest.load(file)
+    entry = manifest.shards[0].model_copy(update={"bytes": 8, "sha256": sha256_file(shard)})
+    changed = manifest.model_copy(update={"shards": [entry]})
+    changed.model_copy(update={"digest": changed.content_digest()}).write(file)
+    assert _problems(dataset) == [f"{shard}: is no Parquet file; it was damaged or cut short"]
+
+
 def test_an_edited_manifest_is_refused(dataset: Path) -> None:
     file = dataset / "manifest.json"
     file.write_text(file.read_text().replace('"rows": 3', '"rows": 4'))

@@ -37,7 +37,10 @@ def rows(stream: io.BufferedReader, *, delimiter: str) -> Iterator[bytes]:
             elif cells:
                 yield dump_row({CELLS_KEY: cells, HEADER_KEY: header})
     except csv.Error as error:
-        raise FormatError(f"found {error} at line {reader.line_num}. Expected quotes that are closed") from None
+        raise FormatError(
+            f"found {error} at line {reader.line_num}. Expected quotes that are closed and cells of at most"
+            f" {_MAX_CELL_CHARS:,} characters; longer texts can come as JSON Lines"
+        ) from None
 
 
 def _check_header(header: list[str]) -> None:
