@@ -72,6 +72,8 @@ def build(
     messages, labels it, tokenizes it, drops exact duplicates, and keeps books: rows read = written + duplicates +
     rejected.
 
+    Writes OUTPUT/NAME/VERSION/: manifest.json, data/ as Parquet by split and domain, rejects/ with the reason of each.
+
     Flags after `--` go to Apache Beam: versatune build my.yaml -- --runner=DataflowRunner --project=...
     """
     from versatune.summaries import summarize_build
@@ -86,7 +88,7 @@ def probe(
     """What the base model writes about when nobody asks, by domain, with intervals.
 
     Samples from the begin-of-sequence token with vLLM and labels every sample with the classifier that labels the
-    data. Generations are kept: the same seed, or a larger probe, reuses them.
+    data. Generations are kept: the same seed, or a larger probe, reuses them. Writes OUTPUT/NAME/probe/.
     """
     from versatune.summaries import summarize_probe
 
@@ -99,7 +101,8 @@ def mix(
 ) -> None:
     """Pool and probe to a mixture manifest: what to train on, how much of each domain, and why.
 
-    Reads the newest dataset version's manifest and the newest probe report; never a row.
+    Reads the newest dataset version's manifest and, for policy versatune-constant, the newest probe report; never a
+    row. Writes OUTPUT/NAME/mixture/.
     """
     from versatune.summaries import summarize_mixture
 
@@ -113,7 +116,7 @@ def train(
     """Fine-tune from the newest mixture, re-weighting the domains between segments.
 
     Measures every domain's held-out loss from step 0. Kill it at any time: the same command goes on from the last
-    checkpoint and repeats the same losses.
+    checkpoint and repeats the same losses. Writes OUTPUT/NAME/runs/ID/, the trained model in model/ there.
     """
     from versatune.summaries import summarize_run
 
@@ -145,7 +148,10 @@ def report(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """One offline HTML page: the books, the probe, weights asked for and used, losses by domain."""
+    """One offline HTML page: the books, the probe, weights asked for and used, losses by domain.
+
+    Writes report.html into the run's directory.
+    """
 
     def work(terminal: Terminal) -> None:
         from reporting.page import write_report
@@ -158,11 +164,16 @@ def report(
 
 @app.command()
 def verify(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A dataset version, probe, mixture or run")],
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Directory of a dataset version, probe, mixture or run")
+    ],
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Check every digest, checksum and count of a directory; exit 1 and name what is wrong."""
+    """Check every digest, checksum and count of a directory; exit 1 and name what is wrong.
+
+    `versatune build` puts damaged files of a dataset version back.
+    """
 
     def work(terminal: Terminal) -> None:
         from versatune.verify import verify as check
