@@ -23,6 +23,7 @@ def execute(stage: str, options: PipelineOptions, graph: Callable[[beam.Pipeline
     Raises:
         VersatuneError: what a worker raised.
         RunError: anything else that stopped it, in one line.
+        KeyboardInterrupt: the user did, also where a worker was hit.
     """
     with _quiet():
         try:
@@ -31,7 +32,10 @@ def execute(stage: str, options: PipelineOptions, graph: Callable[[beam.Pipeline
         except VersatuneError:
             raise
         except Exception as error:
-            raise RunError(f"{stage}: {_cause(error)}; run it again with --debug for the whole story") from error
+            cause = _cause(error)
+            if cause == "KeyboardInterrupt":  # which Beam hands over as the text of a failure
+                raise KeyboardInterrupt from None
+            raise RunError(f"{stage}: {cause}; run it again with --debug for the whole story") from error
 
 
 def _cause(error: Exception) -> str:

@@ -19,10 +19,12 @@ from schemas.errors import ConfigError
 LOCAL_RUNNER = "FnApiRunner"
 _SMALL_INPUT_BYTES = 64 * 2**20
 # A worker process finds these packages wherever it is started, and prints nothing: its failures come back as exceptions.
+# Ctrl-C reaches every process of a terminal and ends a worker at once, without a trace of where it was.
 _WORKER = """
-import logging, runpy, sys
+import logging, runpy, signal, sys
 logging.disable(logging.CRITICAL)
 sys.path.insert(0, {root!r})
+signal.signal(signal.SIGINT, signal.SIG_DFL)
 runpy.run_module("apache_beam.runners.worker.sdk_worker_main", run_name="__main__", alter_sys=True)
 """
 
