@@ -10,6 +10,7 @@ from schemas.dataset import ClassifierRecord, DatasetManifest, InputFile, Shard,
 from schemas.errors import DataError, IntegrityError
 from schemas.files import sha256_file
 from schemas.progress import Silence
+from schemas.run import ReferenceLosses, RunRecord
 from schemas.taxonomy import DEFAULT_TAXONOMY
 from versatune.verify import verify
 
@@ -96,3 +97,18 @@ def test_a_directory_without_a_manifest_is_no_dataset(tmp_path: Path) -> None:
         verify(tmp_path, Silence())
     with pytest.raises(DataError, match="no such directory"):
         verify(tmp_path / "x", Silence())
+
+
+def test_a_run_without_its_checkpoints_is_found(tmp_path: Path) -> None:
+    RunRecord.create(
+        created_at="", environment={}, mixture_path="m", mixture_digest="m", dataset_digest="d", model_sha256="w", config={},
+        domains=["law"], reference=ReferenceLosses(source="zero", losses=[0.0], protocol={}), loss_before=[1.0],
+        loss_after=[1.0], steps=1, segments=1, model="model", model_files={},
+    ).write(tmp_path / "run.json")  # fmt: skip
+    log = tmp_path / "weights.jsonl"
+    for content, said in ((None, "not the checkpoints of a run"), (b'{"a": ', "not the checkpoints"), (b"", "holds 0")):
+        if content is not None:
+            log.write_bytes(content)
+        (problem,) = _problems(tmp_path)
+        assert problem.startswith(f"{log}: {said}")
+        assert "train" in problem
