@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +15,10 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from pipelines.options import make_runner
 from schemas.errors import RunError, VersatuneError
 
-_BEAM_THREADS = ("run_worker", "beam_control_read", "read_grpc_client_inputs")
+_WORKER_THREAD = "run_worker"  # in which Beam's local runner waits for a worker process to end
+_BEAM_THREADS = (_WORKER_THREAD, "beam_control_read", "read_grpc_client_inputs")
+_SECONDS_TO_NOTICE = 3.0
+_DIED = "a worker process ended before its work did: killed, or out of memory (try fewer workers)"
 _WORKER_DIED = "Channel closed prematurely"  # all that Beam's local runner says about it
 
 
@@ -25,12 +30,16 @@ def execute(stage: str, options: PipelineOptions, graph: Callable[[beam.Pipeline
         RunError: anything else that stopped it, in one line.
         KeyboardInterrupt: the user did, also where a worker was hit.
     """
-    with _quiet():
+    with _quiet() as deaths:
         try:
             with beam.Pipeline(runner=make_runner(options), options=options) as root:
                 graph(root)
         except VersatuneError:
             raise
+        except KeyboardInterrupt:
+            if not deaths.told:
+                raise
+            raise RunError(f"{stage}: {_DIED}") from None
         except Exception as error:
             cause = _cause(error)
             if cause == "KeyboardInterrupt":  # which Beam hands over as the text of a failure
@@ -41,29 +50,53 @@ def execute(stage: str, options: PipelineOptions, graph: Callable[[beam.Pipeline
 def _cause(error: Exception) -> str:
     """Return the last line of what a worker said: Beam hands its whole trace over as one text."""
     if _WORKER_DIED in str(error):
-        return "a worker process ended before its work did: killed, or out of memory (try fewer workers)"
+        return _DIED
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = [line for line in lines if not line.startswith(("File ", "^", "while running", "[while running"))]
     cause = (said or [type(error).__name__])[-1].partition(" [while running")[0]
     return cause.removeprefix("schemas.errors.RunError: ")
 
 
+class _Deaths:
+    """Ends a local run one of whose workers died: Beam may notice, and may also wait for that worker for ever."""
+
+    def __init__(self) -> None:
+        self.told = False
+        self.over = threading.Event()
+        self._can_interrupt = threading.current_thread() is threading.main_thread()
+
+    def report(self) -> None:
+        """Interrupt the run if it has not ended by itself in a moment; called in the thread that waited for the worker."""
+        if self._can_interrupt:
+            threading.Thread(target=self._interrupt, daemon=True).start()
+
+    def _interrupt(self) -> None:
+        if not self.over.wait(_SECONDS_TO_NOTICE):
+            self.told = True
+            os.kill(os.getpid(), signal.SIGINT)  # the one thing that ends a wait in the main thread
+
+
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the remarks and thread traces of Beam to itself; what matters arrives as an exception."""
+def _quiet() -> Iterator[_Deaths]:
+    """Keep the remarks and thread traces of Beam to itself, but for what they say of a worker's death."""
     loggers = [logging.getLogger(name) for name in ("apache_beam", "root", "google")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)
-    hook = threading.excepthook
-    threading.excepthook = lambda args: None if _is_beams(args.thread) else hook(args)
+    hook, deaths = threading.excepthook, _Deaths()
+
+    def hear(args: threading.ExceptHookArgs) -> None:
+        name = args.thread.name if args.thread else ""
+        if name == _WORKER_THREAD:
+            deaths.report()
+        if name not in _BEAM_THREADS:
+            hook(args)
+
+    threading.excepthook = hear
     try:
-        yield
+        yield deaths
     finally:
+        deaths.over.set()
         threading.excepthook = hook
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-
-
-def _is_beams(thread: threading.Thread | None) -> bool:
-    return thread is not None and thread.name in _BEAM_THREADS
