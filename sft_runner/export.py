@@ -47,6 +47,8 @@ def export_model(config: Config, trainee: Trainee, base: Path, run: Path) -> dic
                 shutil.copyfile(file, made / file.name)
         if (template := chat_template(config)) is not None:
             (made / "chat_template.jinja").write_text(template, encoding="utf-8")
+        for file in made.iterdir():
+            file.chmod(0o644)  # safetensors writes for the owner alone; others may serve the model
         return {file.name: sha256_file(file) for file in sorted(made.iterdir())}
 
 

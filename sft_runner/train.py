@@ -76,7 +76,7 @@ def run(config: Config, mixture_path: Path, *, progress: Progress) -> Path:
         "seed": config.seed,
     }
     runs = Path(config.home) / "runs"
-    directory = runs / sha256_json(identity)[:12]
+    directory = runs / sha256_json([VERSION, identity])[:12]
     file = directory / "run.json"
     with only_one(directory, "train"):
         if not _finished(file):
