@@ -38,7 +38,7 @@ REJECT = pa.schema(
         pa.field("stage", pa.string(), nullable=False),  # read, normalize, tokenize
         pa.field("reason", pa.string(), nullable=False),  # snake_case, from a closed list per stage
         pa.field("detail", pa.string(), nullable=False),  # what was found and expected; never the row's text
-        pa.field("payload", pa.binary(), nullable=False),  # the row as it was read; of stage tokenize its messages as JSON
+        pa.field("payload", pa.binary(), nullable=False),  # the row as read; stage tokenize: its messages
     ]
 )
 
