@@ -4,7 +4,7 @@
     python benchmarks/build_throughput.py --quick    # 20,000 rows, once
 
 One run makes the rows (about 1.3 KB of JSON each, 8 % of them exact duplicates, in 8 JSONL.gz files), then times `build` without a
-tokenizer and the bare loop of build_ceiling.py in turn, each as a process of its own with its start-up, and reports medians.
+tokenizer and the bare loop of support/build_ceiling.py in turn, each as a process of its own with its start-up, and reports medians.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.common import Measured, machine, measure, parser, report, versions
+from benchmarks.support.common import Measured, machine, measure, parser, report, versions
 from schemas.dataset import DatasetManifest
 from schemas.pointer import read_pointer
 
@@ -172,7 +172,7 @@ def main() -> None:
         work = Path(name)
         json_bytes = make_rows(work / "raw", rows)
         for repeat in range(repeats):
-            script = Path(__file__).with_name("build_ceiling.py")
+            script = Path(__file__).with_name("support") / "build_ceiling.py"
             bare = [
                 sys.executable,
                 str(script),

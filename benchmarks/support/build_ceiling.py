@@ -1,6 +1,6 @@
 """The least a build can do: read, label and write, in as many processes as it has workers, and nothing else.
 
-    python benchmarks/build_ceiling.py FOLDER OUTPUT --workers 2
+    python benchmarks/support/build_ceiling.py FOLDER OUTPUT --workers 2
 
 Reads the same JSONL.gz files, gives the same rows the same labels with the same classifier, and writes the same columns as zstd Parquet,
 one file for each process and domain. No engine, no checks, no order, no duplicates, no splits, no manifest.
@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from schemas.arrow import MESSAGES, ORIGIN, example_schema
 from schemas.taxonomy import DEFAULT_TAXONOMY
