@@ -89,7 +89,6 @@ def test_tokens_as_unit_count_tokens() -> None:
 @pytest.mark.parametrize(
     ("mix", "dataset", "error", "said"),
     [
-        ({"policy": "explicit", "weights": {"law": 0.5}}, _dataset(), ConfigError, "sum to 0.5; expected 1"),
         ({"policy": "explicit", "weights": {"science": 1.0}}, _dataset(), DataError, "no rows for 'science'"),
         ({"policy": "uniform", "unit": "tokens"}, _dataset(tokenizer=None), ConfigError, "has no token counts"),
         ({"policy": "uniform"}, _dataset([0] * 6), DataError, "no training rows"),
