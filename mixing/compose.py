@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ def compose(
     pool = dataset.totals("train")
     available = np.array([pool[domain][mix.unit] for domain in dataset.taxonomy.domains], dtype=np.float64)
     _check_pool(dataset, mix, available)
-    wanted, decision = _policy_weights(mix, dataset, available, probe)
+    wanted, decision = _policy_weights(config, dataset, available, probe)
     weights, dropped_mass = drop_empty_domains(wanted, available, dataset.taxonomy.domains, mix.on_empty)
     caps = row_caps(available, mix.max_passes)
     first = floor(weights, mix.mixer.floor, available > 0.0) if mix.mixer.floor else weights
@@ -85,10 +86,10 @@ def _check_pool(dataset: DatasetManifest, mix: MixConfig, available: FloatArray)
 
 
 def _policy_weights(
-    mix: MixConfig, dataset: DatasetManifest, available: FloatArray, probe: ProbeReport | None
+    config: Config, dataset: DatasetManifest, available: FloatArray, probe: ProbeReport | None
 ) -> tuple[FloatArray, dict[str, Any]]:
     """Return the weights the policy asks for (k,) and the numbers they come from."""
-    taxonomy = dataset.taxonomy
+    mix, taxonomy = config.mix, dataset.taxonomy
     if mix.policy == "uniform":
         return uniform(available > 0.0), {"active": (available > 0.0).tolist()}
     if mix.policy == "proportional":
@@ -96,20 +97,7 @@ def _policy_weights(
     if mix.policy == "explicit":
         weights = taxonomy.vector(mix.weights or {})
         return explicit(weights), {"given": weights}
-    if probe is None:
-        raise DataError(
-            "mix.policy is 'versatune-constant', which needs a probe report; run `versatune probe CONFIG` first"
-        )
-    if tuple(probe.domains) != taxonomy.domains:
-        raise DataError(
-            f"the probe reports domains {probe.domains}, the dataset has {list(taxonomy.domains)}; probe again with the"
-            " configuration that built the dataset"
-        )
-    if probe.classifier_sha256 != dataset.classifier.sha256:
-        raise DataError(
-            f"the probe was labelled by classifier {probe.classifier_sha256[:12]}..., the dataset by"
-            f" {dataset.classifier.sha256[:12]}...; their shares cannot be compared, so run build and probe again with one classifier"
-        )
+    probe = _usable(probe, config, dataset)
     chosen = next(estimate for estimate in probe.estimates if estimate.name == probe.chosen)
     shares = np.asarray(chosen.shares)
     return versatune_constant(shares / shares.sum()), {
@@ -120,6 +108,30 @@ def _policy_weights(
         "samples": probe.counted,
         "model": probe.model.name,
     }
+
+
+def _usable(probe: ProbeReport | None, config: Config, dataset: DatasetManifest) -> ProbeReport:
+    """Refuse a probe that says nothing about this dataset and this model."""
+    if probe is None:
+        raise DataError(
+            "mix.policy is 'versatune-constant', which needs a probe report; run `versatune probe CONFIG` first"
+        )
+    if tuple(probe.domains) != dataset.taxonomy.domains:
+        raise DataError(
+            f"the probe reports domains {probe.domains}, the dataset has {list(dataset.taxonomy.domains)}; probe again with the"
+            " configuration that built the dataset"
+        )
+    if probe.classifier_sha256 != dataset.classifier.sha256:
+        raise DataError(
+            f"the probe was labelled by classifier {probe.classifier_sha256[:12]}..., the dataset by"
+            f" {dataset.classifier.sha256[:12]}...; their shares cannot be compared, so run build and probe again with one classifier"
+        )
+    model = Path(config.model.path).name if config.model else probe.model.name
+    if model != probe.model.name:
+        raise DataError(
+            f"the newest probe is of model {probe.model.name}, the configuration names {model}; run `versatune probe CONFIG`"
+        )
+    return probe
 
 
 def _plan(

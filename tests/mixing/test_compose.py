@@ -136,3 +136,11 @@ def test_the_mixer_s_floor_already_holds_in_the_first_segment() -> None:
     mixture = compose(_mix(policy="explicit", weights={"law": 1.0}, budget=100, mixer={"floor": 0.1}), _dataset(), "d")
     assert _weights(mixture) == [1, 0, 0, 0, 0, 0]
     assert [plan.count for plan in mixture.plan] == [60, 10, 10, 0, 10, 10]
+
+
+def test_a_probe_of_another_model_is_refused() -> None:
+    config = Config.model_validate({"name": "c", "model": {"path": "models/other"}})
+    with pytest.raises(
+        DataError, match="the newest probe is of model m, the configuration names other; run `versatune probe"
+    ):
+        compose(config, _dataset(), "d", _probe([1 / 6] * 6))
