@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import platform
-import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +17,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines.execute import execute
 from pipelines.options import local_workers, pipeline_options, runner_name
+from pipelines.watch import watched
 from schemas.config import Config
 from schemas.dataset import ClassifierRecord, DatasetManifest
 from schemas.errors import RunError
@@ -36,7 +36,6 @@ from transforms.write_shards import WriteRejects, WriteShards
 _STAGING = ".staging-"
 _COMPRESSED = (".gz", ".bz2", ".zst", ".parquet")
 _COMPRESSED_BY = 4  # a usual factor for text; it only decides how many shards and workers there are
-_POLL_SECONDS = 0.5
 _PACKAGES = ("apache-beam", "pyarrow", "numpy", "fasttext-numpy2", "tokenizers", "transformers")
 
 
@@ -49,7 +48,6 @@ class BuildPlan:
     buckets: int
     staging: str
     """Of this run alone; it holds fragments, and the new files under their final relative paths."""
-    classifier_path: str | None
     tokenizer_path: str | None
     """Where the workers find the tokenizer; absent when the dataset is not tokenized."""
     version: VersionPlan
@@ -118,8 +116,7 @@ def plan_build(
     started: float,
 ) -> BuildPlan:
     """Decide everything that does not need a row, and put the tokenizer where the workers find it."""
-    classifier_path = config.resolve(config.classifier.path) if config.classifier.path else None
-    classifier = shared_classifier(classifier_path, config.taxonomy, config.classifier.sha256)
+    classifier = shared_classifier(config.classifier_path, config.taxonomy, config.classifier.sha256)
     staging = f"{config.home}/{_STAGING}{uuid.uuid4().hex[:12]}"
     tokenizer_path = None
     if tokenization is not None:
@@ -132,7 +129,6 @@ def plan_build(
         ),  # large ones first: an even end
         buckets=count_buckets(input_bytes, config.build.shard_bytes),
         staging=staging,
-        classifier_path=classifier_path,
         tokenizer_path=tokenizer_path,
         version=VersionPlan(
             home=config.home,
@@ -170,7 +166,7 @@ def graph(root: beam.Pipeline, plan: BuildPlan) -> None:
     rejects = [normalized.rejects]
     examples = normalized.examples | "ClassifyDomains" >> ClassifyDomains(
         taxonomy=config.taxonomy,
-        path=plan.classifier_path,
+        path=config.classifier_path,
         sha256=plan.version.classifier.sha256,
         pinned={source.name: source.domain for source in config.sources if source.domain},
     )
@@ -237,31 +233,22 @@ def _sweep(config: Config) -> None:
         delete_tree(version_directory)
 
 
-@contextlib.contextmanager
-def _watched(plan: BuildPlan, progress: Progress) -> Iterator[None]:
+def _watched(plan: BuildPlan, progress: Progress) -> contextlib.AbstractContextManager[None]:
     """Tell the listener what has been written, while the engine works; on an object store nobody looks."""
     if not is_local(plan.staging):
-        yield
-        return
-    stop = threading.Event()
-    watcher = threading.Thread(target=_watch, args=(plan, progress, stop), daemon=True)
-    progress.begin("read, classify and tokenize" if plan.tokenizer_path else "read and classify", None, "rows")
-    watcher.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        watcher.join()
-        progress.end()
-
-
-def _watch(plan: BuildPlan, progress: Progress, stop: threading.Event) -> None:
+        return contextlib.nullcontext()
     fragments, data = Path(plan.staging) / "fragments", Path(plan.version.staging) / "data"
-    while not stop.wait(_POLL_SECONDS):
+    progress.begin("read, classify and tokenize" if plan.tokenizer_path else "read and classify", None, "rows")
+    writing = False
+
+    def look() -> None:
+        nonlocal writing
         if not data.is_dir():
             progress.advance_to(sum(int(file.name.split("-")[1]) for file in fragments.glob("*.arrow")))
-            continue
-        progress.begin("write shards", plan.buckets, "buckets")
-        while not stop.wait(_POLL_SECONDS):
-            progress.advance_to(len({file.name for file in data.glob("*/*/*.parquet")}))
-        return
+            return
+        if not writing:
+            progress.begin("write shards", plan.buckets, "buckets")
+            writing = True
+        progress.advance_to(len({file.name for file in data.glob("*/*/*.parquet")}))
+
+    return watched(look, progress)

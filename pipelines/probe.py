@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -30,6 +29,7 @@ from mixing.intervals import (
 )
 from pipelines.execute import execute
 from pipelines.options import pipeline_options, runner_name
+from pipelines.watch import watched
 from schemas.arrow import generation_schema
 from schemas.config import Config, ModelConfig
 from schemas.errors import ConfigError, DataError, RunError, nearest
@@ -47,7 +47,6 @@ from transforms.vllm_engine import VllmEngine, VllmSettings, engine_progress, st
 
 _UNDETERMINED_BELOW = 0.4
 _SPARE_TOKENS = 8  # the prompt is one token; the rest costs nothing
-_POLL_SECONDS = 0.5
 _LABEL_ROWS = 1024
 
 
@@ -144,7 +143,6 @@ def plan_probe(config: Config) -> ProbePlan:
         "dtype": probe.engine.dtype,
     }
     key = store_key(model=model.weights_sha256, prompt_token_id=token_id, sampling=sampling, seed=config.seed)
-    path = config.resolve(config.classifier.path) if config.classifier.path else None
     return ProbePlan(
         config=config,
         model=model,
@@ -153,7 +151,7 @@ def plan_probe(config: Config) -> ProbePlan:
         prompt_token=token,
         sampling=sampling,
         max_model_len=max_model_len,
-        classifier=shared_classifier(path, config.taxonomy, config.classifier.sha256),
+        classifier=shared_classifier(config.classifier_path, config.taxonomy, config.classifier.sha256),
         store=Path(config.home) / "probe" / "generations" / key,
     )
 
@@ -276,28 +274,19 @@ def _generate(
         stop_engines()
 
 
-@contextmanager
-def _watched(store: Path, total: int, progress: Progress) -> Iterator[None]:
+def _watched(store: Path, total: int, progress: Progress) -> AbstractContextManager[None]:
     """Tell the listener how many samples are done, while Beam works; on other machines, how many are kept."""
-    stop, before = threading.Event(), count_kept(store)
+    before, done = count_kept(store), 0.0
     progress.begin("generate", total, "samples")
 
-    def watch() -> None:
-        done = 0.0
-        while not stop.wait(_POLL_SECONDS):
-            engines = engine_progress()
-            # A batch that has just ended is in neither number for a moment; never go back.
-            done = max(done, min(total, count_kept(store) - before + engines.samples))
-            progress.advance_to(done, f"{engines.tokens_per_second:,.0f} tokens/s" if engines.tokens_per_second else "")
+    def look() -> None:
+        nonlocal done
+        engines = engine_progress()
+        # A batch that has just ended is in neither number for a moment; never go back.
+        done = max(done, min(total, count_kept(store) - before + engines.samples))
+        progress.advance_to(done, f"{engines.tokens_per_second:,.0f} tokens/s" if engines.tokens_per_second else "")
 
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        watcher.join()
-        progress.end()
+    return watched(look, progress)
 
 
 def _engine_record(kept: Kept) -> dict[str, Any]:

@@ -346,6 +346,11 @@ class Config(Section):
         """``<output>/<name>``: the dataset versions, probe, mixture and runs of this configuration."""
         return f"{self.resolve(self.output)}/{self.name}"
 
+    @property
+    def classifier_path(self) -> str | None:
+        """The configured classifier's file as an absolute path; None for the bundled one."""
+        return self.resolve(self.classifier.path) if self.classifier.path else None
+
     def resolve(self, path: str) -> str:
         """Return a local path of the configuration as an absolute one; a URI (gs://, s3://) as it is."""
         return path if "://" in path else str((self._directory / Path(path).expanduser()).resolve())

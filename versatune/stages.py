@@ -95,7 +95,7 @@ def run_all(job: Job) -> dict[str, tuple[Path, bool]]:
             outputs[stage] = (done, True)
             continue
         job.progress.say(f"{stage}: starting")
-        outputs[stage] = (run_one(job, stage), False)
+        outputs[stage] = (_run(job, stage, key), False)
     return outputs
 
 
@@ -110,7 +110,10 @@ def check_outputs(outputs: Mapping[str, tuple[Path, bool]], progress: Progress) 
 
 def run_one(job: Job, stage: str) -> Path:
     """Run one stage, whatever was there before, and remember what it was made from."""
-    key = _KEYS[stage](job)
+    return _run(job, stage, _KEYS[stage](job))
+
+
+def _run(job: Job, stage: str, key: str) -> Path:
     output = _FUNCTIONS[stage](job)
     _remember(job, stage, key, output)
     return output
@@ -201,8 +204,8 @@ def _model_key(job: Job) -> list[Any]:
 
 
 def _classifier_key(job: Job) -> list[Any]:
-    path = job.config.classifier.path
-    return [job.config.classifier.model_dump(mode="json"), _file_key(job.config.resolve(path)) if path else None]
+    path = job.config.classifier_path
+    return [job.config.classifier.model_dump(mode="json"), _file_key(path) if path else None]
 
 
 def _content(file: Path) -> str:
