@@ -53,7 +53,7 @@ def write_atomic(path: str | Path, data: bytes) -> None:
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
-    _sync_directory(target.parent)
+    sync(target.parent)
 
 
 @contextmanager
@@ -75,11 +75,11 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
         partial.rename(target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    _sync_directory(target.parent)
+    sync(target.parent)
 
 
-def _sync_directory(path: Path) -> None:
-    """Make a rename survive a power cut."""
+def sync(path: Path) -> None:
+    """Make a file's content, or the names in a directory, survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -7,7 +7,6 @@ none: every step seeds its own generator from the run's seed and the step number
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -18,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from schemas.document import Document
 from schemas.errors import IntegrityError
-from schemas.files import atomic_directory
+from schemas.files import atomic_directory, sync
 from sft_runner.model import Trainee
 
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
@@ -84,7 +83,7 @@ def save_checkpoint(
         save_file(moments, made / "optimizer.safetensors")
         state.write(made / "state.json")
         for file in made.iterdir():
-            _sync(file)
+            sync(file)
     for old in whole_checkpoints(folder)[:-keep]:
         shutil.rmtree(old)
 
@@ -137,11 +136,3 @@ def load_tensors(checkpoint: Path, trainee: Trainee, optimizer: torch.optim.Opti
 def _short(value: object) -> str:
     text = str(value)
     return text if len(text) <= 60 else text[:60] + "..."
-
-
-def _sync(file: Path) -> None:
-    descriptor = os.open(file, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
