@@ -98,7 +98,7 @@ def _policy_weights(
         weights = taxonomy.vector(mix.weights or {})
         return explicit(weights), {"given": weights}
     probe = _usable(probe, config, dataset)
-    chosen = next(estimate for estimate in probe.estimates if estimate.name == probe.chosen)
+    chosen = probe.estimate
     shares = np.asarray(chosen.shares)
     return versatune_constant(shares / shares.sum()), {
         "estimate": chosen.name,

@@ -110,7 +110,7 @@ def _figures(story: Story) -> dict[str, Markup]:
         "held-out loss, nats per token",
     )
     if story.probe is not None:
-        estimate = next(e for e in story.probe.estimates if e.name == story.probe.chosen)
+        estimate = story.probe.estimate
         figures["probe"] = plots.intervals(story.probe.domains, estimate.shares, estimate.lower, estimate.upper)
     return figures
 

@@ -53,6 +53,11 @@ class ProbeReport(Document):
     generations: str = Field(description="the labelled generations, a Parquet file relative to this one")
 
     @property
+    def estimate(self) -> Estimate:
+        """The estimate that a mixture uses."""
+        return next(estimate for estimate in self.estimates if estimate.name == self.chosen)
+
+    @property
     def distribution(self) -> list[float]:
         """The chosen estimate's shares, in taxonomy order."""
-        return next(estimate.shares for estimate in self.estimates if estimate.name == self.chosen)
+        return self.estimate.shares

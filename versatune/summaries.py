@@ -50,7 +50,7 @@ def summarize_build(file: Path) -> Summary:
 def summarize_probe(file: Path) -> Summary:
     """Show the base model's distribution with its intervals."""
     report = ProbeReport.load(file)
-    chosen = next(estimate for estimate in report.estimates if estimate.name == report.chosen)
+    chosen = report.estimate
     rows = list(zip(report.domains, chosen.shares, chosen.lower, chosen.upper, strict=True))
     result = {
         "report": str(file),
