@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
-ORIGIN = pa.struct([pa.field("uri", pa.string(), nullable=False), pa.field("row", pa.int64(), nullable=False)])
+ORIGIN = pa.struct(
+    [
+        pa.field("uri", pa.string(), nullable=False),
+        pa.field("row", pa.int64(), nullable=False),  # 0-based, in the file
+        pa.field("item", pa.int32(), nullable=False),  # 0 but for rows that give several examples
+    ]
+)
 MESSAGES = pa.list_(
     pa.struct([pa.field("role", pa.string(), nullable=False), pa.field("content", pa.string(), nullable=False)])
 )

@@ -18,7 +18,8 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(gt=0)]
 _SUM_TOLERANCE = 1e-6  # that of mixing.weights; said here before anything is built
-_BUILD_FIELDS_THAT_SHAPE_NO_ROW = ("version", "workers", "batch_rows")
+_BUILD_FIELDS_THAT_SHAPE_NO_ROW = ("version", "workers", "batch_rows", "part_bytes", "on_refused_file")
+_WHERE_ROWS_COME_FROM = {"files", "hub"}
 
 
 class Section(BaseModel):
@@ -50,19 +51,40 @@ class FieldMap(Section):
         return self
 
 
+class HubConfig(Section):
+    """A dataset that the ``datasets`` library can stream: a hub id, or a folder laid out like one."""
+
+    id: str
+    """``owner/name``, or a local folder relative to this file."""
+    config: str | None = None
+    """Name of one of its configurations."""
+    split: str = "train"
+    """Which split to read."""
+    revision: str | None = None
+    """Commit, tag or branch; pin a commit, or the rows can change between two builds."""
+
+
 class SourceConfig(Section):
-    """Files that come from one place and share a licence."""
+    """Rows that come from one place and share a licence."""
 
     name: Name
     """Name in the books, in every row and in the manifest."""
-    files: list[str] = Field(min_length=1)
-    """Paths or globs: local ones relative to this file, or any file system Beam knows (gs://, s3://)."""
-    license: str = "unknown"
-    """SPDX identifier, carried to every row."""
+    files: list[str] | None = Field(default=None, min_length=1)
+    """Paths, folders or globs: local ones relative to this file, or any file system Beam knows (gs://, s3://)."""
+    hub: HubConfig | None = None
+    """A dataset to stream in place of files."""
+    license: str | None = None
+    """SPDX identifier, carried to every row; when absent it is read from a LICENSE.spdx or a dataset card beside the files, else unknown."""
     domain: str | None = None
     """Give every row of this source this domain instead of the classifier's most probable one."""
     fields: FieldMap | None = None
     """An explicit field map; without one the shape of each row is detected."""
+
+    @model_validator(mode="after")
+    def _place(self) -> Self:
+        if (self.files is None) == (self.hub is None):
+            raise ValueError(f"source '{self.name}' needs either 'files' or 'hub'")
+        return self
 
 
 class ModelConfig(Section):
@@ -87,6 +109,95 @@ class ClassifierConfig(Section):
     """Expected sha256 of that file; checked before it is opened."""
 
 
+class CleanConfig(Section):
+    """Filters on conversations. Every one is off until it is asked for, and counts what it rejects or changes."""
+
+    repair_encoding: bool = False
+    """Undo text that was decoded wrongly (mojibake)."""
+    control_tags: Literal["off", "strip", "drop"] = "off"
+    """Chat markup left in a text (<|im_end|>, [INST], <eoh>): strip removes it, drop rejects the row."""
+    placeholders: Literal["off", "drop"] = "off"
+    """Template residue such as {{name}} in a text."""
+    min_prompt_chars: Annotated[int, Field(ge=0)] = 0
+    """Shortest user turn; 0 is off."""
+    min_answer_chars: Annotated[int, Field(ge=0)] = 0
+    """Shortest assistant turn; 0 is off."""
+    max_chars: PositiveInt | None = None
+    """Longest conversation, all turns together."""
+    languages: list[str] | None = None
+    """ISO 639-1 codes of the languages to keep (en, zh)."""
+    max_repetition: Share | None = None
+    """Reject an answer of which a larger share of characters lies in repeated word n-grams."""
+    refusals: Literal["off", "drop"] = "off"
+    """Answers in which a model declines or speaks of itself as a language model."""
+    drop_patterns: list[str] = Field(default_factory=list)
+    """Regular expressions; a row with a match in any text is rejected. No word list is built in."""
+
+
+PiiAction = Literal["off", "mask", "drop", "tag"]
+
+
+class PiiConfig(Section):
+    """Personal data and secrets in texts: mask replaces them by a label, drop rejects the row, tag marks the row."""
+
+    email: PiiAction = "off"
+    """E-mail addresses."""
+    phone: PiiAction = "off"
+    """Telephone numbers."""
+    ip: PiiAction = "off"
+    """Public IPv4 and IPv6 addresses."""
+    iban: PiiAction = "off"
+    """Bank account numbers whose checksum holds."""
+    credit_card: PiiAction = "off"
+    """Card numbers whose checksum holds."""
+    secret: PiiAction = "off"
+    """API keys, tokens, private keys."""
+
+
+class NearDuplicatesConfig(Section):
+    """MinHash with locality-sensitive hashing over the texts (Broder 1997); one row of a cluster stays."""
+
+    enabled: bool = False
+    """Look for near-duplicates; exact ones are always removed."""
+    similarity: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.8
+    """Estimated Jaccard similarity of the word n-grams from which two rows are near-duplicates."""
+    ngram: PositiveInt = 5
+    """Words in one n-gram."""
+    permutations: Annotated[int, Field(ge=16, le=1024)] = 128
+    """Length of a signature; the standard error of a similarity s is sqrt(s (1 - s) / permutations)."""
+
+
+class BenchmarkConfig(Section):
+    """An evaluation set that must not be trained on."""
+
+    name: Name
+    """Name in the manifest's table of hits."""
+    files: list[str] = Field(min_length=1)
+    """Paths, folders or globs, in any format that sources may have."""
+    fields: FieldMap | None = None
+    """An explicit field map, as for sources."""
+
+
+class DecontaminateConfig(Section):
+    """Rows that share text with evaluation sets are rejected."""
+
+    benchmarks: list[BenchmarkConfig] = Field(default_factory=list)
+    """The evaluation sets; none is off."""
+    ngram: PositiveInt = 13
+    """Words in a row that must agree; a benchmark text with fewer is a hit where it occurs whole."""
+    min_words: PositiveInt = 5
+    """Benchmark texts with fewer words are not looked for: everybody says them."""
+
+
+class LicensePolicy(Section):
+    """Which licences a dataset may hold; a build that breaks the policy emits nothing."""
+
+    allow: list[str] | None = None
+    """Patterns (``CC-BY-*``) of which a licence must fit one; absent allows all that are not denied."""
+    deny: list[str] = Field(default_factory=list)
+    """Patterns of which a licence must fit none (``*-NC-*``, ``unknown``)."""
+
+
 class BuildConfig(Section):
     """Raw files to Parquet shards."""
 
@@ -102,10 +213,26 @@ class BuildConfig(Section):
     """Raw input bytes that one shard of one domain may hold at most, about."""
     max_rejected_fraction: Share = 0.5
     """The build fails when a larger share of the rows is rejected."""
+    on_refused_file: Literal["skip", "fail"] = "skip"
+    """A file that cannot be read: skip leaves all of it out, says so and records it; fail ends the build."""
+    max_row_bytes: PositiveInt = 8 * 2**20
+    """Larger raw rows are rejected; a reject keeps the first 4,096 bytes of such a row."""
+    clean: CleanConfig = CleanConfig()
+    """Filters on conversations."""
+    pii: PiiConfig = PiiConfig()
+    """Personal data and secrets."""
+    near_duplicates: NearDuplicatesConfig = NearDuplicatesConfig()
+    """Rows that say nearly the same."""
+    decontaminate: DecontaminateConfig = DecontaminateConfig()
+    """Rows that evaluation sets hold."""
+    licenses: LicensePolicy = LicensePolicy()
+    """Which licences may be emitted."""
     workers: int = Field(default=0, ge=0)
     """Local worker processes; 0 chooses: one below 64 MiB of input, else one per core."""
     batch_rows: PositiveInt = 4096
     """Rows in one Arrow record batch."""
+    part_bytes: PositiveInt = 64 * 2**20
+    """Larger JSON Lines and Parquet files are read in parts of about this size, by several workers."""
 
 
 class EngineConfig(Section):
@@ -356,12 +483,17 @@ class Config(Section):
         return path if "://" in path else str((self._directory / Path(path).expanduser()).resolve())
 
     def build_fingerprint(self) -> dict[str, Any]:
-        """Return the configuration that decides a dataset's rows: no worker count, no version name, no order of sources."""
+        """Return the configuration that decides what becomes of a row: no worker count, no version name, no paths, no order of sources."""
         section = self.build.model_dump(mode="json")
         for field in _BUILD_FIELDS_THAT_SHAPE_NO_ROW:
             del section[field]
+        for benchmark in section["decontaminate"]["benchmarks"]:
+            del benchmark["files"]  # their content counts: the manifest has the digest of what was looked for
         return {
-            "sources": [s.model_dump(mode="json") for s in sorted(self.sources, key=lambda source: source.name)],
+            "sources": [
+                source.model_dump(mode="json", exclude=_WHERE_ROWS_COME_FROM)
+                for source in sorted(self.sources, key=lambda source: source.name)
+            ],
             "taxonomy": self.taxonomy.model_dump(mode="json"),
             "build": section,
         }

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 Row = Mapping[str, Any]
 Message = tuple[str, str]
-"""Role (system, user or assistant) and content."""
+"""Role (system, user, assistant, tool_call, tool or text) and content."""
+
+
+class Example(NamedTuple):
+    """One training example; a raw row gives one, or several."""
+
+    messages: list[Message]
+    """Turns. A ``tool_call`` holds a JSON array of ``{"name", "arguments"}``; a document is one message of role ``text``."""
+    tools: str | None = None
+    """JSON list of the tools that may be called."""
+    rejected: str | None = None
+    """The worse answer of a preference pair; the better one is the last assistant turn."""
+    tags: tuple[str, ...] = ()
+    """What cleaning found and left in, such as ``pii.email``."""
 
 READ_REASONS = {
     "not_utf8": "the row's bytes are not UTF-8",
     "not_json": "the row is not JSON (NaN and Infinity are not JSON either)",
     "wrong_cell_count": "a CSV or TSV row has more or fewer cells than the header",
     "not_an_object": "the row is JSON, but no object",
+    "too_large": "the row has more bytes than build.max_row_bytes",
 }
 NORMALIZE_REASONS = {
     "unknown_shape": "no known shape fits the row's fields; a field map makes it readable",

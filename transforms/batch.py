@@ -1,0 +1,79 @@
+"""What moves between the steps of a build: rows as read, and a batch of examples that carries its own rejects."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import NamedTuple
+
+import pyarrow as pa
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputSplit:
+    """The unit of reading: a file, or a part of a large one."""
+
+    source: str
+    uri: str
+    """As the books name the file: relative to the configuration's directory (posix), or a full URI; ``a.zip!/b`` in an archive."""
+    location: str
+    """What to open: an absolute path, or the same URI."""
+    bytes: int
+    """Of the whole file as stored."""
+    modified: str = ""
+    """When the file was last changed, in whatever form its file system tells; a changed file is another split."""
+    license: str = "unknown"
+    part: int = 0
+    """Which part of the file this is, from 0; parts follow each other in the order of rows."""
+    parts: int = 1
+    start: int = 0
+    """Where the part begins: a byte of JSON Lines, a row group of Parquet."""
+    end: int | None = None
+    """Where it ends (exclusive); None at the end of the file."""
+    member: str | None = None
+    """Path inside an archive."""
+
+    @property
+    def key(self) -> str:
+        """16 hex digits that are this split's alone, the same in every run."""
+        return blake2b(repr(self).encode(), digest_size=8).hexdigest()
+
+
+class RowFault(NamedTuple):
+    """In place of a row's bytes: why the reader could not give them."""
+
+    reason: str
+    """A key of ``READ_REASONS``."""
+    detail: str
+    head: bytes
+    """The first bytes of the row, for its reject."""
+
+
+class RawBatch(NamedTuple):
+    """Consecutive rows of one split, as read."""
+
+    split: InputSplit
+    number: int
+    """Of the batch within its split, from 0."""
+    first: int
+    """Row number of the first payload within the split."""
+    payloads: list[bytes | RowFault]
+    """Each row as one JSON value: its bytes in the file where the file is JSON, else an object by column name."""
+
+    @property
+    def key(self) -> str:
+        """The batch's name, the same in every run."""
+        return f"{self.split.key}-{self.number:06d}"
+
+
+class Batch(NamedTuple):
+    """Examples of one split and the rows that were rejected on the way; no row is in neither."""
+
+    key: str
+    split: InputSplit
+    examples: pa.RecordBatch
+    rejects: pa.RecordBatch
+    """:data:`schemas.arrow.REJECT`."""
+    counts: Counter[str]
+    """What happened to rows that stayed or multiplied, such as ``expanded`` or ``pii.email``."""
