@@ -26,44 +26,72 @@ class Shard(Part):
     licenses: list[str]
 
 
-class RejectFile(Part):
-    """One Parquet file of rejected rows."""
+class SideFile(Part):
+    """One Parquet file beside the data: rejected rows, lineage, near-duplicates."""
 
-    path: str
+    path: str = Field(description="relative to the manifest's directory")
     rows: int
     bytes: int
     sha256: str
 
 
 class InputFile(Part):
-    """One raw file that was read."""
+    """One raw file that was read, or refused as a whole."""
 
     source: str
     uri: str = Field(description="as the configuration gives it: relative to its directory, or a full URI")
     bytes: int
     sha256: str
-    rows: int
+    rows: int = Field(description="0 when it was refused")
+    license: str
+    refused: str = Field(description="why none of its rows is in the dataset; empty when it was read")
 
 
 class SourceBooks(Part):
-    """What became of a source's rows: read = written + duplicates + sum of rejected, exactly."""
+    """What became of a source's rows: read + expanded = written + duplicates + near_duplicates + rejected, exactly."""
 
     source: str
-    read: int
-    written: dict[str, int] = Field(description="rows by domain")
-    duplicates: int
-    rejected: dict[str, int] = Field(description="rows by '<stage>.<reason>'")
+    read: int = Field(description="rows in the files")
+    expanded: int = Field(description="examples beyond one for each row that was read")
+    written: dict[str, int] = Field(description="examples by domain")
+    duplicates: dict[str, int] = Field(description="exact duplicates of a written example, by domain")
+    near_duplicates: dict[str, int] = Field(description="near-duplicates of a written example, by domain")
+    rejected: dict[str, int] = Field(description="by '<stage>.<reason>'")
+    counts: dict[str, int] = Field(description="what cleaning did to rows, and benchmark hits, by kind")
 
     @model_validator(mode="after")
     def _balance(self) -> Self:
-        accounted = sum(self.written.values()) + self.duplicates + sum(self.rejected.values())
-        if accounted != self.read:
+        parts = {name: sum(getattr(self, name).values()) for name in ("written", "duplicates", "near_duplicates", "rejected")}
+        if sum(parts.values()) != self.read + self.expanded:
             raise ValueError(
-                f"books of source '{self.source}' do not balance: {self.read} rows read, {accounted} accounted for"
-                f" ({sum(self.written.values())} written, {self.duplicates} duplicates,"
-                f" {sum(self.rejected.values())} rejected)"
+                f"books of source '{self.source}' do not balance: {self.read} rows read and {self.expanded} more examples in"
+                f" them, {sum(parts.values())} accounted for ({', '.join(f'{rows} {name}' for name, rows in parts.items())})"
             )
         return self
+
+
+class BenchmarkRecord(Part):
+    """An evaluation set that was looked for in the rows."""
+
+    name: str
+    items: int = Field(description="texts in it")
+    too_short: int = Field(description="texts too short to be looked for")
+    hits: int = Field(description="rows rejected because they share text with it")
+
+
+class DecontaminationRecord(Part):
+    """What the dataset is clean of."""
+
+    digest: str = Field(description="sha256 of everything that was looked for")
+    benchmarks: list[BenchmarkRecord]
+
+
+class RepairRecord(Part):
+    """Rows that took the place of rejected ones."""
+
+    sha256: str = Field(description="of the repaired rows")
+    rows: int = Field(description="repaired rows given")
+    used: int = Field(description="rejected rows that one of them replaced")
 
 
 class ClassifierRecord(Part):
@@ -87,12 +115,16 @@ class DatasetManifest(Document):
     """A dataset version: what it holds, where it comes from, and the books."""
 
     KIND: ClassVar[str] = "versatune/dataset"
-    OUTSIDE_DIGEST: ClassVar[frozenset[str]] = frozenset({"version", "created_at", "environment"})
+    # Where rows came from is not what the dataset is: the same rows from other files make the same dataset.
+    OUTSIDE_DIGEST: ClassVar[frozenset[str]] = frozenset(
+        {"version", "created_at", "environment", "parent", "inputs", "rejects", "lineage"}
+    )
 
     name: str
     version: str
     created_at: str = Field(description="UTC, ISO 8601")
     environment: dict[str, Any] = Field(description="runner, workers, versions: what may differ between equal builds")
+    parent: str | None = Field(description="digest of the version that this one continues")
     schema_version: int
     code_version: str
     taxonomy: Taxonomy
@@ -101,8 +133,17 @@ class DatasetManifest(Document):
     inputs: list[InputFile]
     books: list[SourceBooks]
     shards: list[Shard]
-    rejects: list[RejectFile]
+    near_duplicates: SideFile | None = Field(description="which examples were dropped for which; null when not looked for")
+    decontamination: DecontaminationRecord | None
+    repairs: RepairRecord | None
+    rejects: list[SideFile]
+    lineage: list[SideFile]
     config: dict[str, Any] = Field(description="the configuration that decides the rows")
+
+    @property
+    def side_files(self) -> list[SideFile]:
+        """Every file beside the data."""
+        return [*self.rejects, *self.lineage, *([self.near_duplicates] if self.near_duplicates else [])]
 
     def totals(self, split: str) -> dict[str, dict[str, int]]:
         """Return ``{domain: {rows, tokens, loss_tokens}}`` of a split, every domain present."""

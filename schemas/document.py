@@ -22,27 +22,40 @@ class Part(BaseModel):
 class Document(Part):
     """Base of every manifest, report and record that one stage writes and another reads.
 
-    ``digest`` is the sha256 of everything but itself and the fields named in ``OUTSIDE_DIGEST`` (time stamps,
-    names, the machine it ran on), so two runs that made the same thing have the same digest.
+    ``digest`` is the sha256 of what it says, without the fields named in ``OUTSIDE_DIGEST`` (time stamps, the machine it
+    ran on, where things came from), so two runs that made the same thing have the same digest. ``checksum`` is the
+    sha256 of this very document, all of it.
     """
 
     KIND: ClassVar[str]
-    FORMAT_VERSION: ClassVar[int] = 1
+    FORMAT_VERSION: ClassVar[int] = 2
     OUTSIDE_DIGEST: ClassVar[frozenset[str]] = frozenset()
 
     kind: str
     format_version: int
-    digest: str = Field(default="", description="sha256 of this document's content, in hex")
+    digest: str = Field(default="", description="sha256 of what this document says, in hex")
+    checksum: str = Field(default="", description="sha256 of all of this document but this field, in hex")
 
     @classmethod
     def create(cls, **fields: Any) -> Self:
-        """Make a document and fill in its kind, version and digest."""
-        draft = cls(kind=cls.KIND, format_version=cls.FORMAT_VERSION, **fields)
-        return draft.model_copy(update={"digest": draft.content_digest()})
+        """Make a document and fill in its kind, version, digest and checksum."""
+        return cls(kind=cls.KIND, format_version=cls.FORMAT_VERSION, **fields)._sealed()
+
+    def changed(self, **fields: Any) -> Self:
+        """Return a copy with other values in some fields, its digest and checksum made anew."""
+        return self.model_copy(update=fields)._sealed()
+
+    def _sealed(self) -> Self:
+        document = self.model_copy(update={"digest": self.content_digest()})
+        return document.model_copy(update={"checksum": document.document_checksum()})
 
     def content_digest(self) -> str:
         """Compute the sha256 that ``digest`` must hold."""
-        return sha256_json(self.model_dump(mode="json", exclude={"digest", *self.OUTSIDE_DIGEST}))
+        return sha256_json(self.model_dump(mode="json", exclude={"digest", "checksum", *self.OUTSIDE_DIGEST}))
+
+    def document_checksum(self) -> str:
+        """Compute the sha256 that ``checksum`` must hold."""
+        return sha256_json(self.model_dump(mode="json", exclude={"checksum"}))
 
     def to_bytes(self) -> bytes:
         """Serialise as indented JSON, keys in the order of the schema."""
@@ -88,5 +101,10 @@ class Document(Part):
             raise IntegrityError(
                 f"{where}: the content does not match its digest {document.digest[:12]}...; it was changed after it"
                 " was written. Make it again."
+            )
+        if document.checksum != document.document_checksum():
+            raise IntegrityError(
+                f"{where}: does not match its checksum {document.checksum[:12]}...; it was changed after it was written."
+                " Make it again."
             )
         return document
