@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import orjson
 import pyarrow as pa
+
+from schemas.arrow import REJECT
+from transforms.messages import Turn, conversations
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,3 +82,47 @@ class Batch(NamedTuple):
     """:data:`schemas.arrow.REJECT`."""
     counts: Counter[str]
     """What happened to rows that stayed or multiplied, such as ``expanded`` or ``pii.email``."""
+
+
+def rejected_rows(
+    rows: Sequence[int] | pa.Array,
+    items: Sequence[int] | pa.Array,
+    *,
+    stages: Sequence[str],
+    reasons: Sequence[str],
+    details: Sequence[str],
+    payloads: Sequence[bytes],
+) -> pa.RecordBatch:
+    """Return rows of :data:`schemas.arrow.REJECT`; all arguments have one entry for each."""
+    columns = [rows, items, stages, reasons, details, payloads]
+    return pa.record_batch(
+        [
+            column if isinstance(column, pa.Array) else pa.array(column, field.type)
+            for column, field in zip(columns, REJECT, strict=True)
+        ],
+        schema=REJECT,
+    )
+
+
+def with_rejects(batch: Batch, examples: pa.RecordBatch, rejects: pa.RecordBatch) -> Batch:
+    """Return a batch after a step: the examples that are left, and its rejects beside those that were there."""
+    if rejects.num_rows and batch.rejects.num_rows:
+        both = pa.Table.from_batches([batch.rejects, rejects]).combine_chunks()
+        rejects = both.to_batches()[0]
+    return batch._replace(examples=examples, rejects=rejects if rejects.num_rows else batch.rejects)
+
+
+def example_payloads(examples: pa.RecordBatch) -> list[bytes]:
+    """Return examples as JSON that can be read again as raw rows: the payload of those rejected after cleaning."""
+    sides = {name: examples.column(name).to_pylist() for name in ("tools", "rejected")}
+    rows = zip(conversations(examples), sides["tools"], sides["rejected"], strict=True)
+    return [_payload(messages, tools, worse) for messages, tools, worse in rows]
+
+
+def _payload(messages: list[Turn], tools: str | None, worse: str | None) -> bytes:
+    row: dict[str, Any] = {"messages": [{"role": role, "content": content} for role, content in messages]}
+    if tools is not None:
+        row["tools"] = tools
+    if worse is not None:
+        row["rejected"] = worse
+    return orjson.dumps(row)
