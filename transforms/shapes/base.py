@@ -48,6 +48,25 @@ NORMALIZE_REASONS = {
     "bad_choices": "the options of a multiple choice cannot be read, or the answer is none of them",
 }
 
+CLEAN_REASONS = {
+    "control_tags": "a text holds markup of a chat template",
+    "placeholder": "an answer holds a variable of a template that was never filled in",
+    "emptied": "a text is blank once its markup is taken out",
+    "short_prompt": "a user's turn is shorter than build.clean.min_prompt_chars",
+    "short_answer": "an assistant's turn is shorter than build.clean.min_answer_chars",
+    "too_long": "all texts together are longer than build.clean.max_chars",
+    "other_language": "the conversation is in none of build.clean.languages",
+    "repetition": "an answer repeats itself more than build.clean.max_repetition allows",
+    "refusal": "an answer declines, or speaks of itself as a language model",
+    "drop_pattern": "a text matches one of build.clean.drop_patterns",
+    "pii_email": "a text holds an e-mail address",
+    "pii_phone": "a text holds a telephone number",
+    "pii_ip": "a text holds a public IP address",
+    "pii_iban": "a text holds a bank account number",
+    "pii_credit_card": "a text holds a card number",
+    "pii_secret": "a text holds an API key, token or private key",
+}
+
 PART_OF_ROLE = {"user": "prompt", "assistant": "answer", "system": "system"}
 """How reject reasons name a role's text."""
 
@@ -67,12 +86,12 @@ class RowError(Exception):
     """A row cannot become a conversation.
 
     Args:
-        reason: a key of READ_REASONS or NORMALIZE_REASONS.
+        reason: a key of READ_REASONS, NORMALIZE_REASONS or CLEAN_REASONS.
         detail: what was found and expected; names fields, never quotes the row's text.
     """
 
     def __init__(self, reason: str, detail: str) -> None:
-        assert reason in READ_REASONS or reason in NORMALIZE_REASONS, reason
+        assert reason in READ_REASONS or reason in NORMALIZE_REASONS or reason in CLEAN_REASONS, reason
         super().__init__(reason, detail)
         self.reason = reason
         self.detail = detail
