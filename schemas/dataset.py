@@ -145,6 +145,11 @@ class DatasetManifest(Document):
         """Every file beside the data."""
         return [*self.rejects, *self.lineage, *([self.near_duplicates] if self.near_duplicates else [])]
 
+    @property
+    def files(self) -> list[Shard | SideFile]:
+        """Every file of the version but the manifest and the card."""
+        return [*self.shards, *self.side_files]
+
     def totals(self, split: str) -> dict[str, dict[str, int]]:
         """Return ``{domain: {rows, tokens, loss_tokens}}`` of a split, every domain present."""
         out = {domain: {"rows": 0, "tokens": 0, "loss_tokens": 0} for domain in self.taxonomy.domains}

@@ -39,13 +39,14 @@ class Document(Part):
     @classmethod
     def create(cls, **fields: Any) -> Self:
         """Make a document and fill in its kind, version, digest and checksum."""
-        return cls(kind=cls.KIND, format_version=cls.FORMAT_VERSION, **fields)._sealed()
+        return cls(kind=cls.KIND, format_version=cls.FORMAT_VERSION, **fields).sealed()
 
     def changed(self, **fields: Any) -> Self:
         """Return a copy with other values in some fields, its digest and checksum made anew."""
-        return self.model_copy(update=fields)._sealed()
+        return self.model_copy(update=fields).sealed()
 
-    def _sealed(self) -> Self:
+    def sealed(self) -> Self:
+        """Return a copy whose digest and checksum are those of its fields."""
         document = self.model_copy(update={"digest": self.content_digest()})
         return document.model_copy(update={"checksum": document.document_checksum()})
 

@@ -9,11 +9,11 @@ from typing import Any, Protocol
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from apache_beam.pvalue import PCollection
 
 from schemas.arrow import classified_fields
 from schemas.taxonomy import Taxonomy
+from transforms.batch import Batch
 from transforms.fasttext_classifier import shared_classifier, text_view
 from transforms.messages import conversations
 
@@ -26,49 +26,48 @@ class Classifier(Protocol):
 
 
 def classify_batch(
-    batch: pa.RecordBatch, classifier: Classifier, taxonomy: Taxonomy, pinned: Mapping[str, str]
+    examples: pa.RecordBatch, classifier: Classifier, taxonomy: Taxonomy, pinned: str | None = None
 ) -> pa.RecordBatch:
     """Add ``domain`` and ``domain_probs`` to normalised rows.
 
     The text that is classified is what the user and the assistant say: a system turn is about the speaker, not the subject.
 
     Args:
-        batch: rows of ``schemas.arrow.NORMALIZED``.
+        examples: rows of ``schemas.arrow.NORMALIZED``.
         classifier: gives (n, k) float32 probabilities in taxonomy order.
         taxonomy: the domains.
-        pinned: domain (or alias) by source; these rows keep the classifier's probabilities but not its choice.
+        pinned: the domain (or alias) of all these rows; they keep the classifier's probabilities but not its choice.
     """
-    texts = [text_view([content for role, content in turns if role != "system"]) for turns in conversations(batch)]
+    texts = [text_view([content for role, content in turns if role != "system"]) for turns in conversations(examples)]
     probs = classifier.predict(texts)
-    chosen = probs.argmax(axis=1)
-    for source, domain in pinned.items():
-        chosen[pc.equal(batch.column("source"), source).to_numpy(zero_copy_only=False)] = taxonomy.index(domain)
+    chosen = np.full(len(texts), taxonomy.index(pinned)) if pinned else probs.argmax(axis=1)
     columns = [
         pa.array(taxonomy.domains).take(pa.array(chosen)),
         pa.FixedSizeListArray.from_arrays(pa.array(probs.ravel()), len(taxonomy)),
     ]
-    schema = pa.schema([*batch.schema, *classified_fields(len(taxonomy))])
-    return pa.RecordBatch.from_arrays([*batch.columns, *columns], schema=schema)
+    schema = pa.schema([*examples.schema, *classified_fields(len(taxonomy))])
+    return pa.RecordBatch.from_arrays([*examples.columns, *columns], schema=schema)
 
 
 @dataclass(kw_only=True)
-class ClassifyDomains(beam.PTransform[PCollection[pa.RecordBatch], PCollection[pa.RecordBatch]]):
-    """Normalised record batches in, the same rows with a domain out; order and batches stay."""
+class ClassifyDomains(beam.PTransform[PCollection[Batch], PCollection[Batch]]):
+    """Batches in, the same with a domain for each example out."""
 
     taxonomy: Taxonomy
     path: str | None = None
     """The fastText model; the bundled one when absent."""
     sha256: str | None = None
     pinned: Mapping[str, str] = field(default_factory=dict)
+    """Domain by source."""
 
-    def expand(self, batches: PCollection[pa.RecordBatch]) -> PCollection[pa.RecordBatch]:
+    def expand(self, batches: PCollection[Batch]) -> PCollection[Batch]:
         """Classify on every worker, with one model per process."""
         return batches | "ClassifyBatch" >> beam.ParDo(
             _ClassifyFn(self.taxonomy, self.path, self.sha256, dict(self.pinned))
         )
 
 
-@beam.typehints.with_output_types(pa.RecordBatch)
+@beam.typehints.with_output_types(Batch)
 class _ClassifyFn(beam.DoFn):
     def __init__(self, taxonomy: Taxonomy, path: str | None, sha256: str | None, pinned: dict[str, str]) -> None:
         self._taxonomy, self._path, self._sha256, self._pinned = taxonomy, path, sha256, pinned
@@ -77,5 +76,6 @@ class _ClassifyFn(beam.DoFn):
         """Load the model where the work is done: it cannot travel."""
         self._classifier: Any = shared_classifier(self._path, self._taxonomy, self._sha256)
 
-    def process(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-        yield classify_batch(batch, self._classifier, self._taxonomy, self._pinned)
+    def process(self, batch: Batch) -> Iterator[Batch]:
+        pinned = self._pinned.get(batch.split.source)
+        yield batch._replace(examples=classify_batch(batch.examples, self._classifier, self._taxonomy, pinned))

@@ -1,123 +1,212 @@
-"""Bring rows that belong together to one place: rows travel through files, the engine's shuffle carries references.
+"""Bring examples that belong together to one place: rows travel through files, the engine carries references.
 
-A local engine keeps whatever passes its shuffle in memory (5 to 9 KB a row). So each record batch becomes one Arrow IPC file,
-its rows ordered by bucket, with one Arrow record batch for each bucket that has rows: whoever gathers a bucket reads that part of
-every file and nothing else. Names are unique, so a retried step never disturbs what an earlier attempt wrote, and a file that
-nothing refers to is never read.
+A local engine keeps whatever passes its shuffle in memory (5 to 9 KB a row). So each batch becomes one Arrow IPC file, its rows
+ordered by a 16-bit key from their ids, cut into record batches at fixed keys: whoever gathers a bucket (a range of keys) reads that
+part of every file and nothing else. Names are those of the batches, and a small record is written last: a retried or restarted
+build takes what has a record as it is.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
 import apache_beam as beam
 import numpy as np
+import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 from apache_beam.pvalue import PCollection
 
-from transforms import arrow_coder  # noqa: F401  # registers how record batches travel
-from transforms.storage import open_arrow, open_new
+from transforms.batch import Batch
+from transforms.storage import move, open_arrow, open_new, read_bytes, replace_bytes
 
-MAX_BUCKETS = 2**16
-_DIGITS = 4  # hex digits that hold a number below MAX_BUCKETS
-_HEX = np.zeros(256, np.uint32)
+KEYS = 2**16
+_DIGITS = 4  # hex digits of a key
+_HEX = np.zeros(256, np.uint16)
 _HEX[np.frombuffer(b"0123456789abcdef", np.uint8)] = np.arange(16)
+_ROW_BYTES = 64  # what a row takes besides its text, about
 
 
-class Piece(NamedTuple):
-    """The rows of one bucket in one fragment."""
+@dataclass(frozen=True)
+class Fragment:
+    """What became of one batch: two files and the numbers that others need before they read them."""
 
-    path: str
-    part: int
-    """Which of the file's record batches."""
+    key: str
+    """Of the batch."""
+    split: str
+    """Key of its split."""
+    source: str
+    examples: str
+    """Path of the file with the examples; there is none for 0 rows."""
+    rejects: str
     rows: int
+    bytes: int
+    """Of the examples' texts; a function of the rows alone."""
+    parts: int
+    """Into how many ranges of keys the file is cut."""
+    present: tuple[int, ...]
+    """The ranges that have rows, in order: one record batch each."""
+    rejected: int
+    rejected_bytes: int
+    domains: dict[str, int]
+    """Examples by domain."""
+    counts: dict[str, int]
 
 
-def count_buckets(input_bytes: int, shard_bytes: int) -> int:
-    """Return the power of two at which a bucket gets at most ``shard_bytes`` of the input on average (at most 65,536)."""
-    wanted = max(1, -(-input_bytes // shard_bytes))
-    return min(MAX_BUCKETS, 1 << (wanted - 1).bit_length())
+class Bucket(NamedTuple):
+    """A range of keys: which of how many (a power of two) equal ones."""
+
+    number: int
+    of: int
+
+    @property
+    def keys(self) -> tuple[int, int]:
+        """The first key and the one after the last."""
+        width = KEYS // self.of
+        return self.number * width, (self.number + 1) * width
 
 
-def bucket_of_ids(ids: pa.Array, buckets: int) -> np.ndarray:
-    """Return the bucket of each id, (n,) int32: its last 4 hex digits modulo the number of buckets.
+def count_buckets(total_bytes: int, bucket_bytes: int) -> int:
+    """Return the power of two at which a bucket gets at most ``bucket_bytes`` on average (at most 65,536)."""
+    wanted = max(1, -(-total_bytes // bucket_bytes))
+    return min(KEYS, 1 << (wanted - 1).bit_length())
+
+
+def keys_of_ids(ids: pa.Array) -> np.ndarray:
+    """Return (n,) uint16: the last 4 hex digits of each id.
 
     The first digits decide the split, so a bucket must come from others: it holds rows of both splits.
     """
-    width = len(ids[0].as_py()) if len(ids) else _DIGITS
-    text = np.frombuffer(b"".join(ids.cast(pa.binary()).to_pylist()), np.uint8).reshape(len(ids), width)
-    value = np.zeros(len(ids), np.uint32)
+    if not len(ids):
+        return np.zeros(0, np.uint16)
+    text = np.frombuffer(b"".join(ids.cast(pa.binary()).to_pylist()), np.uint8).reshape(len(ids), -1)
+    key = np.zeros(len(ids), np.uint16)
     for column in text[:, -_DIGITS:].T:
-        value = (value << 4) | _HEX[column]
-    return (value % buckets).astype(np.int32)
+        key = (key << 4) | _HEX[column]
+    return key
 
 
-def bucket_of_examples(batch: pa.RecordBatch, buckets: int) -> np.ndarray:
-    """Return the bucket of each example: equal conversations have equal ids, so they meet."""
-    return bucket_of_ids(batch.column("id"), buckets)
-
-
-def bucket_of_rejects(batch: pa.RecordBatch, buckets: int) -> np.ndarray:
-    """Return the bucket of each rejected row, by its place in its file: nothing has to meet, only to spread."""
-    return (batch.column("origin").field("row").to_numpy() % buckets).astype(np.int32)
-
-
-def write_fragment(
-    batch: pa.RecordBatch, buckets: np.ndarray, directory: str, kind: str
-) -> Iterator[tuple[int, Piece]]:
-    """Write one batch and yield ``(bucket, piece)`` for each bucket that has rows.
+def write_fragment(batch: Batch, directory: str, parts: int) -> Fragment:
+    """Write a batch of classified examples and its rejects, then the record that says they are there.
 
     Args:
-        batch: the rows, in any order.
-        buckets: (n,) int32, the bucket of each.
-        directory: where the file goes.
-        kind: first part of the file's name; the second is its number of rows, by which a watcher counts.
+        batch: as it comes out of the last step.
+        directory: where the files go.
+        parts: a power of two; more than there will be buckets costs file headers, fewer costs reading.
     """
-    path = f"{directory}/{kind}-{batch.num_rows}-{uuid.uuid4().hex}.arrow"
-    found, counts = np.unique(buckets, return_counts=True)
-    if len(found) > 1:
-        batch = batch.take(pa.array(np.argsort(buckets, kind="stable")))
-    with open_new(path) as stream, pa.ipc.new_file(stream, batch.schema) as writer:
-        for start, count in zip(np.cumsum(counts) - counts, counts, strict=True):
-            writer.write_batch(batch.slice(int(start), int(count)))
-    for part, (bucket, count) in enumerate(zip(found, counts, strict=True)):
-        yield int(bucket), Piece(path, part, int(count))
+    examples, rejects = batch.examples, batch.rejects
+    path = f"{directory}/{batch.key}"
+    present: tuple[int, ...] = ()
+    if examples.num_rows:
+        present = _write_parts(examples, f"{path}.examples.arrow", parts)
+    if rejects.num_rows:
+        _write_arrow([rejects], f"{path}.rejects.arrow")
+    domains = pc.value_counts(examples.column("domain")).to_pylist()
+    fragment = Fragment(
+        key=batch.key,
+        split=batch.split.key,
+        source=batch.split.source,
+        examples=f"{path}.examples.arrow",
+        rejects=f"{path}.rejects.arrow",
+        rows=examples.num_rows,
+        bytes=_text_bytes(examples) + _ROW_BYTES * examples.num_rows,
+        parts=parts,
+        present=present,
+        rejected=rejects.num_rows,
+        rejected_bytes=rejects.nbytes,
+        domains={entry["values"]: entry["counts"] for entry in domains},
+        counts=dict(batch.counts),
+    )
+    replace_bytes(record_path(directory, batch.key), orjson.dumps(asdict(fragment)))
+    return fragment
 
 
-def read_pieces(pieces: Iterable[Piece]) -> pa.Table:
-    """Read the rows of some pieces; local files are mapped, not copied."""
-    batches = []
-    for piece in sorted(pieces):
-        with open_arrow(
-            piece.path
-        ) as stream:  # a mapping outlives its closed file, so thousands of pieces are no problem
-            batches.append(pa.ipc.open_file(stream).get_batch(piece.part))
-    return pa.Table.from_batches(batches)
+def record_path(directory: str, key: str) -> str:
+    """Return where the record of a batch is."""
+    return f"{directory}/{key}.json"
+
+
+def read_record(path: str) -> Fragment:
+    """Read what :func:`write_fragment` wrote last."""
+    fields = orjson.loads(read_bytes(path))
+    return Fragment(**{**fields, "present": tuple(fields["present"])})
+
+
+def _write_parts(examples: pa.RecordBatch, path: str, parts: int) -> tuple[int, ...]:
+    keys = keys_of_ids(examples.column("id"))
+    order = np.argsort(keys, kind="stable")
+    keys = keys[order]
+    examples = examples.take(pa.array(order))
+    numbers, starts = np.unique(keys // (KEYS // parts), return_index=True)
+    ends = [*starts[1:], len(keys)]
+    _write_arrow([examples.slice(int(a), int(b - a)) for a, b in zip(starts, ends, strict=True)], path)
+    return tuple(int(number) for number in numbers)
+
+
+def _write_arrow(batches: list[pa.RecordBatch], path: str) -> None:
+    partial = f"{path}.{uuid.uuid4().hex[:8]}"  # a retry beside a worker that is not dead yet must not share it
+    with open_new(partial) as stream, pa.ipc.new_file(stream, batches[0].schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+    move(partial, path)
+
+
+def _text_bytes(examples: pa.RecordBatch) -> int:
+    contents = examples.column("messages").flatten().field("content")
+    return int(pc.sum(pc.binary_length(contents)).as_py() or 0)
+
+
+def read_bucket(fragment: Fragment, bucket: Bucket) -> list[pa.RecordBatch]:
+    """Read the rows of a bucket from one fragment, in the order of their keys; a local file is mapped, not copied."""
+    first, last = bucket.keys
+    width = KEYS // fragment.parts
+    wanted = [at for at, part in enumerate(fragment.present) if part * width < last and (part + 1) * width > first]
+    if not wanted:
+        return []
+    with open_arrow(fragment.examples) as stream:  # a mapping outlives its closed file
+        reader = pa.ipc.open_file(stream)
+        batches = [reader.get_batch(at) for at in wanted]
+    if width > KEYS // bucket.of:  # a part holds several buckets
+        batches = [_slice(batch, first, last) for batch in batches]
+    return [batch for batch in batches if batch.num_rows]
+
+
+def _slice(batch: pa.RecordBatch, first: int, last: int) -> pa.RecordBatch:
+    keys = keys_of_ids(batch.column("id")).astype(np.int64)
+    start, end = np.searchsorted(keys, [first, last])
+    return batch.slice(int(start), int(end - start))
+
+
+def read_rejects(fragment: Fragment) -> pa.RecordBatch:
+    """Read the rejected rows of a fragment that has some."""
+    with open_arrow(fragment.rejects) as stream:
+        return pa.ipc.open_file(stream).get_batch(0)
 
 
 @dataclass(kw_only=True)
-class GatherBuckets(beam.PTransform[PCollection[pa.RecordBatch], PCollection[tuple[int, Iterable[Piece]]]]):
-    """Record batches in, ``(bucket, pieces)`` out: every row of a bucket is in its pieces, once.
+class WriteFragments(beam.PTransform[PCollection[Batch], PCollection[Fragment]]):
+    """Classified batches in, one :class:`Fragment` each out; :func:`write_fragment` for each element.
 
-    The order of pieces means nothing. A retry writes new files and refers to those alone.
+    A retry writes the same bytes under the same names.
     """
 
     directory: str
-    kind: str
-    bucket_of: Callable[[pa.RecordBatch, int], np.ndarray]
-    buckets: int
+    parts: int
 
-    def expand(self, batches: PCollection[pa.RecordBatch]) -> PCollection[tuple[int, Iterable[Piece]]]:
-        """Write fragments, then group the references."""
-        return (
-            batches
-            | "WriteFragments" >> beam.FlatMap(self._write).with_output_types(tuple[int, Piece])
-            | "GroupByBucket" >> beam.GroupByKey()
-        )
+    def expand(self, batches: PCollection[Batch]) -> PCollection[Fragment]:
+        """Write every batch on its own."""
+        return batches | "WriteFragment" >> beam.Map(write_fragment, self.directory, self.parts).with_output_types(Fragment)
 
-    def _write(self, batch: pa.RecordBatch) -> Iterator[tuple[int, Piece]]:
-        if batch.num_rows:
-            yield from write_fragment(batch, self.bucket_of(batch, self.buckets), self.directory, self.kind)
+
+def total(fragments: Iterable[Fragment]) -> tuple[int, int]:
+    """Return the bytes of all examples and of all rejects."""
+    sums = [(fragment.bytes, fragment.rejected_bytes) for fragment in fragments]
+    return sum(size for size, _ in sums), sum(size for _, size in sums)
+
+
+def buckets(count: int) -> Iterator[Bucket]:
+    """Yield all buckets."""
+    return (Bucket(number, count) for number in range(count))

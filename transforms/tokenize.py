@@ -25,14 +25,15 @@ import jinja2
 import numpy as np
 import orjson
 import pyarrow as pa
-from apache_beam.pvalue import PCollection, TaggedOutput
+from apache_beam.pvalue import PCollection
 
-from schemas.arrow import REJECT, TOKEN_FIELDS
+from schemas.arrow import TOKEN_FIELDS
 from schemas.config import Config
 from schemas.dataset import TokenizerRecord
 from schemas.errors import ConfigError, DataError
 from schemas.files import sha256_bytes
 from schemas.model_source import model_folder
+from transforms.batch import Batch, example_payloads, rejected_rows, with_rejects
 from transforms.messages import Turn, conversations
 from transforms.storage import read_bytes, replace_bytes
 
@@ -352,7 +353,7 @@ def tokenize_batch(batch: pa.RecordBatch, tokenizer: Tokenizer) -> Tokenized:
     examples = batch.take(pa.array(kept, pa.int64())) if verdicts else batch
     schema = pa.schema([*batch.schema, *TOKEN_FIELDS])
     examples = pa.RecordBatch.from_arrays([*examples.columns, *_token_columns(pairs)], schema=schema)
-    return Tokenized(examples, _rejects(batch, rows, verdicts))
+    return Tokenized(examples, _rejects(batch, verdicts))
 
 
 def _token_columns(pairs: list[tuple[np.ndarray, np.ndarray]]) -> list[pa.Array]:
@@ -369,19 +370,15 @@ def _token_columns(pairs: list[tuple[np.ndarray, np.ndarray]]) -> list[pa.Array]
     ]
 
 
-def _rejects(batch: pa.RecordBatch, rows: list[list[Turn]], verdicts: Mapping[int, CannotTokenize]) -> pa.RecordBatch:
-    numbers = pa.array(list(verdicts), pa.int64())
-    payload = [orjson.dumps({"messages": [{"role": r, "content": c} for r, c in rows[i]]}) for i in verdicts]
-    return pa.RecordBatch.from_arrays(
-        [
-            batch.column("source").take(numbers),
-            batch.column("origin").take(numbers),
-            pa.array([STAGE] * len(verdicts), pa.string()),
-            pa.array([verdict.reason for verdict in verdicts.values()], pa.string()),
-            pa.array([verdict.detail for verdict in verdicts.values()], pa.string()),
-            pa.array(payload, pa.binary()),
-        ],
-        schema=REJECT,
+def _rejects(examples: pa.RecordBatch, verdicts: Mapping[int, CannotTokenize]) -> pa.RecordBatch:
+    refused = examples.take(pa.array(list(verdicts), pa.int64()))
+    return rejected_rows(
+        refused.column("row"),
+        refused.column("item"),
+        stages=[STAGE] * len(verdicts),
+        reasons=[verdict.reason for verdict in verdicts.values()],
+        details=[verdict.detail for verdict in verdicts.values()],
+        payloads=example_payloads(refused),
     )
 
 
@@ -391,31 +388,19 @@ def shared_tokenizer(path: str) -> Tokenizer:
     return Tokenizer(Tokenization.load(path))
 
 
-class TokenizedRows(NamedTuple):
-    """What tokenizing gives."""
-
-    examples: PCollection[pa.RecordBatch]
-    """Classified rows with ``schemas.arrow.TOKEN_FIELDS``."""
-    rejects: PCollection[pa.RecordBatch]
-    """Batches of ``schemas.arrow.REJECT``."""
-
-
 @dataclass(kw_only=True)
-class TokenizeMessages(beam.PTransform[PCollection[pa.RecordBatch], TokenizedRows]):
-    """Classified record batches in, :class:`TokenizedRows` out; :func:`tokenize_batch` for each element."""
+class TokenizeMessages(beam.PTransform[PCollection[Batch], PCollection[Batch]]):
+    """Classified batches in, the same with token ids and loss masks out; :func:`tokenize_batch` for each element."""
 
     path: str
     """Where :meth:`Tokenization.save` put it; workers read it from there."""
 
-    def expand(self, batches: PCollection[pa.RecordBatch]) -> TokenizedRows:
+    def expand(self, batches: PCollection[Batch]) -> PCollection[Batch]:
         """Tokenize on every worker, with one tokenizer per process."""
-        outputs = batches | "TokenizeBatch" >> beam.ParDo(_TokenizeFn(self.path)).with_outputs(
-            "rejects", main="examples"
-        )
-        return TokenizedRows(outputs["examples"], outputs["rejects"])
+        return batches | "TokenizeBatch" >> beam.ParDo(_TokenizeFn(self.path))
 
 
-@beam.typehints.with_output_types(pa.RecordBatch, rejects=pa.RecordBatch)
+@beam.typehints.with_output_types(Batch)
 class _TokenizeFn(beam.DoFn):
     def __init__(self, path: str) -> None:
         self._path = path
@@ -424,9 +409,5 @@ class _TokenizeFn(beam.DoFn):
         """Load the tokenizer where the work is done."""
         self._tokenizer = shared_tokenizer(self._path)
 
-    def process(self, batch: pa.RecordBatch) -> Iterator[Any]:
-        examples, rejects = tokenize_batch(batch, self._tokenizer)
-        if examples.num_rows:
-            yield examples
-        if rejects.num_rows:
-            yield TaggedOutput("rejects", rejects)
+    def process(self, batch: Batch) -> Iterator[Batch]:
+        yield with_rejects(batch, *tokenize_batch(batch.examples, self._tokenizer))

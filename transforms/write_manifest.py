@@ -11,33 +11,34 @@ from typing import Any
 
 import apache_beam as beam
 import orjson
-from apache_beam.pvalue import AsList, PCollection
-from pydantic import ValidationError
+from apache_beam.pvalue import AsList, AsSingleton, PCollection
 
 from schemas.arrow import SCHEMA_VERSION
+from schemas.config import LicensePolicy
 from schemas.dataset import (
     ClassifierRecord,
     DatasetManifest,
-    InputFile,
-    RejectFile,
+    DecontaminationRecord,
+    RepairRecord,
     Shard,
+    SideFile,
     SourceBooks,
     TokenizerRecord,
 )
 from schemas.errors import ConfigError, DataError, RunError, VersatuneError
 from schemas.files import sha256_bytes
+from schemas.licenses import check_licenses
 from schemas.taxonomy import Taxonomy
-from schemas.validation import explain
 from schemas.version import VERSION
-from transforms import tokenize
+from transforms.books import DECONTAMINATE, REPAIRED, Results, balance, check_books, check_refused, list_inputs
 from transforms.dataset_card import dataset_card
+from transforms.plan_shards import ShardPlan
 from transforms.storage import exists, match, move, read_bytes, replace_bytes
 from transforms.write_shards import Rejected, Written
 
 OUTCOME = "outcome.json"
 REJECTED = "rejected"
 _DIGEST_DIGITS = 8
-_SHOWN = 5
 _ERRORS = {kind.__name__: kind for kind in (ConfigError, DataError, RunError)}
 
 
@@ -55,6 +56,14 @@ class VersionPlan:
     tokenizer: TokenizerRecord | None
     fingerprint: dict[str, Any]
     max_rejected_fraction: float
+    licenses: LicensePolicy = field(default_factory=LicensePolicy)
+    skip_refused: bool = True
+    """Go on without files that cannot be read."""
+    decontamination: DecontaminationRecord | None = None
+    """Its hits are counted here."""
+    repairs: RepairRecord | None = None
+    """Its use is counted here."""
+    parent: str | None = None
     environment: dict[str, Any] = field(default_factory=dict)
     started: float
     """Seconds since the epoch."""
@@ -86,112 +95,26 @@ class Outcome:
             raise _ERRORS[self.error](self.message)
 
 
-def balance(files: Sequence[InputFile], written: Iterable[Written], rejected: Iterable[Rejected]) -> list[SourceBooks]:
-    """Return the books by source; rows read come from the readers, everything else from what was written.
-
-    Raises:
-        RunError: a source's rows do not add up.
-    """
-    read: Counter[str] = Counter()
-    domains: dict[str, Counter[str]] = {}
-    duplicates: Counter[str] = Counter()
-    reasons: dict[str, Counter[str]] = {}
-    for file in files:
-        read[file.source] += file.rows
-    for bucket in written:
-        duplicates.update(bucket.duplicates)
-        for (source, domain), rows in bucket.written.items():
-            domains.setdefault(source, Counter())[domain] += rows
-    for refused in rejected:
-        for (source, reason), rows in refused.rejected.items():
-            reasons.setdefault(source, Counter())[reason] += rows
-    try:
-        return [
-            SourceBooks(
-                source=source,
-                read=read[source],
-                written=dict(sorted(domains.get(source, Counter()).items())),
-                duplicates=duplicates[source],
-                rejected=dict(sorted(reasons.get(source, Counter()).items())),
-            )
-            for source in sorted(read.keys() | domains.keys() | duplicates.keys() | reasons.keys())
-        ]
-    except ValidationError as problem:
-        raise RunError(explain(problem, SourceBooks, "build")) from None
-
-
-def check_books(books: Sequence[SourceBooks], max_rejected_fraction: float) -> None:
-    """Refuse a dataset without rows, or one that lost too many.
-
-    Raises:
-        DataError: nothing was read, nothing is left, or more rows were rejected than allowed.
-    """
-    read = sum(book.read for book in books)
-    rejected = {book.source: sum(book.rejected.values()) for book in books}
-    if not read:
-        raise DataError("the sources hold no rows; expected at least one conversation")
-    tokenized_away = sum(
-        rows for book in books for reason, rows in book.rejected.items() if reason.startswith(f"{tokenize.STAGE}.")
-    )
-    rendered_already = sum(book.rejected.get(f"{tokenize.STAGE}.{tokenize.CONTROL_TOKEN_IN_TEXT}", 0) for book in books)
-    written = sum(sum(book.written.values()) for book in books)
-    if rendered_already and rendered_already == tokenized_away and not written:
-        raise DataError(
-            f"all {rendered_already:,} rows that reached the tokenizer spell out control tokens of the chat template ({_most(books)}): they"
-            " seem to be rendered already. Give the conversations as plain messages, or set build.tokenize to false."
-        )
-    if tokenized_away and not written:
-        raise DataError(
-            f"the chat template never yields a token of the assistant: all {tokenized_away:,} rows that reached the tokenizer were rejected"
-            f" ({_most(books)}). Give the model's own chat template as model.chat_template, raise build.max_tokens, or set build.tokenize"
-            " to false."
-        )
-    if sum(rejected.values()) > max_rejected_fraction * read:
-        worst = max(rejected, key=lambda source: rejected[source])
-        raise DataError(
-            f"{sum(rejected.values()):,} of {read:,} rows were rejected, more than build.max_rejected_fraction ="
-            f" {max_rejected_fraction:g} allows; most by {_most(books)}; most in source '{worst}'. Give that source a field map"
-            " (sources.fields), mend its files, or raise the limit."
-        )
-    if not written:
-        raise DataError(f"no row is left of {read:,}: {_most(books)}")
-
-
-def _most(books: Sequence[SourceBooks]) -> str:
-    reasons: Counter[str] = Counter()
-    for book in books:
-        reasons.update(book.rejected)
-    return ", ".join(
-        f"{reason} {rows:,}" for reason, rows in sorted(reasons.items(), key=lambda item: (-item[1], item[0]))[:_SHOWN]
-    )
-
-
-def make_manifest(
-    plan: VersionPlan,
-    files: Iterable[dict[str, Any]],
-    failures: Sequence[dict[str, str]],
-    written: Sequence[Written],
-    rejected: Sequence[Rejected],
-) -> DatasetManifest:
+def make_manifest(plan: VersionPlan, results: Results) -> DatasetManifest:
     """Put the manifest together; equal rows give an equal digest, whatever order things came in.
 
     Raises:
-        DataError: a file could not be read, or see :func:`check_books`.
+        DataError: files that cannot be read, see :func:`check_refused`; see :func:`check_books`; a licence that the policy forbids.
         RunError: the books do not balance.
     """
-    broken = sorted({failure["message"] for failure in failures})
-    if broken:
-        more = f"\n... and {len(broken) - _SHOWN} more files" if len(broken) > _SHOWN else ""
-        raise DataError("\n".join(broken[:_SHOWN]) + more)
-    inputs = sorted((InputFile(**file) for file in files), key=lambda file: (file.source, file.uri))
-    books = balance(inputs, written, rejected)
+    inputs = list_inputs(results.records)
+    check_refused(inputs, skip=plan.skip_refused)
+    books = balance(inputs, results)
     check_books(books, plan.max_rejected_fraction)
+    shards = sorted((Shard(**shard) for bucket in results.written for shard in bucket.shards), key=lambda shard: shard.path)
+    check_licenses(plan.licenses, inputs, shards)
     now = datetime.now(UTC)
     manifest = DatasetManifest.create(
         name=plan.name,
         version="",
         created_at=now.isoformat(timespec="seconds"),
         environment={**plan.environment, "seconds": round(time.time() - plan.started, 1)},
+        parent=plan.parent,
         schema_version=SCHEMA_VERSION,
         code_version=VERSION,
         taxonomy=plan.taxonomy,
@@ -199,14 +122,27 @@ def make_manifest(
         tokenizer=plan.tokenizer,
         inputs=inputs,
         books=books,
-        shards=sorted((Shard(**shard) for bucket in written for shard in bucket.shards), key=lambda shard: shard.path),
-        rejects=sorted(
-            (RejectFile(**file) for refused in rejected for file in refused.files), key=lambda file: file.path
-        ),
+        shards=shards,
+        near_duplicates=results.near_duplicates,
+        decontamination=_with_hits(plan.decontamination, books),
+        repairs=plan.repairs and plan.repairs.model_copy(update={"used": sum(book.counts.get(REPAIRED, 0) for book in books)}),
+        rejects=_side_files(file for group in results.rejected for file in group.files),
+        lineage=_side_files(file for bucket in results.written for file in bucket.lineage),
         config=plan.fingerprint,
     )
-    version = plan.version or f"{now:%Y%m%d}-{manifest.digest[:_DIGEST_DIGITS]}"
-    return manifest.model_copy(update={"version": version})  # the version is outside the digest
+    return manifest.changed(version=plan.version or f"{now:%Y%m%d}-{manifest.digest[:_DIGEST_DIGITS]}")
+
+
+def _side_files(files: Iterable[dict[str, Any]]) -> list[SideFile]:
+    return sorted((SideFile(**file) for file in files), key=lambda file: file.path)
+
+
+def _with_hits(looked_for: DecontaminationRecord | None, books: Sequence[SourceBooks]) -> DecontaminationRecord | None:
+    if looked_for is None:
+        return None
+    hits = sum((Counter(book.counts) for book in books), Counter[str]())
+    benchmarks = [entry.model_copy(update={"hits": hits[DECONTAMINATE + entry.name]}) for entry in looked_for.benchmarks]
+    return looked_for.model_copy(update={"benchmarks": benchmarks})
 
 
 def publish(plan: VersionPlan, manifest: DatasetManifest) -> Outcome:
@@ -219,11 +155,12 @@ def publish(plan: VersionPlan, manifest: DatasetManifest) -> Outcome:
         ConfigError: the version exists with other content.
     """
     there = _existing(plan, manifest)
+    staged = {entry.path: entry.sha256 for entry in manifest.files}
     manifest = there or manifest
     target = f"{plan.home}/{manifest.version}"
-    entries: list[Shard | RejectFile] = [*manifest.shards, *manifest.rejects]
-    for entry in entries:
-        if not (there and _intact(f"{target}/{entry.path}", entry.sha256)):
+    for entry in manifest.files:
+        # The same dataset may have come from other files before: its lineage and rejects then are not these.
+        if staged.get(entry.path) == entry.sha256 and not (there and _intact(f"{target}/{entry.path}", entry.sha256)):
             move(f"{plan.staging}/{entry.path}", f"{target}/{entry.path}")
     path = f"{target}/manifest.json"
     if not there:
@@ -259,20 +196,12 @@ def _existing(plan: VersionPlan, manifest: DatasetManifest) -> DatasetManifest |
     return None
 
 
-def finish_build(
-    plan: VersionPlan,
-    files: Iterable[dict[str, Any]],
-    failures: Sequence[dict[str, str]],
-    written: Sequence[Written],
-    rejected: Sequence[Rejected],
-) -> Outcome:
+def finish_build(plan: VersionPlan, results: Results) -> Outcome:
     """Publish the dataset, or keep the rejected rows for its owner to look at; either way say how it ended."""
     try:
-        outcome = publish(plan, make_manifest(plan, files, failures, written, rejected))
+        outcome = publish(plan, make_manifest(plan, results))
     except DataError as error:
-        outcome = Outcome(
-            None, error="DataError", message=str(error) + ("" if failures else _keep_rejects(plan, rejected))
-        )
+        outcome = Outcome(None, error="DataError", message=str(error) + _keep_rejects(plan, results.rejected))
     except VersatuneError as error:
         outcome = Outcome(None, error=type(error).__name__, message=str(error))
     outcome.save(plan.staging)
@@ -282,7 +211,7 @@ def finish_build(
 def _keep_rejects(plan: VersionPlan, rejected: Sequence[Rejected]) -> str:
     """Move the rejected rows to where the next build finds and deletes them."""
     kept = f"{plan.home}/{REJECTED}"
-    paths = [file["path"] for refused in rejected for file in refused.files]
+    paths = [file["path"] for group in rejected for file in group.files]
     for path in paths:
         move(f"{plan.staging}/{path}", f"{kept}/{path.removeprefix('rejects/')}")
     return f" The rejected rows, with reasons, are in {kept}." if paths else ""
@@ -296,12 +225,32 @@ class WriteManifest(beam.PTransform[Any, PCollection[Outcome]]):
     """
 
     plan: VersionPlan
-    files: PCollection[dict[str, Any]]
-    failures: PCollection[dict[str, str]]
+    records: PCollection[dict[str, Any]]
+    shard_plan: PCollection[ShardPlan]
     written: PCollection[Written]
     rejected: PCollection[Rejected]
+    near_duplicates: PCollection[SideFile] | None = None
 
     def expand(self, root: Any) -> PCollection[Outcome]:
         """Take the collections as side inputs: they are small, one entry for each file and bucket."""
-        sides = [AsList(side) for side in (self.files, self.failures, self.written, self.rejected)]
-        return root | "Once" >> beam.Create([self.plan]) | "WaitForShards" >> beam.Map(finish_build, *sides)
+        sides = [AsList(side) for side in (self.records, self.written, self.rejected)]
+        near = [AsList(self.near_duplicates)] if self.near_duplicates is not None else []
+        return (
+            root
+            | "Once" >> beam.Create([self.plan])
+            | "WaitForShards" >> beam.Map(_finish, AsSingleton(self.shard_plan), *sides, *near)
+        )
+
+
+def _finish(
+    plan: VersionPlan,
+    shard_plan: ShardPlan,
+    records: list[dict[str, Any]],
+    written: list[Written],
+    rejected: list[Rejected],
+    near: Sequence[SideFile] = (),
+) -> Outcome:
+    results = Results(
+        records=records, plan=shard_plan, written=written, rejected=rejected, near_duplicates=near[0] if near else None
+    )
+    return finish_build(plan, results)

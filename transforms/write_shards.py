@@ -1,67 +1,131 @@
-"""Parquet shards: one bucket's rows merged, exact duplicates dropped, sorted by id, split by domain, the same bytes every time."""
+"""Parquet shards: one bucket's rows merged, duplicates dropped, sorted by id, split by domain, the same bytes every time."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import apache_beam as beam
 import numpy as np
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from apache_beam.pvalue import PCollection
+from apache_beam.pvalue import AsSingleton, PCollection
 
+from schemas.arrow import LINEAGE, ORIGIN, REJECT_FILE
 from schemas.dataset import SPLITS
-from transforms.exchange import Piece, read_pieces
-from transforms.storage import open_new
+from transforms.exchange import Bucket, Fragment, buckets, read_bucket, read_rejects
+from transforms.plan_shards import Place, ShardPlan
+from transforms.storage import exists, open_new, read_bytes, replace_bytes
 
 ROW_GROUP_ROWS = 8192
-_REPEATING_COLUMNS = ["source", "license", "domain", "origin.uri", "stage", "reason", "messages.list.element.role"]
-_FACTS = ["id", "source", "domain", "license", "num_tokens", "num_loss_tokens"]
-_IDENTITY = ["id", "origin", "source"]
+_REPEATING_COLUMNS = [
+    "source", "license", "domain", "origin.uri", "stage", "reason", "fate", "messages.list.element.role", "tags.list.element",
+]  # fmt: skip
+_NOT_IN_SHARDS = ("row", "item")
 _SPLIT_DIGITS = 16
 
 
-class Written(NamedTuple):
-    """What one bucket became: entries of the manifest and tallies for the books."""
+@dataclass(frozen=True)
+class Written:
+    """What one bucket became: entries of the manifest and tallies for the books, by source and domain."""
 
     shards: list[dict[str, Any]]
     """Fields of :class:`schemas.dataset.Shard`."""
-    written: Counter[tuple[str, str]]
-    """Rows by (source, domain)."""
-    duplicates: Counter[str]
-    """Dropped rows by source."""
+    lineage: list[dict[str, Any]]
+    """Fields of :class:`schemas.dataset.SideFile`."""
+    written: dict[str, dict[str, int]]
+    duplicates: dict[str, dict[str, int]]
+    near_duplicates: dict[str, dict[str, int]]
 
 
-class Rejected(NamedTuple):
-    """What one bucket of rejected rows became."""
+class Rows(NamedTuple):
+    """A bucket's rows, and of each what decides its fate."""
 
-    files: list[dict[str, Any]]
-    """Fields of :class:`schemas.dataset.RejectFile`."""
-    rejected: Counter[tuple[str, str]]
-    """Rows by (source, '<stage>.<reason>')."""
-
-
-def sorted_unique(rows: pa.Table) -> tuple[np.ndarray, np.ndarray]:
-    """Return ``(kept, dropped)`` row numbers: kept sorted by id, one row for each id, that of the smallest (uri, row)."""
-    order = _order(rows, ["id"])
-    ids = rows["id"].combine_chunks().take(order)
-    first = np.ones(len(ids), bool)
-    if len(ids) > 1:
-        first[1:] = pc.not_equal(ids[1:], ids[:-1]).to_numpy(zero_copy_only=False)
-    numbers = order.to_numpy()
-    return numbers[first], numbers[~first]
+    batches: list[pa.RecordBatch]
+    first: np.ndarray
+    """(n,) uint64, the first half of the id."""
+    second: np.ndarray
+    place: np.ndarray
+    """(n,) int32, which of ``places``."""
+    row: np.ndarray
+    """(n,) int64, the row's number in its file."""
+    item: np.ndarray
+    places: list[Place]
+    """One for each file, ordered by source and uri."""
 
 
-def _order(rows: pa.Table, first: list[str]) -> pa.Array:
-    """Return the row numbers sorted by some columns, then by origin, then by source (two sources may share a file)."""
-    origin = {name: pc.struct_field(rows["origin"], name) for name in ("uri", "row")}
-    keys = pa.table({**{name: rows[name] for name in first}, **origin, "source": rows["source"]})
-    return pc.sort_indices(keys, [(name, "ascending") for name in keys.column_names])
+class Fates(NamedTuple):
+    """What becomes of a bucket's rows, in the order of their ids; each array (n,)."""
+
+    order: np.ndarray
+    """Row numbers, sorted by id, then source, uri, row and item."""
+    duplicate: np.ndarray
+    """True but for the first row of an id."""
+    near: np.ndarray
+    """Index into ``kept_for`` of a near-duplicate, else -1; the same for all copies of an id."""
+
+    @property
+    def kept(self) -> np.ndarray:
+        """Which rows are written."""
+        return ~self.duplicate & (self.near < 0)
+
+
+def gather(bucket: Bucket, plan: ShardPlan) -> Rows:
+    """Read a bucket's rows from every fragment."""
+    files = sorted({(place.source, place.uri): place for place in plan.places.values()}.items())
+    number = {file: at for at, (file, _) in enumerate(files)}
+    batches: list[pa.RecordBatch] = []
+    places, first_rows = [], []
+    for fragment in plan.fragments:
+        found = read_bucket(fragment, bucket) if fragment.rows else []
+        place = plan.places[fragment.split]
+        batches += found
+        places += [number[place.source, place.uri]] * len(found)
+        first_rows += [place.first_row] * len(found)
+    lengths = [batch.num_rows for batch in batches]
+    halves = _id_halves(batches)
+    return Rows(
+        batches,
+        halves[:, 0],
+        halves[:, 1],
+        np.repeat(np.array(places, np.int32), lengths),
+        _column(batches, "row", np.int64) + np.repeat(np.array(first_rows, np.int64), lengths),
+        _column(batches, "item", np.int32),
+        [place for _, place in files],
+    )
+
+
+def decide(rows: Rows, near_ids: np.ndarray) -> Fates:
+    """Say what becomes of every row: of equal ids that of the smallest source, uri, row and item stays.
+
+    Args:
+        rows: the bucket's.
+        near_ids: (d, 2) uint64, sorted: the ids that are dropped as near-duplicates.
+    """
+    order = np.lexsort((rows.item, rows.row, rows.place, rows.second, rows.first))
+    first, second = rows.first[order], rows.second[order]
+    duplicate = np.zeros(len(order), bool)
+    duplicate[1:] = (first[1:] == first[:-1]) & (second[1:] == second[:-1])
+    return Fates(order, duplicate, _found(near_ids, first, second))
+
+
+def _found(ids: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return which of some sorted ids each row has, or -1."""
+    near = np.full(len(first), -1, np.int64)
+    if len(ids):
+        pairs = np.dtype([("first", np.uint64), ("second", np.uint64)])
+        known = ids.astype(np.uint64).view(pairs).ravel()
+        wanted = np.stack([first, second], axis=1).view(pairs).ravel()
+        at = np.searchsorted(known, wanted)
+        hit = at < len(known)
+        hit[hit] = known[at[hit]] == wanted[hit]
+        near[hit] = at[hit]
+    return near
 
 
 def in_validation(ids: pa.Array, fraction: float) -> np.ndarray:
@@ -74,67 +138,211 @@ def in_validation(ids: pa.Array, fraction: float) -> np.ndarray:
     return pc.less(pc.utf8_slice_codeunits(ids, 0, _SPLIT_DIGITS), bound).to_numpy(zero_copy_only=False)
 
 
-def write_shards(
-    bucket: int,
-    pieces: Iterable[Piece],
-    *,
-    directory: str,
-    buckets: int,
-    domains: tuple[str, ...],
-    validation_fraction: float,
-) -> Written:
-    """Write a bucket's rows as ``<directory>/data/<split>/<domain>/part-<bucket>-of-<buckets>.parquet``."""
-    rows, kept, duplicates = _without_duplicates(read_pieces(pieces))
-    facts = rows.select([name for name in _FACTS if name in rows.column_names]).take(pa.array(kept)).combine_chunks()
-    written = Counter(zip(facts["source"].to_pylist(), facts["domain"].to_pylist(), strict=True))
-    held_out = in_validation(facts["id"], validation_fraction)
-    shards = []
-    for split in SPLITS:
-        for domain in domains:
-            here = pc.equal(facts["domain"], domain).to_numpy(zero_copy_only=False) & (
-                held_out == (split == "validation")
-            )
-            if here.any():
-                path = f"data/{split}/{domain}/part-{bucket:05d}-of-{buckets:05d}.parquet"
-                file = _write_parquet(rows, kept[here], f"{directory}/{path}")
-                shards.append(
-                    {"path": path, "split": split, "domain": domain, **file, **_sums(facts.filter(pa.array(here)))}
-                )
-    return Written(shards, written, duplicates)
+@dataclass(frozen=True, kw_only=True)
+class ShardWriter:
+    """Writes buckets; everything that decides their bytes besides the plan."""
+
+    staging: str
+    """Shards go to ``out/`` below it, under their final relative paths; records of finished buckets to ``shards/``."""
+    domains: tuple[str, ...]
+    validation_fraction: float
+
+    def write(self, bucket: Bucket, plan: ShardPlan, near: NearDuplicates) -> Written:
+        """Write a bucket as ``data/<split>/<domain>/part-*.parquet`` and ``lineage/part-*.parquet``.
+
+        What a killed build finished for the same plan is taken as it is.
+        """
+        record = f"{self.staging}/shards/{bucket.number:05d}-of-{bucket.of:05d}.json"
+        basis = f"{plan.basis}-{near.digest}"
+        if exists(record):
+            found = orjson.loads(read_bytes(record))
+            if found["basis"] == basis:
+                return Written(**found["written"])
+        written = self._write(bucket, plan, near)
+        replace_bytes(record, orjson.dumps({"basis": basis, "written": asdict(written)}))
+        return written
+
+    def _write(self, bucket: Bucket, plan: ShardPlan, near: NearDuplicates) -> Written:
+        name = f"part-{bucket.number:05d}-of-{bucket.of:05d}.parquet"
+        rows = gather(bucket, plan)
+        if not rows.batches:
+            return Written([], [], {}, {}, {})
+        ids, kept_for = near.of(bucket)
+        fates = decide(rows, ids)
+        domains = pa.chunked_array([batch.column("domain") for batch in rows.batches])
+        tally = _Tally(rows, fates, domains)
+        lineage = _write_parquet([_lineage(rows, fates, kept_for)], f"{self.staging}/out/lineage/{name}")
+        return Written(
+            list(self._shards(rows, fates, name)),
+            [{"path": f"lineage/{name}", **lineage}],
+            tally.of(fates.kept),
+            tally.of(fates.duplicate),
+            tally.of(~fates.duplicate & (fates.near >= 0)),
+        )
+
+    def _shards(self, rows: Rows, fates: Fates, name: str) -> Iterator[dict[str, Any]]:
+        table = _kept_rows(rows, fates)
+        held_out = in_validation(table["id"], self.validation_fraction)
+        for split in SPLITS:
+            for domain in self.domains:
+                here = pc.equal(table["domain"], domain).to_numpy(zero_copy_only=False) & (held_out == (split == "validation"))
+                if here.any():
+                    path = f"data/{split}/{domain}/{name}"
+                    numbers = np.flatnonzero(here)
+                    groups = (table.take(pa.array(part)) for part in _cut(numbers))
+                    file = _write_parquet(groups, f"{self.staging}/out/{path}")
+                    yield {"path": path, "split": split, "domain": domain, **file, **_sums(table, pa.array(numbers))}
 
 
-def _without_duplicates(rows: pa.Table) -> tuple[pa.Table, np.ndarray, Counter[str]]:
-    """Return a table of the rows to keep, their order by id, and the number of dropped rows by source.
+class NearDuplicates(NamedTuple):
+    """Which ids are dropped because another row says nearly the same."""
+
+    dropped: np.ndarray
+    """(d, 2) uint64, the halves of the ids, sorted."""
+    kept: pa.Array
+    """For each, the id that stands for it."""
+    digest: str
+
+    def of(self, bucket: Bucket) -> tuple[np.ndarray, pa.Array]:
+        """Return those whose key is in a bucket."""
+        first, last = bucket.keys
+        key = self.dropped[:, 1] & np.uint64(0xFFFF)
+        here = np.flatnonzero((key >= first) & (key < last))
+        return self.dropped[here], self.kept.take(pa.array(here))
+
+
+NO_NEAR_DUPLICATES = NearDuplicates(np.zeros((0, 2), np.uint64), pa.array([], pa.string()), "")
+
+
+def id_halves(ids: Iterable[bytes]) -> np.ndarray:
+    """Return ids of 32 hex digits as (n, 2) uint64, whose order is that of the ids."""
+    data = bytes.fromhex(b"".join(ids).decode("ascii"))
+    return np.frombuffer(data, ">u8").astype(np.uint64).reshape(-1, 2)
+
+
+def _id_halves(batches: list[pa.RecordBatch]) -> np.ndarray:
+    return id_halves(value for batch in batches for value in batch.column("id").cast(pa.binary()).to_pylist())
+
+
+def _column(batches: list[pa.RecordBatch], name: str, dtype: Any) -> np.ndarray:
+    parts = [batch.column(name).to_numpy() for batch in batches]
+    return np.concatenate(parts) if parts else np.zeros(0, dtype)
+
+
+def _cut(numbers: np.ndarray) -> Iterator[np.ndarray]:
+    return (numbers[start : start + ROW_GROUP_ROWS] for start in range(0, len(numbers), ROW_GROUP_ROWS))
+
+
+def _kept_rows(rows: Rows, fates: Fates) -> pa.Table:
+    """Return the rows to write, sorted by id, in the columns of a shard.
 
     Whatever is dropped is never copied: a bucket holds every copy of a row, and millions of them would not fit into memory.
     """
-    kept, dropped = sorted_unique(rows.select(_IDENTITY).combine_chunks())
-    duplicates = Counter(rows["source"].take(pa.array(dropped)).to_pylist())
-    if len(dropped):
-        keep = np.zeros(len(rows), bool)
-        keep[kept] = True
-        rows = rows.filter(pa.array(keep))
-        kept = (np.cumsum(keep) - 1)[kept]  # the numbers that the kept rows have now
-    return rows.combine_chunks(), kept, duplicates
+    numbers = fates.order[fates.kept]
+    keep = np.zeros(len(rows.first), bool)
+    keep[numbers] = True
+    batches = rows.batches if keep.all() else list(_filtered(rows.batches, keep))
+    place = rows.place[keep]
+    table = pa.Table.from_batches(batches).drop_columns(list(_NOT_IN_SHARDS)).combine_chunks()
+    shared = pa.array(place)
+    for name, position in (("source", 5), ("license", 6)):
+        values = pa.array([getattr(place, name) for place in rows.places], pa.string())
+        table = table.add_column(position, pa.field(name, pa.string(), nullable=False), values.take(shared))
+    return table.take(pa.array((np.cumsum(keep) - 1)[numbers])).combine_chunks()
 
 
-def write_rejects(bucket: int, pieces: Iterable[Piece], *, directory: str, buckets: int) -> Rejected:
-    """Write a bucket's rejected rows, in the order of their files and places, as one Parquet file."""
-    rows = read_pieces(pieces).combine_chunks()
-    order = _order(rows, []).to_numpy()
-    path = f"rejects/part-{bucket:05d}-of-{buckets:05d}.parquet"
-    file = _write_parquet(rows, order, f"{directory}/{path}")
-    reasons = zip(rows["source"].to_pylist(), rows["stage"].to_pylist(), rows["reason"].to_pylist(), strict=True)
-    return Rejected(
-        [{"path": path, **file}], Counter((source, f"{stage}.{reason}") for source, stage, reason in reasons)
-    )
+def _filtered(batches: list[pa.RecordBatch], keep: np.ndarray) -> Iterator[pa.RecordBatch]:
+    start = 0
+    for batch in batches:
+        here = keep[start : start + batch.num_rows]
+        start += batch.num_rows
+        yield batch if here.all() else batch.filter(pa.array(here))
 
 
-def _sums(facts: pa.Table) -> dict[str, Any]:
+def _lineage(rows: Rows, fates: Fates, kept_for: pa.Array) -> pa.Table:
+    """Return where each of a bucket's examples came from and what became of it: :data:`schemas.arrow.LINEAGE`, in the order of ids."""
+    order = fates.order
+    ids = pa.concat_arrays([batch.column("id") for batch in rows.batches]).take(pa.array(order))
+    fate = np.where(fates.duplicate, 1, np.where(fates.near >= 0, 2, 0))
+    stands_for = pc.if_else(pa.array(fates.near >= 0), kept_for.take(pa.array(np.maximum(fates.near, 0))), ids) if len(kept_for) else ids
+    columns = [
+        ids,
+        _shared(rows, order, "source"),
+        _origin(_shared(rows, order, "uri"), pa.array(rows.row[order]), pa.array(rows.item[order])),
+        pa.array(["written", "duplicate", "near_duplicate"]).take(pa.array(fate)),
+        stands_for,
+    ]
+    return pa.Table.from_arrays(columns, schema=LINEAGE)
+
+
+def _shared(rows: Rows, order: np.ndarray, name: str) -> pa.Array:
+    return pa.array([getattr(place, name) for place in rows.places], pa.string()).take(pa.array(rows.place[order]))
+
+
+def _origin(uri: pa.Array, row: pa.Array, item: pa.Array) -> pa.StructArray:
+    return pa.StructArray.from_arrays([uri, row, item], fields=list(ORIGIN))
+
+
+class _Tally:
+    """Counts rows by source and domain."""
+
+    def __init__(self, rows: Rows, fates: Fates, domains: pa.ChunkedArray) -> None:
+        encoded = domains.combine_chunks().dictionary_encode()
+        self._domains = encoded.dictionary.to_pylist()
+        self._sources = [place.source for place in rows.places]
+        width = len(self._domains)
+        self._cell = (rows.place.astype(np.int64) * width + encoded.indices.to_numpy())[fates.order]
+
+    def of(self, which: np.ndarray) -> dict[str, dict[str, int]]:
+        found: dict[str, Counter[str]] = {}
+        for cell, rows in zip(*np.unique(self._cell[which], return_counts=True), strict=True):
+            place, domain = divmod(int(cell), len(self._domains))
+            found.setdefault(self._sources[place], Counter())[self._domains[domain]] += int(rows)
+        return {source: dict(counts) for source, counts in found.items()}
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """What one group of rejected rows became."""
+
+    files: list[dict[str, Any]]
+    """Fields of :class:`schemas.dataset.SideFile`."""
+    rejected: dict[str, dict[str, int]]
+    """By source and '<stage>.<reason>'."""
+
+
+def write_rejects(number: int, plan: ShardPlan, directory: str) -> Rejected:
+    """Write a group of rejected rows, in the order of their files and places, as one Parquet file."""
+    group = plan.reject_groups[number]
+    tables = (_reject_table(fragment, plan.places[fragment.split]) for fragment in group)
+    tally: dict[str, Counter[str]] = {}
+
+    def counted() -> Iterator[pa.Table]:
+        for table in tables:
+            reasons = zip(table["source"].to_pylist(), table["stage"].to_pylist(), table["reason"].to_pylist(), strict=True)
+            for source, stage, reason in reasons:
+                tally.setdefault(source, Counter())[f"{stage}.{reason}"] += 1
+            yield table
+
+    path = f"rejects/part-{number:05d}-of-{len(plan.reject_groups):05d}.parquet"
+    file = _write_parquet(counted(), f"{directory}/{path}")
+    return Rejected([{"path": path, **file}], {source: dict(counts) for source, counts in tally.items()})
+
+
+def _reject_table(fragment: Fragment, place: Place) -> pa.Table:
+    rows = pa.Table.from_batches([read_rejects(fragment)]).sort_by([("row", "ascending"), ("item", "ascending")]).combine_chunks()
+    count = len(rows)
+    row = pa.array(rows["row"].to_numpy() + place.first_row)
+    origin = _origin(pa.repeat(place.uri, count), row, rows["item"].combine_chunks())
+    rest = [rows[name].combine_chunks() for name in REJECT_FILE.names[2:]]
+    return pa.Table.from_arrays([pa.repeat(place.source, count), origin, *rest], schema=REJECT_FILE)
+
+
+def _sums(table: pa.Table, numbers: pa.Array) -> dict[str, Any]:
     """Count a shard's tokens (0 when there are none) and name its licences."""
-    tokens = {
-        name: pc.sum(facts[name]).as_py() for name in ("num_tokens", "num_loss_tokens") if name in facts.column_names
-    }
+    present = [name for name in ("num_tokens", "num_loss_tokens", "license") if name in table.column_names]
+    facts = table.select(present).take(numbers)
+    tokens = {name: pc.sum(facts[name]).as_py() for name in present if name != "license"}
     return {
         "tokens": tokens.get("num_tokens", 0),
         "loss_tokens": tokens.get("num_loss_tokens", 0),
@@ -142,17 +350,26 @@ def _sums(facts: pa.Table) -> dict[str, Any]:
     }
 
 
-def _write_parquet(rows: pa.Table, numbers: np.ndarray, path: str) -> dict[str, Any]:
-    """Write the numbered rows, a row group at a time, and return the file's rows, bytes and sha256."""
+def _write_parquet(groups: Iterable[pa.Table], path: str) -> dict[str, Any]:
+    """Write tables as row groups (at least one) and return the file's rows, bytes and sha256."""
+    groups = iter(groups)
+    first = next(groups)
+    rows = 0
     with open_new(path) as stream:
         sink = _HashingSink(stream)
+        schema = first.schema
         with pq.ParquetWriter(
-            pa.PythonFile(sink, mode="w"), rows.schema, compression="zstd", use_dictionary=_repeating(rows.schema)
+            pa.PythonFile(sink, mode="w"), schema, compression="zstd", use_dictionary=_repeating(schema)
         ) as writer:
-            for start in range(0, len(numbers), ROW_GROUP_ROWS):
-                group = rows.take(pa.array(numbers[start : start + ROW_GROUP_ROWS]))
+            for group in _and_then(first, groups):
+                rows += len(group)
                 writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
-    return {"rows": len(numbers), "bytes": sink.bytes, "sha256": sink.digest.hexdigest()}
+    return {"rows": rows, "bytes": sink.bytes, "sha256": sink.digest.hexdigest()}
+
+
+def _and_then(first: pa.Table, others: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    yield first
+    yield from others
 
 
 def _repeating(schema: pa.Schema) -> list[str]:
@@ -184,41 +401,37 @@ class _HashingSink:
 
 
 @dataclass(kw_only=True)
-class WriteShards(beam.PTransform[PCollection[tuple[int, Iterable[Piece]]], PCollection[Written]]):
-    """``(bucket, pieces)`` in, one :class:`Written` for each bucket out. A retry writes the same bytes under the same names."""
+class WriteShards(beam.PTransform[PCollection[ShardPlan], PCollection[Written]]):
+    """The one plan in, one :class:`Written` for each bucket out. A retry writes the same bytes under the same names."""
 
-    directory: str
-    buckets: int
-    domains: tuple[str, ...]
-    validation_fraction: float
+    writer: ShardWriter
+    near: PCollection[NearDuplicates] | None = None
 
-    def expand(self, buckets: PCollection[tuple[int, Iterable[Piece]]]) -> PCollection[Written]:
+    def expand(self, plan: PCollection[ShardPlan]) -> PCollection[Written]:
         """Write every bucket on its own."""
-        return buckets | "WriteBucket" >> beam.FlatMap(self._write).with_output_types(Any)
-
-    def _write(self, element: tuple[int, Iterable[Piece]]) -> Iterator[Written]:
-        bucket, pieces = element
-        yield write_shards(
-            bucket,
-            pieces,
-            directory=self.directory,
-            buckets=self.buckets,
-            domains=self.domains,
-            validation_fraction=self.validation_fraction,
+        sides = [AsSingleton(plan), *([AsSingleton(self.near)] if self.near is not None else [])]
+        return (
+            plan
+            | "Buckets" >> beam.FlatMap(lambda plan: list(buckets(plan.buckets))).with_output_types(Bucket)
+            | "SpreadBuckets" >> beam.Reshuffle()
+            | "WriteBucket" >> beam.Map(self._write, *sides).with_output_types(Written)
         )
+
+    def _write(self, bucket: Bucket, plan: ShardPlan, near: NearDuplicates = NO_NEAR_DUPLICATES) -> Written:
+        return self.writer.write(Bucket(*bucket), plan, near)
 
 
 @dataclass(kw_only=True)
-class WriteRejects(beam.PTransform[PCollection[tuple[int, Iterable[Piece]]], PCollection[Rejected]]):
-    """``(bucket, pieces)`` of rejected rows in, one :class:`Rejected` for each bucket out; retries as :class:`WriteShards`."""
+class WriteRejects(beam.PTransform[PCollection[ShardPlan], PCollection[Rejected]]):
+    """The one plan in, one :class:`Rejected` for each group of rejected rows out; retries as :class:`WriteShards`."""
 
     directory: str
-    buckets: int
 
-    def expand(self, buckets: PCollection[tuple[int, Iterable[Piece]]]) -> PCollection[Rejected]:
-        """Write every bucket on its own."""
-        return buckets | "WriteBucket" >> beam.FlatMap(self._write).with_output_types(Any)
-
-    def _write(self, element: tuple[int, Iterable[Piece]]) -> Iterator[Rejected]:
-        bucket, pieces = element
-        yield write_rejects(bucket, pieces, directory=self.directory, buckets=self.buckets)
+    def expand(self, plan: PCollection[ShardPlan]) -> PCollection[Rejected]:
+        """Write every group on its own."""
+        return (
+            plan
+            | "Groups" >> beam.FlatMap(lambda plan: list(range(len(plan.reject_groups)))).with_output_types(int)
+            | "SpreadGroups" >> beam.Reshuffle()
+            | "WriteGroup" >> beam.Map(write_rejects, AsSingleton(plan), self.directory).with_output_types(Rejected)
+        )

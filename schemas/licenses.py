@@ -1,0 +1,59 @@
+"""The licence gate: which licences a dataset may hold, and what to say when it holds others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+from schemas.config import LicensePolicy
+from schemas.dataset import InputFile, Shard
+from schemas.errors import DataError
+
+_SHOWN = 5
+
+
+def is_allowed(policy: LicensePolicy, name: str) -> bool:
+    """Say whether a policy lets a licence pass; patterns ignore case."""
+    return not _fits(name, policy.deny) and (policy.allow is None or _fits(name, policy.allow))
+
+
+def check_licenses(policy: LicensePolicy, inputs: Sequence[InputFile], shards: Sequence[Shard]) -> None:
+    """Stop a dataset that holds a licence its policy forbids.
+
+    Args:
+        policy: what may pass.
+        inputs: every file that was read, with its licence.
+        shards: every shard, with the set of its rows' licences.
+
+    Raises:
+        DataError: names each licence, its sources with their rows, and the shards that hold it.
+    """
+    forbidden = sorted({file.license for file in inputs if file.rows and not is_allowed(policy, file.license)})
+    if not forbidden:
+        return
+    lines = [_finding(name, inputs, shards) for name in forbidden]
+    raise DataError(
+        "build.licenses forbids what the sources hold; nothing was emitted.\n"
+        + "\n".join(lines)
+        + f"\nTake these sources out, or change the policy ({_policy(policy)})."
+    )
+
+
+def _finding(name: str, inputs: Sequence[InputFile], shards: Sequence[Shard]) -> str:
+    rows: dict[str, int] = {}
+    for file in inputs:
+        if file.license == name:
+            rows[file.source] = rows.get(file.source, 0) + file.rows
+    holding = [shard for shard in shards if name in shard.licenses]
+    listed = ", ".join(shard.path for shard in holding[:_SHOWN]) + (", ..." if len(holding) > _SHOWN else "")
+    sources = ", ".join(f"source '{source}' ({count:,} rows)" for source, count in sorted(rows.items()))
+    return f"{name}: {sources}; in {len(holding)} shards of {sum(shard.rows for shard in holding):,} rows ({listed})"
+
+
+def _policy(policy: LicensePolicy) -> str:
+    allow = "any" if policy.allow is None else ", ".join(policy.allow)
+    return f"allow: {allow}; deny: {', '.join(policy.deny) or 'none'}"
+
+
+def _fits(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(name.lower(), pattern.lower()) for pattern in patterns)

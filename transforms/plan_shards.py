@@ -1,0 +1,132 @@
+"""Between reading and writing: how many shards there will be, and where every row of a split stands in its file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+from apache_beam.pvalue import AsList, PCollection
+
+from schemas.errors import RunError
+from transforms.exchange import Fragment, count_buckets, total
+
+
+class Place(NamedTuple):
+    """What the rows of a split have in common."""
+
+    source: str
+    uri: str
+    part: int
+    first_row: int
+    """Number in the file of the split's row 0."""
+    license: str
+
+
+@dataclass(frozen=True)
+class ShardPlan:
+    """What every shard writer needs; a function of the fragments and of the records of reading, in whatever order they came."""
+
+    buckets: int
+    fragments: list[Fragment]
+    """Those of files that were not refused, in the order of source, uri and row."""
+    places: dict[str, Place]
+    """By key of split."""
+    reject_groups: list[list[Fragment]]
+    """Fragments with rejects, in the same order; one file each."""
+    basis: str
+    """Digest of all this: what was written for another basis cannot be used again."""
+
+
+def plan_shards(fragments: Iterable[Fragment], records: Sequence[dict[str, Any]], shard_bytes: int, settings: str) -> ShardPlan:
+    """Decide the number of shards from the bytes of all examples, and the place of every split.
+
+    Args:
+        fragments: one per batch.
+        records: :class:`transforms.read.ReadRecord` as dictionaries, one per split.
+        shard_bytes: bytes of text that a bucket may hold on average.
+        settings: whatever else decides the shards' bytes.
+
+    Raises:
+        RunError: a batch that was read has no fragment, or a fragment belongs to no split: rows would be lost.
+    """
+    places = _places(records)
+    kept = sorted(
+        {fragment.key: fragment for fragment in fragments if fragment.split in places}.values(),
+        key=lambda fragment: (places[fragment.split], fragment.key),
+    )
+    _check_complete(kept, records, places)
+    example_bytes, _ = total(kept)
+    buckets = count_buckets(example_bytes, shard_bytes)
+    with_rejects = [fragment for fragment in kept if fragment.rejected]
+    facts = [settings, buckets, *((fragment.key, fragment.rows, fragment.rejected) for fragment in kept), *places.items()]
+    return ShardPlan(
+        buckets=buckets,
+        fragments=kept,
+        places=places,
+        reject_groups=list(_groups(with_rejects, shard_bytes)),
+        basis=blake2b(repr(facts).encode(), digest_size=16).hexdigest(),
+    )
+
+
+def _places(records: Sequence[dict[str, Any]]) -> dict[str, Place]:
+    """Return the places of the splits of files that were read whole."""
+    refused = {(record["source"], record["uri"]) for record in records if record["refused"]}
+    places: dict[str, Place] = {}
+    first_row = 0
+    file = None
+    for record in sorted(records, key=lambda record: (record["source"], record["uri"], record["part"])):
+        if (record["source"], record["uri"]) != file:
+            file, first_row = (record["source"], record["uri"]), 0
+        if file not in refused:
+            places[record["key"]] = Place(record["source"], record["uri"], record["part"], first_row, record["license"])
+        first_row += record["rows"]
+    return places
+
+
+def _check_complete(kept: Sequence[Fragment], records: Sequence[dict[str, Any]], places: dict[str, Place]) -> None:
+    batches = dict.fromkeys(places, 0)
+    for fragment in kept:
+        batches[fragment.split] += 1
+    for record in records:
+        if record["key"] in places and batches[record["key"]] != record["batches"]:
+            raise RunError(
+                f"build: {record['uri']} was read as {record['batches']} batches, {batches[record['key']]} arrived: rows were lost"
+                " on the way. Run it again; if it happens twice, it is a fault in versatune or in the engine"
+            )
+
+
+def _groups(fragments: Sequence[Fragment], group_bytes: int) -> Iterable[list[Fragment]]:
+    group: list[Fragment] = []
+    size = 0
+    for fragment in fragments:
+        group.append(fragment)
+        size += fragment.rejected_bytes
+        if size >= group_bytes:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
+@dataclass(kw_only=True)
+class PlanShards(beam.PTransform[Any, PCollection[ShardPlan]]):
+    """Wait for every fragment and every record of reading, then :func:`plan_shards`. In: a pipeline's root. Out: one element."""
+
+    fragments: PCollection[Fragment]
+    records: PCollection[dict[str, Any]]
+    shard_bytes: int
+    settings: str
+
+    def expand(self, root: Any) -> PCollection[ShardPlan]:
+        """Take the collections as side inputs: one small entry for each batch and split."""
+        return (
+            root
+            | "Once" >> beam.Create([None])
+            | "WaitForRows" >> beam.Map(self._plan, AsList(self.fragments), AsList(self.records)).with_output_types(ShardPlan)
+        )
+
+    def _plan(self, _: None, fragments: list[Fragment], records: list[dict[str, Any]]) -> ShardPlan:
+        return plan_shards(fragments, records, self.shard_bytes, self.settings)

@@ -1,0 +1,89 @@
+"""Repaired rows: what takes the place of raw rows that a build would reject.
+
+A repair is found by the digest of the rejected payload, so it does not matter in which file, or where in it, the row stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from schemas.errors import DataError
+from schemas.files import sha256_bytes
+from transforms.batch import RowFault
+from transforms.storage import read_bytes
+
+_EXPECTED = 'one JSON object per line, such as {"payload_digest": "...", "payload": {...}}, as `versatune rejects` writes them'
+
+
+def payload_digest(payload: bytes) -> str:
+    """Return what names a rejected payload: 32 hex digits."""
+    return blake2b(payload, digest_size=16).hexdigest()
+
+
+@dataclass(frozen=True)
+class Repairs:
+    """Repaired rows by the digest of the payload that each replaces."""
+
+    rows: Mapping[str, bytes]
+    sha256: str = ""
+    """Of the repaired rows, in the order of their digests."""
+
+    def of(self, payload: bytes | RowFault) -> bytes | None:
+        """Return what takes a rejected payload's place, or None."""
+        if not self.rows:
+            return None
+        return self.rows.get(payload_digest(payload.head if isinstance(payload, RowFault) else payload))
+
+    @classmethod
+    def load(cls, path: str) -> Repairs:
+        """Read a file of repaired rows; see :func:`parse_repairs`."""
+        return _loaded(path)
+
+
+def no_repairs() -> Repairs:
+    """Return none."""
+    return Repairs({})
+
+
+def parse_repairs(data: bytes, where: str) -> Repairs:
+    """Read repaired rows from JSON Lines; rows whose payload was not changed are left out.
+
+    ``payload`` is the repaired row: an object, or text that holds one.
+
+    Raises:
+        DataError: not such lines; two different repairs of one payload.
+    """
+    rows: dict[str, bytes] = {}
+    for number, line in enumerate(data.split(b"\n"), 1):
+        if not line.strip():
+            continue
+        entry = _entry(line, f"{where} line {number}")
+        payload = entry["payload"]
+        repaired = payload.encode() if isinstance(payload, str) else orjson.dumps(payload)
+        digest = entry["payload_digest"]
+        if rows.setdefault(digest, repaired) != repaired:
+            raise DataError(f"{where} line {number}: repairs a row ({digest[:12]}...) that an earlier line repairs otherwise; keep one")
+    changed = {digest: row for digest, row in sorted(rows.items()) if payload_digest(row) != digest}
+    return Repairs(changed, sha256_bytes(b"\n".join(changed.values())))
+
+
+def _entry(line: bytes, where: str) -> dict[str, Any]:
+    try:
+        entry = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        raise DataError(f"{where}: not JSON ({error}); expected {_EXPECTED}") from None
+    if not isinstance(entry, dict) or not isinstance(entry.get("payload_digest"), str) or "payload" not in entry:
+        raise DataError(f"{where}: has no 'payload_digest' and 'payload'; expected {_EXPECTED}")
+    return entry
+
+
+@lru_cache(maxsize=2)
+def _loaded(path: str) -> Repairs:
+    return parse_repairs(read_bytes(path), Path(path).name)
