@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import platform
 import time
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -13,29 +12,36 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+import orjson
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines.execute import execute
 from pipelines.options import local_workers, pipeline_options, runner_name
+from pipelines.staging import staging_directory, sweep
 from pipelines.watch import watched
 from schemas.config import Config
 from schemas.dataset import ClassifierRecord, DatasetManifest
-from schemas.errors import RunError
+from schemas.errors import RunError, VersatuneError
+from schemas.files import sha256_json
 from schemas.lock import only_one
 from schemas.progress import Progress
+from schemas.version import VERSION
+from transforms import batch_coders  # noqa: F401  # registers how batches travel
+from transforms.batch import InputSplit
 from transforms.classify import ClassifyDomains
-from transforms.exchange import GatherBuckets, bucket_of_examples, bucket_of_rejects, count_buckets
+from transforms.exchange import Fragment, WriteFragments, count_buckets, read_record
 from transforms.fasttext_classifier import shared_classifier
 from transforms.normalize import NormalizeRows
-from transforms.read import InputSplit, ReadRows, plan_inputs
-from transforms.storage import delete_tree, exists, is_local, match, read_bytes
+from transforms.plan_shards import PlanShards
+from transforms.read import ReadRows, plan_inputs
+from transforms.resume import Finished, PassOverFinished, find_finished, fragments_directory, save_read_record
+from transforms.storage import delete_tree, exists, is_local, read_bytes
 from transforms.tokenize import Tokenization, TokenizeMessages, plan_tokenization
-from transforms.write_manifest import OUTCOME, REJECTED, Outcome, VersionPlan, WriteManifest
-from transforms.write_shards import WriteRejects, WriteShards
+from transforms.write_manifest import OUTCOME, Outcome, VersionPlan, WriteManifest
+from transforms.write_shards import ShardWriter, WriteRejects, WriteShards
 
-_STAGING = ".staging-"
-_COMPRESSED = (".gz", ".bz2", ".zst", ".parquet")
-_COMPRESSED_BY = 4  # a usual factor for text; it only decides how many shards and workers there are
+_COMPRESSED = (".gz", ".bz2", ".zst", ".xz", ".zip", ".parquet")
+_COMPRESSED_BY = 4  # a usual factor for text; it only decides how many workers there are, and what progress expects
 _PACKAGES = ("apache-beam", "pyarrow", "numpy", "fasttext-numpy2", "tokenizers", "transformers")
 
 
@@ -45,34 +51,36 @@ class BuildPlan:
 
     config: Config
     splits: list[InputSplit]
-    buckets: int
+    finished: Finished
+    """What an earlier, killed try has done of it."""
+    parts: int
+    """Into how many ranges of keys a fragment is cut."""
     staging: str
-    """Of this run alone; it holds fragments, and the new files under their final relative paths."""
+    """Of this very build: fragments, records, and the new files under their final relative paths."""
     tokenizer_path: str | None
     """Where the workers find the tokenizer; absent when the dataset is not tokenized."""
     version: VersionPlan
 
 
 def run(config: Config, *, beam_args: Sequence[str] = (), progress: Progress) -> Path:
-    """Build a dataset version.
+    """Build a dataset version. A build that was killed goes on where it was.
 
     Args:
         config: what to build, and from what.
         beam_args: flags for Beam; if they name a runner, it is used in place of the local one.
-        progress: told how many rows and shards are done, on a local run.
+        progress: told how much is read and how many shards are done, on a local run.
 
     Returns:
         The path of manifest.json (for an object store, of its local name only).
 
     Raises:
         ConfigError: a flag or value that cannot be used; a version that exists with other content.
-        DataError: an input, the tokenizer or the template cannot be used; too many rows are rejected.
+        DataError: an input, the tokenizer or the template cannot be used; too many rows are rejected; a forbidden licence.
         RunError: a worker failed, or the books do not balance.
     """
     started = time.time()
     splits = plan_inputs(config)
-    input_bytes = planned_bytes(splits)
-    workers = local_workers(config.build.workers, input_bytes)
+    workers = local_workers(config.build.workers, planned_bytes(splits))
     options = pipeline_options(beam_args, workers)
     tokenization = plan_tokenization(config) if config.build.tokenize and config.model else None
     if tokenization is None:
@@ -80,54 +88,56 @@ def run(config: Config, *, beam_args: Sequence[str] = (), progress: Progress) ->
             "build: rows are not tokenized (no model is configured, or build.tokenize is off); training needs it"
         )
     with only_one(config.home, "build") if is_local(config.home) else contextlib.nullcontext():
-        _sweep(config)
-        environment = _environment(options, workers)
-        plan = plan_build(config, splits, input_bytes, tokenization, environment, started)
-        try:
-            with _watched(plan, progress):
-                execute("build", options, lambda root: graph(root, plan))
-            outcome = _outcome(plan)
-        finally:
-            delete_tree(plan.staging)
+        plan = plan_build(config, splits, tokenization, _environment(options, workers), started)
+        if plan.finished.fragments:
+            progress.say(
+                f"build: goes on with {sum(f.rows for f in plan.finished.fragments):,} rows that were done already"
+            )
+        with _watched(plan, progress):
+            execute("build", options, lambda root: graph(root, plan))
+        outcome = _outcome(plan)
+        delete_tree(plan.staging)
     outcome.raise_error()
     path = str(outcome.manifest)
     manifest = DatasetManifest.parse(read_bytes(path), path)
-    train, held_out = manifest.totals("train"), manifest.totals("validation")
-    if unmeasured := [domain for domain in train if train[domain]["rows"] and not held_out[domain]["rows"]]:
-        progress.say(
-            f"build: no held-out rows of {', '.join(unmeasured)} (build.validation_fraction is"
-            f" {config.build.validation_fraction:g}); a mixer that follows losses needs some of every domain"
-        )
+    _say_what_to_know(manifest, config, progress)
     progress.say(_said(manifest, path, outcome))
     return Path(path)
 
 
 def planned_bytes(splits: Sequence[InputSplit]) -> int:
-    """Return about how many bytes of rows some files hold; a function of their names and sizes alone."""
-    return sum(split.bytes * (_COMPRESSED_BY if split.uri.lower().endswith(_COMPRESSED) else 1) for split in splits)
+    """Return about how many bytes of rows some splits hold; a function of their names and sizes alone."""
+    return sum(map(_planned, splits))
+
+
+def _planned(split: InputSplit) -> int:
+    return split.bytes // split.parts * (_COMPRESSED_BY if split.location.lower().endswith(_COMPRESSED) else 1)
 
 
 def plan_build(
     config: Config,
     splits: list[InputSplit],
-    input_bytes: int,
     tokenization: Tokenization | None,
     environment: dict[str, Any],
     started: float,
 ) -> BuildPlan:
-    """Decide everything that does not need a row, and put the tokenizer where the workers find it."""
+    """Decide everything that does not need a row, clear away what other builds left, and put things where the workers find them."""
     classifier = shared_classifier(config.classifier_path, config.taxonomy, config.classifier.sha256)
-    staging = f"{config.home}/{_STAGING}{uuid.uuid4().hex[:12]}"
+    tokenizer = tokenization.record() if tokenization else None
+    staging = staging_directory(config, VERSION, classifier.sha256, tokenizer and tokenizer.model_dump(mode="json"))
+    sweep(config, staging)
     tokenizer_path = None
     if tokenization is not None:
         tokenizer_path = f"{staging}/tokenizer.json"
         tokenization.save(tokenizer_path)
+    finished = find_finished(staging, splits)
+    todo = sorted(finished.todo, key=lambda split: (-_planned(split), split.source, split.uri, split.part))
+    fingerprint = config.build_fingerprint()
     return BuildPlan(
         config=config,
-        splits=sorted(
-            splits, key=lambda split: (-split.bytes, split.source, split.uri)
-        ),  # large ones first: an even end
-        buckets=count_buckets(input_bytes, config.build.shard_bytes),
+        splits=todo,  # large ones first: an even end
+        finished=finished,
+        parts=count_buckets(planned_bytes(splits), config.build.shard_bytes),
         staging=staging,
         tokenizer_path=tokenizer_path,
         version=VersionPlan(
@@ -139,13 +149,26 @@ def plan_build(
             classifier=ClassifierRecord(
                 sha256=classifier.sha256, labels=list(classifier.labels), confusion=_confusion(classifier.card)
             ),
-            tokenizer=tokenization.record() if tokenization else None,
-            fingerprint=config.build_fingerprint(),
+            tokenizer=tokenizer,
+            fingerprint=fingerprint,
             max_rejected_fraction=config.build.max_rejected_fraction,
+            licenses=config.build.licenses,
+            skip_refused=config.build.on_refused_file == "skip",
+            parent=_newest_digest(config.home),
             environment=environment,
             started=started,
         ),
     )
+
+
+def _newest_digest(home: str) -> str | None:
+    """Return the digest of the version that the pointer names, which the new one follows."""
+    path = f"{home}/latest.json"
+    with contextlib.suppress(VersatuneError, OSError, ValueError, KeyError):
+        if exists(path):
+            pointer = orjson.loads(read_bytes(path))
+            return DatasetManifest.parse(read_bytes(f"{home}/{pointer['path']}"), path).digest
+    return None
 
 
 def _confusion(card: dict[str, Any] | None) -> list[list[int]] | None:
@@ -155,47 +178,49 @@ def _confusion(card: dict[str, Any] | None) -> list[list[int]] | None:
 
 def graph(root: beam.Pipeline, plan: BuildPlan) -> None:
     """Lay out the build: from files to the manifest."""
-    config, build = plan.config, plan.config.build
-    raw = (
+    config, build, out = plan.config, plan.config.build, plan.version.staging
+    read = (
         root
         | "ListInputs" >> beam.Create(plan.splits)
         | "SpreadInputs" >> beam.Reshuffle()
-        | "ReadRows" >> ReadRows(batch_rows=build.batch_rows)
+        | "ReadRows" >> ReadRows(batch_rows=build.batch_rows, max_row_bytes=build.max_row_bytes)
     )
-    normalized = raw.rows | "NormalizeRows" >> NormalizeRows(sources=config.sources)
-    rejects = [normalized.rejects]
-    examples = normalized.examples | "ClassifyDomains" >> ClassifyDomains(
-        taxonomy=config.taxonomy,
-        path=config.classifier_path,
-        sha256=plan.version.classifier.sha256,
-        pinned={source.name: source.domain for source in config.sources if source.domain},
-    )
-    if plan.tokenizer_path is not None:
-        tokenized = examples | "TokenizeMessages" >> TokenizeMessages(path=plan.tokenizer_path)
-        examples = tokenized.examples
-        rejects.append(tokenized.rejects)
-    fragments, out = f"{plan.staging}/fragments", plan.version.staging
-    written = (
-        examples
-        | "GatherExamples"
-        >> GatherBuckets(directory=fragments, kind="rows", bucket_of=bucket_of_examples, buckets=plan.buckets)
-        | "WriteShards"
-        >> WriteShards(
-            directory=out,
-            buckets=plan.buckets,
-            domains=config.taxonomy.domains,
-            validation_fraction=build.validation_fraction,
+    batches = (
+        read.rows
+        | "PassOverFinished" >> PassOverFinished(done=frozenset(fragment.key for fragment in plan.finished.fragments))
+        | "NormalizeRows" >> NormalizeRows(sources=config.sources, build=build)
+        | "ClassifyDomains"
+        >> ClassifyDomains(
+            taxonomy=config.taxonomy,
+            path=config.classifier_path,
+            sha256=plan.version.classifier.sha256,
+            pinned={source.name: source.domain for source in config.sources if source.domain},
         )
     )
-    rejected = (
-        rejects
-        | "AllRejects" >> beam.Flatten()
-        | "GatherRejects"
-        >> GatherBuckets(directory=fragments, kind="rejects", bucket_of=bucket_of_rejects, buckets=plan.buckets)
-        | "WriteRejects" >> WriteRejects(directory=out, buckets=plan.buckets)
+    if plan.tokenizer_path is not None:
+        batches |= "TokenizeMessages" >> TokenizeMessages(path=plan.tokenizer_path)
+    written = batches | "WriteFragments" >> WriteFragments(
+        directory=fragments_directory(plan.staging), parts=plan.parts
+    )
+    earlier = root | "FinishedFragments" >> beam.Create(plan.finished.fragments)
+    fragments = (written, earlier) | "AllFragments" >> beam.Flatten()
+    fresh = read.records | "SaveRecords" >> beam.Map(save_read_record, plan.staging)
+    records = (fresh, root | "FinishedRecords" >> beam.Create(plan.finished.records)) | "AllRecords" >> beam.Flatten()
+    shard_plan = root | "PlanShards" >> PlanShards(
+        fragments=fragments,
+        records=records,
+        shard_bytes=build.shard_bytes,
+        settings=sha256_json([config.taxonomy.domains, build.validation_fraction]),
+    )
+    writer = ShardWriter(
+        staging=plan.staging, domains=config.taxonomy.domains, validation_fraction=build.validation_fraction
     )
     root | "WriteManifest" >> WriteManifest(
-        plan=plan.version, files=raw.files, failures=raw.failures, written=written, rejected=rejected
+        plan=plan.version,
+        records=records,
+        shard_plan=shard_plan,
+        written=shard_plan | "WriteShards" >> WriteShards(writer=writer),
+        rejected=shard_plan | "WriteRejects" >> WriteRejects(directory=out),
     )
 
 
@@ -219,36 +244,61 @@ def _environment(options: PipelineOptions, workers: int) -> dict[str, Any]:
     return {"runner": runner_name(options), "workers": workers, "versions": versions}
 
 
-def _sweep(config: Config) -> None:
-    """Delete what failed and killed runs left: staging directories, rejected rows, a version that never got its manifest."""
-    delete_tree(f"{config.home}/{REJECTED}")
-    if is_local(config.home):
-        for leftover in Path(config.home).glob(f"{_STAGING}*"):
-            delete_tree(str(leftover))
-    else:
-        for name in {path.partition(_STAGING)[2].partition("/")[0] for path in match(f"{config.home}/{_STAGING}*/**")}:
-            delete_tree(f"{config.home}/{_STAGING}{name}")
-    version_directory = f"{config.home}/{config.build.version}"
-    if config.build.version and not exists(f"{version_directory}/manifest.json"):
-        delete_tree(version_directory)
+def _say_what_to_know(manifest: DatasetManifest, config: Config, progress: Progress) -> None:
+    """Say what a user may have to act on."""
+    for file in manifest.inputs:
+        if file.refused:
+            progress.say(f"build: refused: {file.refused}")
+    train, held_out = manifest.totals("train"), manifest.totals("validation")
+    if unmeasured := [domain for domain in train if train[domain]["rows"] and not held_out[domain]["rows"]]:
+        progress.say(
+            f"build: no held-out rows of {', '.join(unmeasured)} (build.validation_fraction is"
+            f" {config.build.validation_fraction:g}); a mixer that follows losses needs some of every domain"
+        )
 
 
 def _watched(plan: BuildPlan, progress: Progress) -> contextlib.AbstractContextManager[None]:
     """Tell the listener what has been written, while the engine works; on an object store nobody looks."""
     if not is_local(plan.staging):
         return contextlib.nullcontext()
-    fragments, data = Path(plan.staging) / "fragments", Path(plan.version.staging) / "data"
-    progress.begin("read, classify and tokenize" if plan.tokenizer_path else "read and classify", None, "rows")
-    writing = False
+    watch = _Watch(plan, progress)
+    return watched(watch.look, progress)
 
-    def look() -> None:
-        nonlocal writing
-        if not data.is_dir():
-            progress.advance_to(sum(int(file.name.split("-")[1]) for file in fragments.glob("*.arrow")))
+
+class _Watch:
+    """Counts what the workers have written: first input megabytes, then shards."""
+
+    def __init__(self, plan: BuildPlan, progress: Progress) -> None:
+        self._progress = progress
+        self._fragments, self._shards = Path(fragments_directory(plan.staging)), Path(plan.staging) / "shards"
+        self._planned = {split.key: _planned(split) for split in plan.splits}
+        self._seen: dict[str, Fragment] = {}
+        self._writing = False
+        done = {fragment.key for fragment in plan.finished.fragments}
+        self._passed = {f"{key}.json" for key in done}
+        task = "read, classify and tokenize" if plan.tokenizer_path else "read and classify"
+        progress.begin(task, sum(self._planned.values()) / 1e6, "MB")
+
+    def look(self) -> None:
+        """Say where things are."""
+        if self._shards.is_dir():
+            self._look_at_shards()
             return
-        if not writing:
-            progress.begin("write shards", plan.buckets, "buckets")
-            writing = True
-        progress.advance_to(len({file.name for file in data.glob("*/*/*.parquet")}))
+        for name in {path.name for path in self._fragments.glob("*.json")} - self._passed - self._seen.keys():
+            with contextlib.suppress(OSError, ValueError):
+                self._seen[name] = read_record(str(self._fragments / name))
+        read: dict[str, int] = {}
+        for fragment in self._seen.values():
+            read[fragment.split] = read.get(fragment.split, 0) + fragment.raw_bytes
+        done = sum(min(size, self._planned.get(key, 0)) for key, size in read.items())
+        rows = sum(fragment.rows + fragment.rejected for fragment in self._seen.values())
+        self._progress.advance_to(done / 1e6, f"{rows:,} rows")
 
-    return watched(look, progress)
+    def _look_at_shards(self) -> None:
+        names = [path.name for path in self._shards.glob("*-of-*.json")]
+        if not names:
+            return
+        if not self._writing:
+            self._writing = True
+            self._progress.begin("write shards", int(names[0].partition("-of-")[2].removesuffix(".json")), "buckets")
+        self._progress.advance_to(len(names))

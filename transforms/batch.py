@@ -71,6 +71,11 @@ class RawBatch(NamedTuple):
         """The batch's name, the same in every run."""
         return f"{self.split.key}-{self.number:06d}"
 
+    @property
+    def raw_bytes(self) -> int:
+        """Bytes of all rows."""
+        return sum(len(row.head if isinstance(row, RowFault) else row) for row in self.payloads)
+
 
 class Batch(NamedTuple):
     """Examples of one split and the rows that were rejected on the way; no row is in neither."""
@@ -82,6 +87,8 @@ class Batch(NamedTuple):
     """:data:`schemas.arrow.REJECT`."""
     counts: Counter[str]
     """What happened to rows that stayed or multiplied, such as ``expanded`` or ``pii.email``."""
+    raw_bytes: int = 0
+    """Of the rows as read, by which progress is told."""
 
 
 def rejected_rows(

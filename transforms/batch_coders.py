@@ -24,7 +24,7 @@ class BatchCoder(beam.coders.Coder):
 
     def encode(self, value: Batch) -> bytes:
         """Serialise a batch."""
-        head = {"key": value.key, "split": asdict(value.split), "counts": value.counts}
+        head = {"key": value.key, "split": asdict(value.split), "counts": value.counts, "raw_bytes": value.raw_bytes}
         return _join(orjson.dumps(head), _ipc(value.examples), _ipc(value.rejects))
 
     def decode(self, encoded: bytes) -> Batch:
@@ -32,7 +32,9 @@ class BatchCoder(beam.coders.Coder):
         head, examples, rejects = _cut(encoded)
         fields = orjson.loads(head)
         batches = (pa.ipc.open_stream(part).read_next_batch() for part in (examples, rejects))
-        return Batch(fields["key"], InputSplit(**fields["split"]), *batches, Counter(fields["counts"]))
+        return Batch(
+            fields["key"], InputSplit(**fields["split"]), *batches, Counter(fields["counts"]), fields["raw_bytes"]
+        )
 
     def estimate_size(self, value: Batch) -> int:
         """Say how large a batch is; Beam asks often, so it must not encode to find out."""

@@ -43,7 +43,9 @@ def balance(inputs: Sequence[InputFile], results: Results) -> list[SourceBooks]:
     read: Counter[str] = Counter()
     for file in inputs:
         read[file.source] += file.rows
-    parts: dict[str, dict[str, Counter[str]]] = {name: {} for name in ("written", "duplicates", "near_duplicates", "rejected")}
+    parts: dict[str, dict[str, Counter[str]]] = {
+        name: {} for name in ("written", "duplicates", "near_duplicates", "rejected")
+    }
     for bucket in results.written:
         for name in ("written", "duplicates", "near_duplicates"):
             _add(parts[name], getattr(bucket, name))
@@ -69,7 +71,10 @@ def _add(tally: dict[str, Counter[str]], counts: dict[str, dict[str, int]]) -> N
 def _check_domains(classified: dict[str, Counter[str]], parts: dict[str, dict[str, Counter[str]]]) -> None:
     """Compare, by source and domain, what the classifier gave with what became of it."""
     for source, domains in classified.items():
-        ended = sum((parts[name].get(source, Counter()) for name in ("written", "duplicates", "near_duplicates")), Counter[str]())
+        ended = sum(
+            (parts[name].get(source, Counter()) for name in ("written", "duplicates", "near_duplicates")),
+            Counter[str](),
+        )
         if ended != +domains:
             domain = next(name for name in sorted(domains | ended) if domains[name] != ended[name])
             raise RunError(
@@ -78,7 +83,9 @@ def _check_domains(classified: dict[str, Counter[str]], parts: dict[str, dict[st
             )
 
 
-def _source_books(source: str, read: int, counts: Counter[str], parts: dict[str, dict[str, Counter[str]]]) -> SourceBooks:
+def _source_books(
+    source: str, read: int, counts: Counter[str], parts: dict[str, dict[str, Counter[str]]]
+) -> SourceBooks:
     ended = {name: dict(sorted(tally.get(source, Counter()).items())) for name, tally in parts.items()}
     shown = {name: number for name, number in sorted(counts.items()) if number and name != EXPANDED}
     return SourceBooks(source=source, read=read, expanded=counts[EXPANDED], counts=shown, **ended)

@@ -54,6 +54,8 @@ class Fragment:
     domains: dict[str, int]
     """Examples by domain."""
     counts: dict[str, int]
+    raw_bytes: int
+    """Of the rows as read."""
 
 
 class Bucket(NamedTuple):
@@ -119,6 +121,7 @@ def write_fragment(batch: Batch, directory: str, parts: int) -> Fragment:
         rejected_bytes=rejects.nbytes,
         domains={entry["values"]: entry["counts"] for entry in domains},
         counts=dict(batch.counts),
+        raw_bytes=batch.raw_bytes,
     )
     replace_bytes(record_path(directory, batch.key), orjson.dumps(asdict(fragment)))
     return fragment
@@ -198,7 +201,9 @@ class WriteFragments(beam.PTransform[PCollection[Batch], PCollection[Fragment]])
 
     def expand(self, batches: PCollection[Batch]) -> PCollection[Fragment]:
         """Write every batch on its own."""
-        return batches | "WriteFragment" >> beam.Map(write_fragment, self.directory, self.parts).with_output_types(Fragment)
+        return batches | "WriteFragment" >> beam.Map(write_fragment, self.directory, self.parts).with_output_types(
+            Fragment
+        )
 
 
 def total(fragments: Iterable[Fragment]) -> tuple[int, int]:

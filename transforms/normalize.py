@@ -24,7 +24,9 @@ Cleaner = Callable[[Example, Counter[str]], Example]
 """Cleans an example, or raises RowError; counts what it changed."""
 
 
-def normalize_batch(raw: RawBatch, source: SourceConfig, cleaner: Cleaner | None = None, repairs: Repairs | None = None) -> Batch:
+def normalize_batch(
+    raw: RawBatch, source: SourceConfig, cleaner: Cleaner | None = None, repairs: Repairs | None = None
+) -> Batch:
     """Turn each row of a batch into examples, or into a reject; every row ends in one of the two.
 
     Args:
@@ -59,7 +61,7 @@ def normalize_batch(raw: RawBatch, source: SourceConfig, cleaner: Cleaner | None
                 examples.add(row, item, cleaner(example, counts) if cleaner else example)
             except RowError as error:
                 rejects.add(row, item, payload if len(found) == 1 else _alone(example), error)
-    return Batch(raw.key, raw.split, examples.batch(), rejects.batch(), counts)
+    return Batch(raw.key, raw.split, examples.batch(), rejects.batch(), counts, raw.raw_bytes)
 
 
 def _read(payload: bytes | RowFault, source: SourceConfig) -> Sequence[Example | RowError]:
@@ -113,13 +115,17 @@ class _Examples:
     def batch(self) -> pa.RecordBatch:
         count = len(self._ids)
         roles = pa.array(self._roles, pa.string())
-        turns = pa.StructArray.from_arrays([roles, pa.array(self._contents, pa.string())], fields=list(MESSAGES.value_type))
+        turns = pa.StructArray.from_arrays(
+            [roles, pa.array(self._contents, pa.string())], fields=list(MESSAGES.value_type)
+        )
         columns = [
             pa.array(self._ids, pa.string()),
             pa.ListArray.from_arrays(pa.array(self._ends, pa.int32()), turns, type=MESSAGES),
             _sparse(self._tools, count),
             _sparse(self._rejected, count),
-            pa.array([self._tags.get(at, ()) for at in range(count)] if self._tags else [()] * count, pa.list_(pa.string())),
+            pa.array(
+                [self._tags.get(at, ()) for at in range(count)] if self._tags else [()] * count, pa.list_(pa.string())
+            ),
             pa.array(self._num_chars, pa.int32()),
             pa.array(self._rows, pa.int64()),
             pa.array(self._items, pa.int32()),

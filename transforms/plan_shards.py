@@ -40,7 +40,9 @@ class ShardPlan:
     """Digest of all this: what was written for another basis cannot be used again."""
 
 
-def plan_shards(fragments: Iterable[Fragment], records: Sequence[dict[str, Any]], shard_bytes: int, settings: str) -> ShardPlan:
+def plan_shards(
+    fragments: Iterable[Fragment], records: Sequence[dict[str, Any]], shard_bytes: int, settings: str
+) -> ShardPlan:
     """Decide the number of shards from the bytes of all examples, and the place of every split.
 
     Args:
@@ -61,7 +63,12 @@ def plan_shards(fragments: Iterable[Fragment], records: Sequence[dict[str, Any]]
     example_bytes, _ = total(kept)
     buckets = count_buckets(example_bytes, shard_bytes)
     with_rejects = [fragment for fragment in kept if fragment.rejected]
-    facts = [settings, buckets, *((fragment.key, fragment.rows, fragment.rejected) for fragment in kept), *places.items()]
+    facts = [
+        settings,
+        buckets,
+        *((fragment.key, fragment.rows, fragment.rejected) for fragment in kept),
+        *places.items(),
+    ]
     return ShardPlan(
         buckets=buckets,
         fragments=kept,
@@ -125,7 +132,8 @@ class PlanShards(beam.PTransform[Any, PCollection[ShardPlan]]):
         return (
             root
             | "Once" >> beam.Create([None])
-            | "WaitForRows" >> beam.Map(self._plan, AsList(self.fragments), AsList(self.records)).with_output_types(ShardPlan)
+            | "WaitForRows"
+            >> beam.Map(self._plan, AsList(self.fragments), AsList(self.records)).with_output_types(ShardPlan)
         )
 
     def _plan(self, _: None, fragments: list[Fragment], records: list[dict[str, Any]]) -> ShardPlan:

@@ -19,7 +19,9 @@ from schemas.files import sha256_bytes
 from transforms.batch import RowFault
 from transforms.storage import read_bytes
 
-_EXPECTED = 'one JSON object per line, such as {"payload_digest": "...", "payload": {...}}, as `versatune rejects` writes them'
+_EXPECTED = (
+    'one JSON object per line, such as {"payload_digest": "...", "payload": {...}}, as `versatune rejects` writes them'
+)
 
 
 def payload_digest(payload: bytes) -> str:
@@ -69,7 +71,9 @@ def parse_repairs(data: bytes, where: str) -> Repairs:
         repaired = payload.encode() if isinstance(payload, str) else orjson.dumps(payload)
         digest = entry["payload_digest"]
         if rows.setdefault(digest, repaired) != repaired:
-            raise DataError(f"{where} line {number}: repairs a row ({digest[:12]}...) that an earlier line repairs otherwise; keep one")
+            raise DataError(
+                f"{where} line {number}: repairs a row ({digest[:12]}...) that an earlier line repairs otherwise; keep one"
+            )
     changed = {digest: row for digest, row in sorted(rows.items()) if payload_digest(row) != digest}
     return Repairs(changed, sha256_bytes(b"\n".join(changed.values())))
 

@@ -106,7 +106,9 @@ def make_manifest(plan: VersionPlan, results: Results) -> DatasetManifest:
     check_refused(inputs, skip=plan.skip_refused)
     books = balance(inputs, results)
     check_books(books, plan.max_rejected_fraction)
-    shards = sorted((Shard(**shard) for bucket in results.written for shard in bucket.shards), key=lambda shard: shard.path)
+    shards = sorted(
+        (Shard(**shard) for bucket in results.written for shard in bucket.shards), key=lambda shard: shard.path
+    )
     check_licenses(plan.licenses, inputs, shards)
     now = datetime.now(UTC)
     manifest = DatasetManifest.create(
@@ -125,7 +127,8 @@ def make_manifest(plan: VersionPlan, results: Results) -> DatasetManifest:
         shards=shards,
         near_duplicates=results.near_duplicates,
         decontamination=_with_hits(plan.decontamination, books),
-        repairs=plan.repairs and plan.repairs.model_copy(update={"used": sum(book.counts.get(REPAIRED, 0) for book in books)}),
+        repairs=plan.repairs
+        and plan.repairs.model_copy(update={"used": sum(book.counts.get(REPAIRED, 0) for book in books)}),
         rejects=_side_files(file for group in results.rejected for file in group.files),
         lineage=_side_files(file for bucket in results.written for file in bucket.lineage),
         config=plan.fingerprint,
@@ -141,7 +144,9 @@ def _with_hits(looked_for: DecontaminationRecord | None, books: Sequence[SourceB
     if looked_for is None:
         return None
     hits = sum((Counter(book.counts) for book in books), Counter[str]())
-    benchmarks = [entry.model_copy(update={"hits": hits[DECONTAMINATE + entry.name]}) for entry in looked_for.benchmarks]
+    benchmarks = [
+        entry.model_copy(update={"hits": hits[DECONTAMINATE + entry.name]}) for entry in looked_for.benchmarks
+    ]
     return looked_for.model_copy(update={"benchmarks": benchmarks})
 
 

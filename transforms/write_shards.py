@@ -156,11 +156,15 @@ class ShardWriter:
         basis = f"{plan.basis}-{near.digest}"
         if exists(record):
             found = orjson.loads(read_bytes(record))
-            if found["basis"] == basis:
-                return Written(**found["written"])
+            written = Written(**found["written"])
+            if found["basis"] == basis and self._are_there(written):
+                return written
         written = self._write(bucket, plan, near)
         replace_bytes(record, orjson.dumps({"basis": basis, "written": asdict(written)}))
         return written
+
+    def _are_there(self, written: Written) -> bool:
+        return all(exists(f"{self.staging}/out/{entry['path']}") for entry in (*written.shards, *written.lineage))
 
     def _write(self, bucket: Bucket, plan: ShardPlan, near: NearDuplicates) -> Written:
         name = f"part-{bucket.number:05d}-of-{bucket.of:05d}.parquet"
@@ -185,7 +189,9 @@ class ShardWriter:
         held_out = in_validation(table["id"], self.validation_fraction)
         for split in SPLITS:
             for domain in self.domains:
-                here = pc.equal(table["domain"], domain).to_numpy(zero_copy_only=False) & (held_out == (split == "validation"))
+                here = pc.equal(table["domain"], domain).to_numpy(zero_copy_only=False) & (
+                    held_out == (split == "validation")
+                )
                 if here.any():
                     path = f"data/{split}/{domain}/{name}"
                     numbers = np.flatnonzero(here)
@@ -264,7 +270,11 @@ def _lineage(rows: Rows, fates: Fates, kept_for: pa.Array) -> pa.Table:
     order = fates.order
     ids = pa.concat_arrays([batch.column("id") for batch in rows.batches]).take(pa.array(order))
     fate = np.where(fates.duplicate, 1, np.where(fates.near >= 0, 2, 0))
-    stands_for = pc.if_else(pa.array(fates.near >= 0), kept_for.take(pa.array(np.maximum(fates.near, 0))), ids) if len(kept_for) else ids
+    stands_for = (
+        pc.if_else(pa.array(fates.near >= 0), kept_for.take(pa.array(np.maximum(fates.near, 0))), ids)
+        if len(kept_for)
+        else ids
+    )
     columns = [
         ids,
         _shared(rows, order, "source"),
@@ -319,7 +329,9 @@ def write_rejects(number: int, plan: ShardPlan, directory: str) -> Rejected:
 
     def counted() -> Iterator[pa.Table]:
         for table in tables:
-            reasons = zip(table["source"].to_pylist(), table["stage"].to_pylist(), table["reason"].to_pylist(), strict=True)
+            reasons = zip(
+                table["source"].to_pylist(), table["stage"].to_pylist(), table["reason"].to_pylist(), strict=True
+            )
             for source, stage, reason in reasons:
                 tally.setdefault(source, Counter())[f"{stage}.{reason}"] += 1
             yield table
@@ -330,7 +342,11 @@ def write_rejects(number: int, plan: ShardPlan, directory: str) -> Rejected:
 
 
 def _reject_table(fragment: Fragment, place: Place) -> pa.Table:
-    rows = pa.Table.from_batches([read_rejects(fragment)]).sort_by([("row", "ascending"), ("item", "ascending")]).combine_chunks()
+    rows = (
+        pa.Table.from_batches([read_rejects(fragment)])
+        .sort_by([("row", "ascending"), ("item", "ascending")])
+        .combine_chunks()
+    )
     count = len(rows)
     row = pa.array(rows["row"].to_numpy() + place.first_row)
     origin = _origin(pa.repeat(place.uri, count), row, rows["item"].combine_chunks())
