@@ -1,0 +1,75 @@
+"""What a killed build left that the next one can use: batches that were written, and splits that were read to their end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+import orjson
+from apache_beam.pvalue import PCollection
+
+from transforms.batch import InputSplit, RawBatch
+from transforms.exchange import Fragment, read_record
+from transforms.storage import match, read_bytes, replace_bytes
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The usable part of an earlier try's work."""
+
+    fragments: list[Fragment]
+    """Of splits that are read again in part, and of those that are not."""
+    records: list[dict[str, Any]]
+    """:class:`transforms.read.ReadRecord` of splits that need no reading."""
+    todo: list[InputSplit]
+    """Splits to read; those of their batches that have a fragment are passed over."""
+
+
+def find_finished(staging: str, splits: Sequence[InputSplit]) -> Finished:
+    """Look at a staging directory; whatever belongs to a split that is no longer planned (a changed file) is ignored."""
+    planned = {split.key for split in splits}
+    fragments = [
+        read_record(path) for path in match(f"{fragments_directory(staging)}/*.json") if _split_of(path) in planned
+    ]
+    batches = Counter(fragment.split for fragment in fragments)
+    records = [orjson.loads(read_bytes(path)) for path in match(f"{staging}/reads/*.json")]
+    whole = {
+        record["key"]: record
+        for record in records
+        if record["key"] in planned and not record["refused"] and batches[record["key"]] == record["batches"]
+    }
+    return Finished(fragments, list(whole.values()), [split for split in splits if split.key not in whole])
+
+
+def fragments_directory(staging: str) -> str:
+    """Return where the fragments are."""
+    return f"{staging}/fragments"
+
+
+def _split_of(record_path: str) -> str:
+    return record_path.rpartition("/")[2].partition("-")[0]
+
+
+def save_read_record(record: dict[str, Any], staging: str) -> dict[str, Any]:
+    """Remember that a split was read to its end, and return its record."""
+    replace_bytes(f"{staging}/reads/{record['key']}.json", orjson.dumps(record))
+    return record
+
+
+@dataclass(kw_only=True)
+class PassOverFinished(beam.PTransform[PCollection[RawBatch], PCollection[RawBatch]]):
+    """Raw batches in; out those that have no fragment yet."""
+
+    done: frozenset[str]
+    """Keys of batches."""
+
+    def expand(self, batches: PCollection[RawBatch]) -> PCollection[RawBatch]:
+        """Leave out what is done."""
+        return batches | "IsNew" >> beam.FlatMap(self._new).with_output_types(RawBatch)
+
+    def _new(self, batch: RawBatch) -> Iterator[RawBatch]:
+        if batch.key not in self.done:
+            yield batch
