@@ -20,7 +20,7 @@ from pipelines.options import local_workers, pipeline_options, runner_name
 from pipelines.staging import staging_directory, sweep
 from pipelines.watch import watched
 from schemas.config import Config
-from schemas.dataset import ClassifierRecord, DatasetManifest
+from schemas.dataset import ClassifierRecord, DatasetManifest, RepairRecord
 from schemas.errors import RunError, VersatuneError
 from schemas.files import sha256_json
 from schemas.lock import only_one
@@ -34,6 +34,7 @@ from transforms.fasttext_classifier import shared_classifier
 from transforms.normalize import NormalizeRows
 from transforms.plan_shards import PlanShards
 from transforms.read import ReadRows, plan_inputs
+from transforms.repairs import Repairs, read_repairs
 from transforms.resume import Finished, PassOverFinished, find_finished, fragments_directory, save_read_record
 from transforms.storage import delete_tree, exists, is_local, read_bytes
 from transforms.tokenize import Tokenization, TokenizeMessages, plan_tokenization
@@ -59,16 +60,19 @@ class BuildPlan:
     """Of this very build: fragments, records, and the new files under their final relative paths."""
     tokenizer_path: str | None
     """Where the workers find the tokenizer; absent when the dataset is not tokenized."""
+    repairs_path: str | None
+    """Where they find repaired rows, if there are some."""
     version: VersionPlan
 
 
-def run(config: Config, *, beam_args: Sequence[str] = (), progress: Progress) -> Path:
+def run(config: Config, *, beam_args: Sequence[str] = (), progress: Progress, repairs: Path | None = None) -> Path:
     """Build a dataset version. A build that was killed goes on where it was.
 
     Args:
         config: what to build, and from what.
         beam_args: flags for Beam; if they name a runner, it is used in place of the local one.
         progress: told how much is read and how many shards are done, on a local run.
+        repairs: rows that take the place of rejected ones, as ``versatune rejects`` writes them.
 
     Returns:
         The path of manifest.json (for an object store, of its local name only).
@@ -87,8 +91,9 @@ def run(config: Config, *, beam_args: Sequence[str] = (), progress: Progress) ->
         progress.say(
             "build: rows are not tokenized (no model is configured, or build.tokenize is off); training needs it"
         )
+    repaired = read_repairs(repairs) if repairs else None
     with only_one(config.home, "build") if is_local(config.home) else contextlib.nullcontext():
-        plan = plan_build(config, splits, tokenization, _environment(options, workers), started)
+        plan = plan_build(config, splits, tokenization, _environment(options, workers), started, repaired)
         if plan.finished.fragments:
             progress.say(
                 f"build: goes on with {sum(f.rows for f in plan.finished.fragments):,} rows that were done already"
@@ -120,16 +125,22 @@ def plan_build(
     tokenization: Tokenization | None,
     environment: dict[str, Any],
     started: float,
+    repairs: Repairs | None = None,
 ) -> BuildPlan:
     """Decide everything that does not need a row, clear away what other builds left, and put things where the workers find them."""
     classifier = shared_classifier(config.classifier_path, config.taxonomy, config.classifier.sha256)
     tokenizer = tokenization.record() if tokenization else None
-    staging = staging_directory(config, VERSION, classifier.sha256, tokenizer and tokenizer.model_dump(mode="json"))
+    record = RepairRecord(sha256=repairs.sha256, rows=len(repairs.rows), used=0) if repairs else None
+    staging = staging_directory(
+        config, VERSION, classifier.sha256, tokenizer and tokenizer.model_dump(mode="json"), record and record.sha256
+    )
     sweep(config, staging)
     tokenizer_path = None
     if tokenization is not None:
         tokenizer_path = f"{staging}/tokenizer.json"
         tokenization.save(tokenizer_path)
+    if repairs is not None:
+        repairs.save(f"{staging}/repairs.jsonl")
     finished = find_finished(staging, splits)
     todo = sorted(finished.todo, key=lambda split: (-_planned(split), split.source, split.uri, split.part))
     fingerprint = config.build_fingerprint()
@@ -140,6 +151,7 @@ def plan_build(
         parts=count_buckets(planned_bytes(splits), config.build.shard_bytes),
         staging=staging,
         tokenizer_path=tokenizer_path,
+        repairs_path=f"{staging}/repairs.jsonl" if repairs else None,
         version=VersionPlan(
             home=config.home,
             staging=f"{staging}/out",
@@ -154,6 +166,7 @@ def plan_build(
             max_rejected_fraction=config.build.max_rejected_fraction,
             licenses=config.build.licenses,
             skip_refused=config.build.on_refused_file == "skip",
+            repairs=record,
             parent=_newest_digest(config.home),
             environment=environment,
             started=started,
@@ -188,7 +201,7 @@ def graph(root: beam.Pipeline, plan: BuildPlan) -> None:
     batches = (
         read.rows
         | "PassOverFinished" >> PassOverFinished(done=frozenset(fragment.key for fragment in plan.finished.fragments))
-        | "NormalizeRows" >> NormalizeRows(sources=config.sources, build=build)
+        | "NormalizeRows" >> NormalizeRows(sources=config.sources, build=build, repairs=plan.repairs_path)
         | "ClassifyDomains"
         >> ClassifyDomains(
             taxonomy=config.taxonomy,

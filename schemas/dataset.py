@@ -61,7 +61,9 @@ class SourceBooks(Part):
 
     @model_validator(mode="after")
     def _balance(self) -> Self:
-        parts = {name: sum(getattr(self, name).values()) for name in ("written", "duplicates", "near_duplicates", "rejected")}
+        parts = {
+            name: sum(getattr(self, name).values()) for name in ("written", "duplicates", "near_duplicates", "rejected")
+        }
         if sum(parts.values()) != self.read + self.expanded:
             raise ValueError(
                 f"books of source '{self.source}' do not balance: {self.read} rows read and {self.expanded} more examples in"
@@ -133,7 +135,9 @@ class DatasetManifest(Document):
     inputs: list[InputFile]
     books: list[SourceBooks]
     shards: list[Shard]
-    near_duplicates: SideFile | None = Field(description="which examples were dropped for which; null when not looked for")
+    near_duplicates: SideFile | None = Field(
+        description="which examples were dropped for which; null when not looked for"
+    )
     decontamination: DecontaminationRecord | None
     repairs: RepairRecord | None
     rejects: list[SideFile]

@@ -17,7 +17,7 @@ import orjson
 from schemas.errors import DataError
 from schemas.files import sha256_bytes
 from transforms.batch import RowFault
-from transforms.storage import read_bytes
+from transforms.storage import read_bytes, replace_bytes
 
 _EXPECTED = (
     'one JSON object per line, such as {"payload_digest": "...", "payload": {...}}, as `versatune rejects` writes them'
@@ -43,10 +43,31 @@ class Repairs:
             return None
         return self.rows.get(payload_digest(payload.head if isinstance(payload, RowFault) else payload))
 
+    def save(self, path: str) -> None:
+        """Write them where the workers find them."""
+        lines = (orjson.dumps({"payload_digest": digest, "payload": row.decode()}) for digest, row in self.rows.items())
+        replace_bytes(path, b"\n".join(lines))
+
     @classmethod
     def load(cls, path: str) -> Repairs:
         """Read a file of repaired rows; see :func:`parse_repairs`."""
         return _loaded(path)
+
+
+def read_repairs(path: Path) -> Repairs:
+    """Read a user's file of repaired rows.
+
+    Raises:
+        DataError: no such file; see :func:`parse_repairs`; nothing in it was changed.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); expected {_EXPECTED}") from None
+    repairs = parse_repairs(data, str(path))
+    if not repairs.rows:
+        raise DataError(f"{path}: every payload is as it was rejected; change 'payload' in the rows that you repair")
+    return repairs
 
 
 def no_repairs() -> Repairs:
