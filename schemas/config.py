@@ -38,16 +38,30 @@ class FieldMap(Section):
     prompt: str | None = None
     """The user's turn."""
     completion: str | None = None
-    """The assistant's turn."""
+    """The assistant's turn; with choices, the right one: its letter, its text, or its position from 0."""
     context: str | None = None
     """Put before the prompt, with an empty line between."""
     system: str | None = None
     """The system turn."""
+    choices: str | list[str] | None = None
+    """The options of a multiple choice: one field with all of them, or a field for each."""
+    tools: str | None = None
+    """The tools that may be called."""
+    rejected: str | None = None
+    """A worse answer than the last one, kept beside it."""
+    text: str | None = None
+    """A document for continued pre-training; alone."""
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        if (self.messages is None) == (self.prompt is None or self.completion is None):
-            raise ValueError("a field map names either 'messages', or 'prompt' and 'completion'")
+        named = self.model_fields_set - {name for name in self.model_fields_set if getattr(self, name) is None}
+        if self.text is not None:
+            if named != {"text"}:
+                raise ValueError("a field map that names 'text' names nothing else: a document has no turns")
+        elif (self.messages is None) == (self.prompt is None or self.completion is None):
+            raise ValueError("a field map names either 'messages', or 'prompt' and 'completion', or 'text'")
+        if self.messages is not None and (self.prompt or self.context or self.choices):
+            raise ValueError("'prompt', 'context' and 'choices' do not go with 'messages'; it holds what was asked")
         return self
 
 
@@ -117,19 +131,19 @@ class CleanConfig(Section):
     control_tags: Literal["off", "strip", "drop"] = "off"
     """Chat markup left in a text (<|im_end|>, [INST], <eoh>): strip removes it, drop rejects the row."""
     placeholders: Literal["off", "drop"] = "off"
-    """Template residue such as {{name}} in a text."""
+    """Variables of a template that were never filled in, such as {{name}}, in an answer."""
     min_prompt_chars: Annotated[int, Field(ge=0)] = 0
-    """Shortest user turn; 0 is off."""
+    """Every user turn has at least so many characters; 0 is off."""
     min_answer_chars: Annotated[int, Field(ge=0)] = 0
-    """Shortest assistant turn; 0 is off."""
+    """Every assistant turn has at least so many characters; 0 is off."""
     max_chars: PositiveInt | None = None
-    """Longest conversation, all turns together."""
+    """All turns together have at most so many characters."""
     languages: list[str] | None = None
-    """ISO 639-1 codes of the languages to keep (en, zh)."""
+    """ISO 639-1 codes of the languages to keep (en, zh); rows too short to tell, and code, are kept."""
     max_repetition: Share | None = None
-    """Reject an answer of which a larger share of characters lies in repeated word n-grams."""
+    """Reject an answer of which a larger share of characters lies in repeated word n-grams (arXiv 2112.11446)."""
     refusals: Literal["off", "drop"] = "off"
-    """Answers in which a model declines or speaks of itself as a language model."""
+    """Answers that begin by declining, or that speak of themselves as a language model's."""
     drop_patterns: list[str] = Field(default_factory=list)
     """Regular expressions; a row with a match in any text is rejected. No word list is built in."""
 
@@ -143,7 +157,9 @@ class PiiConfig(Section):
     email: PiiAction = "off"
     """E-mail addresses."""
     phone: PiiAction = "off"
-    """Telephone numbers."""
+    """Telephone numbers: with a + and a country code, or as they are written within one of phone_regions."""
+    phone_regions: list[str] = Field(default=["US", "CN"])
+    """ISO 3166 codes of the regions whose national forms count: (212) 555-0199 in US."""
     ip: PiiAction = "off"
     """Public IPv4 and IPv6 addresses."""
     iban: PiiAction = "off"

@@ -1,52 +1,65 @@
 """Alpaca: ``{"instruction", "input", "output"}``, and its variants.
 
 ``input`` (or Dolly's ``context``) may be missing, and so may ``instruction`` where ``input`` is there. The answer is
-``output``, ``response``, ``completion`` or ``answer``; where several are there, the first in that order that is not
-empty. ``history`` holds earlier turns as pairs, ``system`` a system turn.
+``output``, ``response``, ``completion``, ``answer`` or ``target``; where several are there, the first in that order
+that is not empty. ``history`` holds earlier turns, ``system`` a system turn, ``tools`` what may be called.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Container
 
-from transforms.shapes.base import Message, Row, RowError, first_field, joined, text, type_name
+from transforms.shapes.base import (
+    Example,
+    Message,
+    Row,
+    RowError,
+    answer_text,
+    first_field,
+    has_any,
+    joined,
+    system_turn,
+    text,
+)
+from transforms.shapes.history import history_turns
+from transforms.shapes.tool_use import row_tools
 
-_ANSWERS = ("output", "response", "completion", "answer")
+NAME = "alpaca"
+_ANSWERS = ("output", "response", "completion", "answer", "target")
+_INPUTS = ("input", "context")
+_PLAIN = ("instruction", "input", "output")
 
 
-def matches(row: Row) -> bool:
-    """Say whether there is an instruction, or an input, and an answer."""
-    return ("instruction" in row or "input" in row) and any(name in row for name in _ANSWERS)
+def matches(names: Container[str]) -> bool:
+    """Say whether there are an instruction, or an input, and an answer."""
+    return ("instruction" in names or "input" in names) and has_any(names, _ANSWERS)
 
 
-def to_messages(row: Row) -> list[Message]:
+def to_examples(row: Row) -> list[Example]:
     """Return the earlier turns, the instruction and input as one user turn, and the answer."""
-    answer = str(first_field(row, _ANSWERS))
-    messages = _history(row.get("history"))
-    if row.get("system"):
-        messages.insert(0, ("system", text(row["system"], "system", "system")))
-    messages.append(("user", _prompt(row)))
-    messages.append(("assistant", text(row[answer], "answer", answer)))
-    return messages
+    answer = row.get("output")
+    field = "output"
+    if type(answer) is not str or not answer:
+        field = str(first_field(row, _ANSWERS))
+        answer = answer_text(row[field], field)
+    messages: list[Message] = [("user", instruction_prompt(row)), ("assistant", answer)]
+    if len(row) > len(_PLAIN):  # else there is nothing beside these
+        messages = [*system_turn(row), *history_turns(row.get("history")), *messages]
+        return [Example(messages, row_tools(row))]
+    return [Example(messages)]
 
 
-def _prompt(row: Row) -> str:
-    names = ("instruction", first_field(row, ("input", "context")) or "input")
+def instruction_prompt(row: Row) -> str:
+    """Return ``instruction`` and ``input`` as one text.
+
+    Raises:
+        RowError: both are null.
+    """
+    instruction, more = row.get("instruction"), row.get("input")
+    if type(instruction) is str and type(more) is str and instruction and more:
+        return joined((instruction, more))
+    names = ("instruction", first_field(row, _INPUTS) or "input")
     parts = [text(row[name], "prompt", name) for name in names if row.get(name) is not None]
     if not parts:
         raise RowError("missing_prompt", "'instruction' and 'input' are null; expected text in one of them")
     return joined(parts)
-
-
-def _history(value: Any) -> list[Message]:
-    if not value:
-        return []
-    if not isinstance(value, list):
-        raise RowError("wrong_type", f"field 'history' holds {type_name(value)}; expected a list of pairs")
-    messages = []
-    for number, pair in enumerate(value):
-        where = f"history.{number}"
-        if not isinstance(pair, list) or len(pair) != 2:
-            raise RowError("wrong_type", f"{where} is {type_name(pair)}; expected a pair of prompt and answer")
-        messages += [("user", text(pair[0], "prompt", where)), ("assistant", text(pair[1], "answer", where))]
-    return messages

@@ -1,8 +1,9 @@
-"""What every shape uses: the error that rejects a row, and access to a row's fields."""
+"""What every shape uses: an example, the error that rejects a row, and access to a row's fields."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 Row = Mapping[str, Any]
@@ -22,6 +23,7 @@ class Example(NamedTuple):
     tags: tuple[str, ...] = ()
     """What cleaning found and left in, such as ``pii.email``."""
 
+
 READ_REASONS = {
     "not_utf8": "the row's bytes are not UTF-8",
     "not_json": "the row is not JSON (NaN and Infinity are not JSON either)",
@@ -31,47 +33,36 @@ READ_REASONS = {
 }
 NORMALIZE_REASONS = {
     "unknown_shape": "no known shape fits the row's fields; a field map makes it readable",
-    "preference_pair": "a chosen and a rejected answer: not an instruction row",
-    "tool_calls": "a turn calls a tool or brings its result",
     "unknown_role": "a turn's speaker is none of the known names",
     "not_text": "a turn's content has a part that is not text (an image, audio)",
     "wrong_type": "a field holds a number, list or object where text belongs",
     "missing_prompt": "the user's text is absent or null",
     "missing_answer": "the assistant's text is absent or null",
     "missing_system": "a system turn's text is null",
+    "missing_document": "a document's text is null",
     "empty_prompt": "the user's text is blank",
     "empty_answer": "the assistant's text is blank",
+    "empty_document": "a document without text",
     "no_answer": "the conversation has no assistant turn",
     "starts_with_assistant": "no user turn comes before the first assistant turn",
     "system_not_first": "a system turn comes after the first turn",
     "roles_do_not_alternate": "the same speaker has two turns in a row",
+    "tool_order": "a tool's result without a call before it, or a call without a result after it",
+    "bad_tool_call": "a tool call is no JSON object with a name and arguments",
+    "bad_tools": "the list of tools is not a JSON list of objects with names",
     "bad_choices": "the options of a multiple choice cannot be read, or the answer is none of them",
+    "bad_pair": "a preference pair's two conversations differ before the last answer, or neither answer is the better one",
+    "bad_answer": "the row marks its answer as one not to learn from",
 }
 
-CLEAN_REASONS = {
-    "control_tags": "a text holds markup of a chat template",
-    "placeholder": "an answer holds a variable of a template that was never filled in",
-    "emptied": "a text is blank once its markup is taken out",
-    "short_prompt": "a user's turn is shorter than build.clean.min_prompt_chars",
-    "short_answer": "an assistant's turn is shorter than build.clean.min_answer_chars",
-    "too_long": "all texts together are longer than build.clean.max_chars",
-    "other_language": "the conversation is in none of build.clean.languages",
-    "repetition": "an answer repeats itself more than build.clean.max_repetition allows",
-    "refusal": "an answer declines, or speaks of itself as a language model",
-    "drop_pattern": "a text matches one of build.clean.drop_patterns",
-    "pii_email": "a text holds an e-mail address",
-    "pii_phone": "a text holds a telephone number",
-    "pii_ip": "a text holds a public IP address",
-    "pii_iban": "a text holds a bank account number",
-    "pii_credit_card": "a text holds a card number",
-    "pii_secret": "a text holds an API key, token or private key",
-}
-
-PART_OF_ROLE = {"user": "prompt", "assistant": "answer", "system": "system"}
+PART_OF_ROLE = {"user": "prompt", "assistant": "answer", "system": "system", "text": "document"}
 """How reject reasons name a role's text."""
+
+SYSTEMS = ("system", "system_prompt", "meta_instruction")
 
 _SHOWN_KEYS = 12
 _SHOWN_KEY_CHARS = 40
+_EXACT_FLOATS = 1e15  # integers of more digits arrive rounded from JSON
 _JSON_TYPES = {
     dict: "an object",
     list: "a list",
@@ -83,15 +74,14 @@ _JSON_TYPES = {
 
 
 class RowError(Exception):
-    """A row cannot become a conversation.
+    """A row cannot become an example.
 
     Args:
-        reason: a key of READ_REASONS, NORMALIZE_REASONS or CLEAN_REASONS.
+        reason: a key of READ_REASONS, NORMALIZE_REASONS or another stage's reasons.
         detail: what was found and expected; names fields, never quotes the row's text.
     """
 
     def __init__(self, reason: str, detail: str) -> None:
-        assert reason in READ_REASONS or reason in NORMALIZE_REASONS or reason in CLEAN_REASONS, reason
         super().__init__(reason, detail)
         self.reason = reason
         self.detail = detail
@@ -100,11 +90,18 @@ class RowError(Exception):
 class Shape(Protocol):
     """What a module of this package offers."""
 
-    def matches(self, row: Row, /) -> bool:
-        """Say whether the row has this shape, by its fields; their values may still be unusable."""
+    NAME: str
+    """How the shape is called in messages and documents."""
 
-    def to_messages(self, row: Row, /) -> list[Message]:
-        """Return the turns, or raise RowError."""
+    def matches(self, names: Container[str], /) -> bool:
+        """Say whether a row with these field names has this shape; its values may still be unusable."""
+
+    def to_examples(self, row: Row, /) -> Sequence[Example | RowError]:
+        """Return the row's examples, in their order; where one of several cannot be used, its error in its place.
+
+        Raises:
+            RowError: the row as a whole cannot be used.
+        """
 
 
 def text(value: Any, part: str, field: str) -> str:
@@ -116,13 +113,19 @@ def text(value: Any, part: str, field: str) -> str:
     raise RowError("wrong_type", f"field '{field}' holds {type_name(value)}; expected text")
 
 
-def first_text(value: Any, part: str, field: str) -> str:
-    """Like :func:`text`, but of a list of accepted answers take the first."""
+def answer_text(value: Any, field: str) -> str:
+    """Return an answer: text, a number written out, or of a list of accepted answers the first."""
+    if isinstance(value, str):
+        return value
     if isinstance(value, list):
         if not value:
-            raise RowError(f"missing_{part}", f"field '{field}' is an empty list; expected text")
-        value = value[0]
-    return text(value, part, field)
+            raise RowError("missing_answer", f"field '{field}' is an empty list; expected text")
+        return answer_text(value[0], field) if not isinstance(value[0], list) else text(value[0], "answer", field)
+    if type(value) is int:
+        return str(value)
+    if type(value) is float and math.isfinite(value) and abs(value) < _EXACT_FLOATS:
+        return repr(value)
+    return text(value, "answer", field)
 
 
 def first_field(row: Row, names: Iterable[str]) -> str | None:
@@ -134,6 +137,19 @@ def first_field(row: Row, names: Iterable[str]) -> str | None:
                 return name
             present = present or name
     return present
+
+
+def system_turn(row: Row) -> list[Message]:
+    """Return the row's system text as a turn, if it has one."""
+    for name in SYSTEMS:
+        if row.get(name):
+            return [("system", text(row[name], "system", name))]
+    return []
+
+
+def has_any(names: Container[str], wanted: Iterable[str]) -> bool:
+    """Say whether one of the wanted names is there."""
+    return any(name in names for name in wanted)
 
 
 def joined(parts: Iterable[str]) -> str:

@@ -5,26 +5,61 @@ from __future__ import annotations
 from typing import Any
 
 from schemas.config import FieldMap
-from transforms.shapes.base import Message, Row, RowError, first_text, joined, shown_keys, text
+from transforms.shapes.base import Example, Message, Row, RowError, answer_text, joined, shown_keys, text
+from transforms.shapes.context import context_text
+from transforms.shapes.multiple_choice import choice_turns
+from transforms.shapes.tool_use import tools_json
 from transforms.shapes.turns import turns
 
 
-def mapped_messages(row: Row, fields: FieldMap) -> list[Message]:
-    """Return the turns that the field map points to.
+def mapped_examples(row: Row, fields: FieldMap) -> list[Example]:
+    """Return the example that the field map points to.
 
-    A missing or null ``system`` or ``context`` is left out. Of a list of accepted completions the first is taken.
+    A missing or null ``system``, ``context`` or ``tools`` is left out. Of a list of accepted completions the first is
+    taken; numbers and true or false are written out.
+
+    Raises:
+        RowError: a field that the map names is absent, null, or of a type that cannot be used.
     """
+    if fields.text is not None:
+        return [Example([("text", text(_needed(row, fields.text, "document"), "document", fields.text))])]
+    tools = tools_json(_at(row, fields.tools), str(fields.tools)) if fields.tools else None
+    messages = _system(row, fields) + (_turns(row, fields) if fields.messages else _prompt_and_answer(row, fields))
+    if fields.rejected is None:
+        return [Example(messages, tools)]
+    return [Example(messages, tools, answer_text(_needed(row, fields.rejected, "answer"), fields.rejected))]
+
+
+def _system(row: Row, fields: FieldMap) -> list[Message]:
     system = _at(row, fields.system)
-    messages = [("system", text(system, "system", str(fields.system)))] if system else []
-    if fields.messages is not None:
-        return messages + turns(_needed(row, fields.messages, "prompt"), fields.messages)
+    return [("system", text(system, "system", str(fields.system)))] if system else []
+
+
+def _turns(row: Row, fields: FieldMap) -> list[Message]:
+    messages = turns(_needed(row, str(fields.messages), "prompt"), str(fields.messages))
+    if fields.completion is not None:
+        return [*messages, ("assistant", _answer(row, fields.completion))]
+    return messages
+
+
+def _prompt_and_answer(row: Row, fields: FieldMap) -> list[Message]:
     prompt_path, completion_path = str(fields.prompt), str(fields.completion)
     prompt = text(_needed(row, prompt_path, "prompt"), "prompt", prompt_path)
     context = _at(row, fields.context)
     if context is not None and prompt.strip():
-        prompt = joined([text(context, "prompt", str(fields.context)), prompt])
-    answer = first_text(_needed(row, completion_path, "answer"), "answer", completion_path)
-    return [*messages, ("user", prompt), ("assistant", answer)]
+        prompt = joined([context_text(context, str(fields.context)), prompt])
+    if fields.choices is None:
+        return [("user", prompt), ("assistant", _answer(row, completion_path))]
+    if isinstance(fields.choices, str):
+        choices = _needed(row, fields.choices, "prompt")
+    else:
+        choices = [_at(row, path) for path in fields.choices]
+    return choice_turns(prompt, choices, _needed(row, completion_path, "answer"), completion_path)
+
+
+def _answer(row: Row, path: str) -> str:
+    answer = _needed(row, path, "answer")
+    return str(answer).lower() if isinstance(answer, bool) else answer_text(answer, path)
 
 
 def _needed(row: Row, path: str, part: str) -> Any:

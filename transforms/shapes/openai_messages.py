@@ -1,16 +1,25 @@
-"""OpenAI messages: ``{"messages": [{"role": "user", "content": "..."}, ...]}``."""
+"""OpenAI messages: ``{"messages": [{"role": "user", "content": "..."}, ...], "tools": [...]}``."""
 
 from __future__ import annotations
 
-from transforms.shapes.base import Message, Row
+from collections.abc import Container
+
+from transforms.shapes.base import Example, Row, RowError, system_turn
+from transforms.shapes.tool_use import row_tools
 from transforms.shapes.turns import turns
 
+NAME = "openai_messages"
 
-def matches(row: Row) -> bool:
+
+def matches(names: Container[str]) -> bool:
     """Say whether there are messages."""
-    return "messages" in row
+    return "messages" in names
 
 
-def to_messages(row: Row) -> list[Message]:
+def to_examples(row: Row) -> list[Example]:
     """Return the turns."""
-    return turns(row["messages"], "messages")
+    messages = turns(row["messages"], "messages")
+    if not messages:
+        raise RowError("missing_answer", "field 'messages' is an empty list; expected turns")
+    system = system_turn(row) if messages[0][0] != "system" else []
+    return [Example([*system, *messages], row_tools(row))]

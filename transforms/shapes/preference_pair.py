@@ -1,15 +1,107 @@
-"""Preference pairs (``chosen``, ``rejected``): recognised to be refused by name, since one half is a bad answer."""
+"""Preference pairs: the better answer becomes the conversation's last turn, the worse one is kept beside it.
+
+Layouts: ``chosen`` and ``rejected`` as answers to a ``prompt`` (text, or turns in ``prompt``, ``messages`` or
+``conversations``), as one turn each, as whole conversations with one beginning, or as transcripts
+(``"\\n\\nHuman: ...\\n\\nAssistant: ..."``). Two conversations or responses with a verdict (``winner``) are read too.
+"""
 
 from __future__ import annotations
 
-from transforms.shapes.base import Message, Row, RowError
+from collections.abc import Container
+from typing import Any
+
+from transforms.shapes.alpaca import instruction_prompt
+from transforms.shapes.base import Example, Message, Row, RowError, answer_text, first_field, system_turn, text
+from transforms.shapes.history import history_turns
+from transforms.shapes.tool_use import row_tools
+from transforms.shapes.transcript import open_transcript
+from transforms.shapes.turns import turns
+
+NAME = "preference_pair"
+_NAMES = (
+    ("chosen", "rejected"), ("chosen_response", "rejected_response"), ("preferred_output", "non_preferred_output"),
+    ("response_j", "response_k"), ("answer_chosen", "answer_rejected"), ("response_chosen", "response_rejected"),
+)  # fmt: skip
+_JUDGED = (
+    ("conversation_a", "conversation_b", "winner"), ("response_a", "response_b", "winner"),
+    ("response_0", "response_1", "better_response_id"),
+)  # fmt: skip
+_FIRST_WINS, _SECOND_WINS = ("model_a", "a", "A", 0, "0"), ("model_b", "b", "B", 1, "1")
+_PROMPTS = ("prompt", "conversations", "conversation", "messages", "question", "query", "input")
 
 
-def matches(row: Row) -> bool:
+def matches(names: Container[str]) -> bool:
     """Say whether the row compares two answers."""
-    return "chosen" in row and "rejected" in row
+    pair = any(better in names and worse in names for better, worse in _NAMES)
+    return pair or any(all(name in names for name in judged) for judged in _JUDGED)
 
 
-def to_messages(_row: Row) -> list[Message]:
-    """Refuse the row."""
-    raise RowError("preference_pair", "the row has a chosen and a rejected answer; use a field map to take 'chosen'")
+def to_examples(row: Row) -> list[Example]:
+    """Return the conversation with the better answer, and the worse answer."""
+    better, worse = _pair(row)
+    before, tools = _before(row)
+    chosen, rejected = _answer(row[better], better, before), _answer(row[worse], worse, before)
+    beginning = [(role, said.strip()) for role, said in chosen[:-1]]
+    if not chosen or not rejected or beginning != [(role, said.strip()) for role, said in rejected[:-1]]:
+        raise RowError("bad_pair", f"'{better}' and '{worse}' differ before their last turns; expected one beginning")
+    if chosen[-1][0] != "assistant" or rejected[-1][0] != "assistant":
+        raise RowError("bad_pair", f"'{better}' and '{worse}' do not both end with an assistant's text")
+    if not rejected[-1][1].strip():
+        raise RowError("empty_answer", f"'{worse}' is blank; expected the worse answer")
+    system = system_turn(row) if chosen[0][0] != "system" else []
+    return [Example([*system, *chosen], tools, rejected[-1][1])]
+
+
+def _pair(row: Row) -> tuple[str, str]:
+    for better, worse in _NAMES:
+        if better in row and worse in row:
+            return better, worse
+    first, second, judge = next(names for names in _JUDGED if all(name in row for name in names))
+    verdict = row[judge]
+    if isinstance(verdict, int | str) and not isinstance(verdict, bool):
+        if verdict in _FIRST_WINS:
+            return first, second
+        if verdict in _SECOND_WINS:
+            return second, first
+    raise RowError("bad_pair", f"'{judge}' names neither of the two answers as the better one")
+
+
+def _before(row: Row) -> tuple[list[Message], str | None]:
+    """Return what is said before the answers, and the tools."""
+    tools = row_tools(row)
+    if "instruction" in row:
+        return [*history_turns(row.get("history")), ("user", instruction_prompt(row))], tools
+    field = first_field(row, _PROMPTS)
+    value = row[field] if field else None
+    if isinstance(value, dict):  # OpenAI's: {"messages": [...], "tools": [...]}
+        return turns(value.get("messages"), f"{field}.messages"), row_tools(value) or tools
+    if field is None or value is None or value == "":
+        return [], tools
+    history = history_turns(row.get("history"))
+    return history + (
+        turns(value, field) if isinstance(value, list) else prompt_turns(text(value, "prompt", field))
+    ), tools
+
+
+def prompt_turns(prompt: str) -> list[Message]:
+    """Return a prompt as turns: those of a transcript that ends where the assistant should speak, else one."""
+    messages = open_transcript(prompt)
+    if messages and messages[-1] == ("assistant", "") and len(messages) > 1:
+        return messages[:-1]
+    return [("user", prompt)]
+
+
+def _answer(value: Any, field: str, before: list[Message]) -> list[Message]:
+    """Return the whole conversation with this answer."""
+    if isinstance(value, dict):
+        value = [value]
+    if isinstance(value, list):
+        said = turns(value, field)
+        whole = bool(said) and said[0][0] in ("user", "system")
+        return said if whole else before + said
+    if isinstance(value, str) and not before:
+        whole_text = open_transcript(value)
+        if whole_text is None:
+            raise RowError("missing_prompt", f"'{field}' is an answer, but no field holds what was asked")
+        return whole_text
+    return [*before, ("assistant", answer_text(value, field))]

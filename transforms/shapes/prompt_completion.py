@@ -1,33 +1,78 @@
-"""Prompt and completion, under any of their usual names; each is text, or (as TRL writes it) a list of turns."""
+"""Prompt and completion, under any of their usual names; each is text, or (as TRL writes it) a list of turns.
+
+``history`` holds earlier turns; where there is no completion, it is the whole conversation. ``laws``, ``references`` and
+other contexts go before the prompt.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any
 
-from transforms.shapes.base import Message, Row, first_field, text
+from transforms.shapes.base import (
+    Example,
+    Message,
+    Row,
+    RowError,
+    answer_text,
+    first_field,
+    has_any,
+    joined,
+    system_turn,
+    text,
+)
+from transforms.shapes.context import row_context
+from transforms.shapes.history import history_turns
+from transforms.shapes.preference_pair import prompt_turns
+from transforms.shapes.tool_use import row_tools
 from transforms.shapes.turns import turns
 
-_PROMPTS = ("prompt", "query")
-_COMPLETIONS = ("completion", "response", "output", "answer", "canonical_solution")
-_SYSTEMS = ("system", "system_prompt")
+NAME = "prompt_completion"
+_PROMPTS = ("prompt", "query", "inputs", "input", "problem", "user", "human", "sql_prompt")
+_COMPLETIONS = (
+    "completion", "response", "output", "answer", "targets", "target", "solution", "generated_solution", "assistant",
+    "gpt", "bot", "sql",
+)  # fmt: skip
 
 
-def matches(row: Row) -> bool:
-    """Say whether there are a prompt and a completion."""
-    return any(name in row for name in _PROMPTS) and any(name in row for name in _COMPLETIONS)
+def matches(names: Container[str]) -> bool:
+    """Say whether there are a prompt and a completion, or earlier turns in place of the completion."""
+    return has_any(names, _PROMPTS) and ("history" in names or has_any(names, _COMPLETIONS))
 
 
-def to_messages(row: Row) -> list[Message]:
-    """Return the system text if there is one, the prompt and the completion."""
-    prompt, completion = str(first_field(row, _PROMPTS)), str(first_field(row, _COMPLETIONS))
-    system = first_field(row, _SYSTEMS)
-    messages = [("system", text(row[system], "system", system))] if system and row[system] else []
-    return [
-        *messages,
-        *_turns(row[prompt], "user", "prompt", prompt),
-        *_turns(row[completion], "assistant", "answer", completion),
-    ]
+def to_examples(row: Row) -> list[Example]:
+    """Return the system text if there is one, the earlier turns, the prompt and the completion."""
+    asked, answered = row.get("prompt"), row.get("completion")
+    if len(row) == 2 and type(asked) is str and type(answered) is str:
+        return [Example([*prompt_turns(asked), ("assistant", answered)])]
+    prompt, completion = str(first_field(row, _PROMPTS)), first_field(row, _COMPLETIONS)
+    asked, answered = row[prompt], row[completion] if completion else None
+    before = history_turns(row["history"]) if "history" in row else []
+    if completion is None and before:
+        messages = before
+    else:
+        if completion is None:
+            raise RowError("missing_answer", "'history' is empty, and no field holds a completion")
+        messages = before + (
+            turns(asked, prompt) if type(asked) is list else prompt_turns(text(asked, "prompt", prompt))
+        )
+        messages += _answer(answered, completion)
+    return [Example([*system_turn(row), *_with_context(messages, row_context(row))], row_tools(row))]
 
 
-def _turns(value: Any, role: str, part: str, field: str) -> list[Message]:
-    return turns(value, field) if isinstance(value, list) else [(role, text(value, part, field))]
+def _answer(value: Any, field: str) -> list[Message]:
+    if type(value) is list and value and isinstance(value[0], dict):
+        return turns(value, field)
+    return [("assistant", answer_text(value, field))]
+
+
+def _with_context(messages: list[Message], context: str) -> list[Message]:
+    """Put a context before the first thing the user says; an empty prompt stays empty."""
+    for number, (role, said) in enumerate(messages):
+        if context and role == "user":
+            return [
+                *messages[:number],
+                (role, joined([context, said]) if said.strip() else said),
+                *messages[number + 1 :],
+            ]
+    return messages

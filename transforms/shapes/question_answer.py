@@ -1,47 +1,67 @@
 """Question and answer, with or without context; ``text`` is the question where there is no other.
 
-A row with a question and a ``text``, but no context, fits no shape: the text may be the context or the whole example.
-
-Of several accepted answers (a list, or SQuAD's ``{"text": [...]}``) the first is taken. Context goes before the
-question; a context in paragraphs (a list) is joined with empty lines.
+Of several accepted answers (a list, SQuAD's ``{"text": [...]}``, TriviaQA's ``{"value": ...}``) the first is taken.
+Context goes before the question; a context in paragraphs is joined with empty lines. A ``text`` beside a question is its
+context, unless the question stands in it: then it is the whole example once more. A question answered with true or
+false is answered yes or no.
 """
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any
 
-from transforms.shapes.base import Message, Row, RowError, first_field, first_text, joined, text, type_name
+from transforms.shapes.base import Example, Row, answer_text, first_field, has_any, joined, system_turn, text
+from transforms.shapes.context import row_context
+from transforms.shapes.history import history_turns
 
-_ANSWERS = ("answer", "answers", "response", "output", "completion", "long_answer")
-_CONTEXTS = ("context", "contexts", "passage")
+NAME = "question_answer"
+_QUESTIONS = ("question", "text", "context")
+_ANSWERS = (
+    "answer", "answers", "response", "output", "completion", "long_answer", "correct_answer", "best_answer",
+    "final_answer", "ideal_answer", "reply",
+)  # fmt: skip
+_INNER_ANSWERS = ("text", "value", "spans", "answer", "human_readable")
 _PROMPTS = ("prompt", "query")
 
 
-def matches(row: Row) -> bool:
+def matches(names: Container[str]) -> bool:
     """Say whether there are a question and an answer."""
-    if not any(name in row for name in _ANSWERS):
-        return False
-    if "question" in row:
-        return "text" not in row or any(name in row for name in _CONTEXTS)
-    return "text" in row and not any(name in row for name in _PROMPTS)
+    return has_any(names, _ANSWERS) and (
+        "question" in names or (has_any(names, _QUESTIONS) and not has_any(names, _PROMPTS))
+    )
 
 
-def to_messages(row: Row) -> list[Message]:
+def to_examples(row: Row) -> list[Example]:
     """Return context and question as one user turn, and the answer."""
-    question, answer = ("question" if "question" in row else "text"), str(first_field(row, _ANSWERS))
-    context = first_field(row, _CONTEXTS)
-    prompt = text(row[question], "prompt", question)
+    question = next(name for name in _QUESTIONS if name in row)
+    answer = str(first_field(row, _ANSWERS))
+    asked = row[question]
+    if isinstance(asked, dict):  # {"question": {"text": ...}}
+        inner = first_field(asked, ("text", "full_text", "stem")) or "text"
+        asked = asked.get(inner)
+    prompt = text(asked, "prompt", question)
+    context = row_context(row) if question != "context" else ""
+    if (
+        not context
+        and question == "question"
+        and isinstance(row.get("text"), str)
+        and prompt.strip() not in row["text"]
+    ):
+        context = row["text"]
     if context and prompt.strip():
-        prompt = joined([_context(row[context], context), prompt])
-    accepted = row[answer]["text"] if isinstance(row[answer], dict) and "text" in row[answer] else row[answer]
-    return [("user", prompt), ("assistant", first_text(accepted, "answer", answer))]
+        prompt = joined([context, prompt])
+    messages = [*system_turn(row), *history_turns(row.get("history")), ("user", prompt)]
+    return [Example([*messages, ("assistant", accepted_answer(row[answer], answer))])]
 
 
-def _context(value: Any, field: str) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, list) and all(isinstance(paragraph, str) for paragraph in value):
-        return joined(value)
-    if not isinstance(value, str):
-        raise RowError("wrong_type", f"field '{field}' holds {type_name(value)}; expected text")
-    return value
+def accepted_answer(value: Any, field: str) -> str:
+    """Return the first accepted answer as text."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        value = value[0]
+    if isinstance(value, dict):
+        inner = first_field(value, _INNER_ANSWERS)
+        value = value[inner] if inner else value
+    return answer_text(value, field)

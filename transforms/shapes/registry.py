@@ -2,60 +2,121 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 from schemas.config import FieldMap
 from transforms.shapes import (
     alpaca,
+    chat_object,
+    code_task,
+    conversation_tree,
+    document,
     multiple_choice,
     openai_messages,
     preference_pair,
     prompt_completion,
     question_answer,
+    seed_tasks,
     sharegpt,
-    text_to_sql,
+    squad,
+    table_questions,
+    unanswered,
 )
-from transforms.shapes.base import Message, Row, RowError, Shape, shown_keys
-from transforms.shapes.field_map import mapped_messages
+from transforms.shapes.base import Example, Row, RowError, Shape, shown_keys
+from transforms.shapes.field_map import mapped_examples
+from transforms.shapes.qa_pairs import pair_examples
 
 # A shape stands before those whose fields its rows may also have.
 SHAPES: tuple[Shape, ...] = (
     preference_pair,
     openai_messages,
     sharegpt,
+    chat_object,
+    conversation_tree,
+    table_questions,
+    squad,
     multiple_choice,
+    seed_tasks,
+    code_task,
     alpaca,
-    text_to_sql,
     question_answer,
     prompt_completion,
+    unanswered,
+    document,
 )
+_VERDICTS = ("kto_tag", "label")  # true or false beside a completion: whether it is a good one
+_MAX_LAYOUTS = 4096  # rows may have any names; forget all rather than grow
 
 
-def detect_shape(row: Row) -> Shape | None:
-    """Return the first shape that fits the row's field names as they are written, or None."""
-    for shape in SHAPES:
-        if shape.matches(row):
-            return shape
-    return None
+class Layout(NamedTuple):
+    """What a row's field names alone say about it."""
+
+    shapes: tuple[Shape, ...]
+    """The shapes that fit, in order."""
+    plain_names: bool
+    """They fit the names in lower case, with ``_`` for blanks and hyphens (``Question``, ``Correct Answer``)."""
+    verdict: str | None
+    """A field that may say whether the answer is a good one."""
 
 
-def to_messages(row: Row, fields: FieldMap | None = None) -> list[Message]:
-    """Return a row's turns: by the field map if there is one, else by the detected shape.
+_LAYOUTS: dict[tuple[str, ...], Layout] = {}
 
-    Field names that fit no shape are tried once more in lower case (``Question``, ``CONTEXTS``).
+
+def detect_layout(names: tuple[str, ...]) -> Layout:
+    """Return the shapes that fit these field names as they are written; if none does, as plain names."""
+    found = _LAYOUTS.get(names)
+    if found is None:
+        if len(_LAYOUTS) >= _MAX_LAYOUTS:
+            _LAYOUTS.clear()
+        found = _LAYOUTS[names] = _fitting(names)
+    return found
+
+
+def _fitting(names: tuple[str, ...]) -> Layout:
+    exact = frozenset(names)
+    shapes = tuple(shape for shape in SHAPES if shape.matches(exact))
+    plain = frozenset(map(_plain, names))
+    as_plain = tuple(shape for shape in SHAPES if shape.matches(plain))
+    # A name in another case may answer what stands there unanswered: {"question", "Answer"}.
+    use_plain = shapes[:1] in ((), (unanswered,)) and as_plain[:1] not in ((), (unanswered,))
+    chosen, fields = (as_plain, plain) if use_plain else (shapes, exact)
+    return Layout(chosen, use_plain, next((name for name in _VERDICTS if name in fields), None))
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower().replace(" ", "_").replace("-", "_")
+
+
+def read_row(row: Row, fields: FieldMap | None = None) -> Sequence[Example | RowError]:
+    """Return a row's examples: by the field map if there is one, else by the shape that its field names have.
+
+    Of several shapes that fit, the first one is taken whose fields hold something. What a row becomes depends on the row
+    alone. Where one of a row's several examples cannot be used, its error stands in its place.
 
     Raises:
         RowError: unknown shape, or values that the shape cannot use.
     """
     if fields is not None:
-        return mapped_messages(row, fields)
-    shape = detect_shape(row)
-    if shape is None:
-        lower = {key.lower().strip(): value for key, value in row.items()}
-        shape = detect_shape(lower)
-        row = lower if shape else row
-    if shape is None:
-        raise RowError(
-            "unknown_shape",
-            f"no known shape has the fields {shown_keys(row)}; tell which ones to use, such as"
-            " fields: {prompt: FIELD, completion: FIELD}",
-        )
-    return shape.to_messages(row)
+        return mapped_examples(row, fields)
+    layout = detect_layout(tuple(row))
+    if layout.plain_names:
+        row = {_plain(name): value for name, value in row.items()}
+    if layout.verdict is not None and row[layout.verdict] is False:
+        raise RowError("bad_answer", f"'{layout.verdict}' is false: the row's answer is a bad one")
+    first: RowError | None = None
+    for shape in layout.shapes:
+        try:
+            return shape.to_examples(row)
+        except RowError as error:
+            first = first or error
+            if not error.reason.startswith("missing_"):
+                break
+    pairs = pair_examples(row) if first is None else None
+    if pairs:
+        return pairs
+    raise first or RowError(
+        "unknown_shape",
+        f"no known shape has the fields {shown_keys(row)}; tell which ones to use, such as"
+        " fields: {prompt: FIELD, completion: FIELD}",
+    )

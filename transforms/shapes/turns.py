@@ -1,49 +1,133 @@
-"""A list of turns: OpenAI's role/content or ShareGPT's from/value."""
+"""A list of turns, in any of the ways in which people write one."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from transforms.shapes.base import PART_OF_ROLE, Message, RowError, text, type_name
+import orjson
 
-_ROLES = {
-    "user": "user", "human": "user", "prompter": "user",
+from transforms.shapes.base import PART_OF_ROLE, Message, RowError, first_field, text, type_name
+from transforms.shapes.tool_use import calls_json, result_text, tagged_calls
+from transforms.shapes.transcript import transcript_turns
+
+ROLES = {
+    "user": "user", "human": "user", "prompter": "user", "用户": "user", "问": "user",
     "assistant": "assistant", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant", "model": "assistant",
+    "ai": "assistant", "chatbot": "assistant", "bing": "assistant", "bard": "assistant",
+    "助手": "assistant", "答": "assistant",
     "system": "system", "developer": "system",
+    "function_call": "tool_call", "tool_call": "tool_call", "tool_calls": "tool_call",
+    "tool": "tool", "function": "tool", "observation": "tool", "function_response": "tool", "tool_response": "tool",
+    "function-response": "tool", "ipython": "tool",
 }  # fmt: skip
-_TOOL_ROLES = {"tool", "function", "function_call", "function_response", "observation", "tool_call", "tool_response"}
+_SPEAKERS = ("role", "from", "speaker")
+_CONTENTS = ("content", "value", "text", "message")
+_PAIRS = (
+    ("input", "output"), ("user", "assistant"), ("human", "assistant"), ("question", "answer"), ("prompt", "response"),
+    ("instruction", "response"), ("instruction", "output"),
+)  # fmt: skip
 
 
 def turns(value: Any, field: str) -> list[Message]:
     """Return the turns in a field's value.
 
-    A content that is a list of text parts is joined with line breaks. Turns that call tools are refused.
+    Read are objects with a speaker (``role``, ``from``) and a content (``content``, ``value``); texts in turn, the
+    user's first; and objects that hold a prompt and its answer. A content that is a list of text parts is joined with
+    line breaks. Text in place of the list is taken as JSON or as a transcript.
+
+    Raises:
+        RowError: none of these, an unknown speaker, content that is not text, a tool call that cannot be read.
     """
     if not isinstance(value, list):
-        raise RowError("wrong_type", f"field '{field}' holds {type_name(value)}; expected a list of turns")
-    return [_turn(turn, f"{field}.{number}") for number, turn in enumerate(value)]
+        return _from_text(value, field)
+    messages: list[Message] = []
+    unusual = False
+    for number, turn in enumerate(value):
+        if type(turn) is dict and len(turn) == 2:  # the ordinary turn, read quickly
+            speaker, content = turn.get("role") or turn.get("from"), turn.get("content") or turn.get("value")
+            if type(content) is str and type(speaker) is str:
+                role = ROLES.get(speaker)
+                if role in PART_OF_ROLE:
+                    messages.append((role, content))
+                    continue
+        elif type(turn) is str:
+            messages.append(("assistant" if number % 2 else "user", turn))
+            continue
+        unusual = True
+        messages += _turn(turn, f"{field}.{number}")
+    return _with_tagged_calls(messages, field) if unusual else messages
 
 
-def _turn(turn: Any, where: str) -> Message:
+def _from_text(value: Any, field: str) -> list[Message]:
+    if isinstance(value, str):
+        try:
+            listed = orjson.loads(value) if value.lstrip()[:1] == "[" else None
+        except orjson.JSONDecodeError:
+            listed = None
+        found = turns(listed, field) if isinstance(listed, list) else transcript_turns(value)
+        if found is not None:
+            return found
+    if value is None:
+        raise RowError("missing_prompt", f"field '{field}' is null; expected a list of turns")
+    raise RowError("wrong_type", f"field '{field}' holds {type_name(value)}; expected a list of turns")
+
+
+def _turn(turn: Any, where: str) -> list[Message]:
     if not isinstance(turn, dict):
         raise RowError("wrong_type", f"{where} is {type_name(turn)}; expected an object with role and content")
-    speaker = turn["role"] if "role" in turn else turn.get("from")
-    if turn.get("tool_calls") or turn.get("function_call") or (isinstance(speaker, str) and speaker in _TOOL_ROLES):
-        raise RowError("tool_calls", f"{where} calls a tool or brings its result; such conversations are not read")
-    role = _ROLES.get(speaker.lower()) if isinstance(speaker, str) else None
+    named = first_field(turn, _SPEAKERS)
+    if named is None:
+        return _pair(turn, where)
+    speaker, field = turn[named], first_field(turn, _CONTENTS)
+    role = ROLES.get(speaker.strip().lower()) if isinstance(speaker, str) else None
     if role is None:
-        raise RowError("unknown_role", f"the speaker of {where} is none of {', '.join(_ROLES)}")
-    content = turn["content"] if "content" in turn else turn.get("value")
-    if isinstance(content, list):
-        return role, "\n".join(_part(part, where) for part in content)
-    return role, text(content, PART_OF_ROLE[role], where)
+        raise RowError("unknown_role", f"the speaker of {where} is none of {', '.join(ROLES)}")
+    content = turn[field] if field else None
+    if isinstance(content, list) and role != "tool_call":
+        content = (
+            "\n".join(_part(part, where) for part in content) if role != "tool" or _are_parts(content) else content
+        )
+    if role == "tool":
+        return [("tool", result_text(content, where))]
+    if role == "tool_call":
+        return [("tool_call", calls_json(content, where))]
+    called = turn.get("tool_calls") or turn.get("function_call")
+    if not called or role != "assistant":
+        return [(role, text(content, PART_OF_ROLE[role], where))]
+    calls: Message = ("tool_call", calls_json(called, where))
+    spoken = content is not None and not (isinstance(content, str) and not content.strip())
+    return [("assistant", text(content, "answer", where)), calls] if spoken else [calls]
+
+
+def _pair(turn: dict[str, Any], where: str) -> list[Message]:
+    for prompt, answer in _PAIRS:
+        if prompt in turn and answer in turn:
+            asked = ("user", text(turn[prompt], "prompt", f"{where}.{prompt}"))
+            return [asked, ("assistant", text(turn[answer], "answer", f"{where}.{answer}"))]
+    raise RowError("unknown_role", f"{where} names no speaker; expected 'role' and 'content', or 'from' and 'value'")
+
+
+def _are_parts(content: list[Any]) -> bool:
+    return bool(content) and all(isinstance(part, dict) and part.get("type") == "text" for part in content)
 
 
 def _part(part: Any, where: str) -> str:
     if isinstance(part, str):
         return part
-    if isinstance(part, dict) and part.get("type") == "text":
+    if isinstance(part, dict) and part.get("type") in ("text", "input_text", "output_text"):
         content = part.get("text", part.get("value"))
         if isinstance(content, str):
             return content
     raise RowError("not_text", f"{where} has a part that is not text; only conversations in text are read")
+
+
+def _with_tagged_calls(messages: list[Message], field: str) -> list[Message]:
+    """Where results follow calls that are written into the assistant's text, take the calls out of it."""
+    roles = {role for role, _ in messages}
+    if "tool" not in roles or "tool_call" in roles:
+        return messages
+    found: list[Message] = []
+    for number, (role, content) in enumerate(messages):
+        tagged = role == "assistant" and "<tool_call>" in content
+        found += tagged_calls(content, f"{field}.{number}") if tagged else [(role, content)]
+    return found

@@ -1,0 +1,182 @@
+"""One raw row to examples in one form, or to the reason why not."""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from typing import Any
+
+import orjson
+
+from schemas.config import FieldMap
+from transforms.shapes.base import PART_OF_ROLE, Example, Message, RowError, type_name
+from transforms.shapes.registry import read_row
+
+_ACTS = ("assistant", "tool_call")
+# What may follow a role; the end of a conversation is an act.
+_AFTER = {
+    "": ("user",),
+    "user": ("assistant", "tool_call"),
+    "assistant": ("user", "tool_call"),
+    "tool_call": ("tool",),
+    "tool": ("tool", "assistant", "tool_call"),
+}
+
+
+def read_examples(
+    payload: bytes, fields: FieldMap | None = None, faults: list[tuple[int, RowError]] | None = None
+) -> list[Example]:
+    """Return the examples of one raw row, cleaned and in order; never none.
+
+    Args:
+        payload: the row as JSON.
+        fields: the source's field map; without one the row's shape is detected.
+        faults: where one of a row's several examples cannot be used, its position and the reason are added here, and
+            the others are returned.
+
+    Raises:
+        RowError: the row has to be rejected: nothing in it can be used.
+    """
+    found = read_row(parse_row(payload), fields)
+    if len(found) == 1 and isinstance(found[0], Example):
+        return [_checked(found[0])]
+    examples: list[Example] = []
+    errors: list[tuple[int, RowError]] = []
+    for number, item in enumerate(found):
+        try:
+            if isinstance(item, RowError):
+                raise item
+            examples.append(_checked(item))
+        except RowError as error:
+            errors.append((number, error))
+    if not examples:
+        raise errors[0][1]
+    if faults is not None:
+        faults += errors
+    return examples
+
+
+def _checked(example: Example) -> Example:
+    messages, tools, rejected, tags = example
+    messages = check_turns(messages)
+    if rejected is None:
+        return Example(messages, tools, None, tags)
+    rejected = clean_text(rejected)
+    if not rejected:
+        raise RowError("empty_answer", "the worse answer is blank; expected text")
+    if messages[-1][0] != "assistant":
+        raise RowError("bad_pair", "the conversation does not end with an assistant's text to compare")
+    return Example(messages, tools, rejected, tags)
+
+
+def check_turns(messages: list[Message]) -> list[Message]:
+    """Clean every content and check the order of the speakers.
+
+    Allowed are an optional system turn, then user and assistant in turn, ending with the assistant. A tool call stands
+    where an assistant may speak, or after what the assistant said in the same turn; results follow it; a conversation
+    may end with a call. A document (role ``text``) stands alone. A blank system turn and everything after the
+    assistant's last act are left out; everything else that differs is refused.
+
+    Raises:
+        RowError: blank or missing text, wrong order, no answer.
+    """
+    last = len(messages)
+    while last and messages[last - 1][0] not in _ACTS:
+        last -= 1
+    if last == 0:
+        if len(messages) == 1 and messages[0][0] == "text":
+            return [("text", _document(messages[0][1]))]
+        raise RowError("no_answer", f"the conversation has {len(messages)} turns and none by the assistant")
+    cleaned: list[Message] = []
+    before = ""
+    for number, (role, raw) in enumerate(messages[:last] if last < len(messages) else messages):
+        content = clean_text(raw)
+        if role == "system":
+            if cleaned:
+                raise RowError("system_not_first", f"turn {number} is a system turn; expected it first, and once")
+            if content:
+                cleaned.append((role, content))
+            continue
+        if role not in _AFTER[before]:
+            raise _out_of_order(number, role, before)
+        if not content and role != "tool":
+            raise RowError(
+                f"empty_{PART_OF_ROLE.get(role, 'answer')}", f"turn {number} ({role}) is blank; expected text"
+            )
+        cleaned.append((role, content))
+        before = role
+    return cleaned
+
+
+def _document(raw: str) -> str:
+    content = clean_text(raw)
+    if not content:
+        raise RowError("empty_document", "the text is blank")
+    return content
+
+
+def _out_of_order(number: int, role: str, before: str) -> RowError:
+    if "tool" in (role, before) or before == "tool_call":
+        return RowError("tool_order", f"turn {number} ({role}) follows {before or 'nothing'}; results follow calls")
+    if not before:
+        return RowError("starts_with_assistant", f"turn {number} is of role {role}; expected the user's first")
+    return RowError("roles_do_not_alternate", f"turns {number - 1} and {number} are of roles {before} and {role}")
+
+
+def clean_text(content: str) -> str:
+    r"""Return text in Unicode form NFC, with \n as its only line break, without blanks around it.
+
+    In text of several lines that begins indented, the first line keeps its indentation: it may be code.
+    """
+    if not content.isascii() and not unicodedata.is_normalized("NFC", content):
+        content = unicodedata.normalize("NFC", content)
+    if "\r" in content:
+        content = content.replace("\r\n", "\n")
+    stripped = content.strip()
+    if content[:1].isspace() and "\n" in stripped:
+        indent = content[: len(content) - len(content.lstrip())].rpartition("\n")[2]
+        if len(indent) > 1 or indent == "\t":
+            return indent + stripped
+    return stripped
+
+
+def example_id(example: Example) -> str:
+    """Return 32 hex digits that equal content has equal: BLAKE2b-128 of JSON.
+
+    The JSON is the array of [role, content] pairs; with tools or a worse answer, the array of those pairs, the tools
+    and the worse answer. Tags do not count.
+    """
+    messages, tools, rejected, _ = example
+    content = messages if tools is None and rejected is None else [messages, tools, rejected]
+    return hashlib.blake2b(orjson.dumps(content), digest_size=16).hexdigest()
+
+
+def parse_row(payload: bytes) -> dict[str, Any]:
+    """Return a row's JSON object; a list of one object is that object, a list of turns a conversation.
+
+    Raises:
+        RowError: not UTF-8, not JSON, not an object.
+    """
+    try:
+        value = orjson.loads(payload)
+    except orjson.JSONDecodeError as error:
+        raise _why_not_json(payload, error) from None
+    if type(value) is dict:
+        return value
+    if (
+        type(value) is list
+        and value
+        and all(type(item) is dict and ("role" in item or "from" in item) for item in value)
+    ):
+        return {"messages": value}
+    if type(value) is list and len(value) == 1 and type(value[0]) is dict:  # published lists of one-element lists
+        return value[0]
+    raise RowError("not_an_object", f"the row is {type_name(value)}; expected an object with named fields")
+
+
+def _why_not_json(payload: bytes, error: orjson.JSONDecodeError) -> RowError:
+    try:
+        payload.decode()
+    except UnicodeDecodeError as undecodable:
+        return RowError("not_utf8", f"byte {undecodable.start} of the row is not UTF-8")
+    return RowError("not_json", f"{error.msg.split(':')[0]} at character {error.pos} of the row")

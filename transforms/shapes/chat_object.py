@@ -1,0 +1,69 @@
+"""A whole conversation in a field ``chat``: MOSS's numbered turns, a list of turns, or a transcript (Glaive)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container
+from typing import Any
+
+from transforms.shapes.base import Example, Message, Row, RowError, system_turn, text, type_name
+from transforms.shapes.tool_use import calls_json, row_tools
+from transforms.shapes.turns import turns
+
+NAME = "chat_object"
+_OUTER_MARKS = re.compile(r"\s*(?:<\|[^|<>\n]{1,30}\|>:)?\s*(.*?)\s*(?:<eo[a-z]>)?\s*", re.DOTALL)
+_COMMAND = re.compile(r"\s*([A-Za-z_]\w*)\((.*)\)\s*", re.DOTALL)
+_NO_COMMANDS = ("", "None")
+
+
+def matches(names: Container[str]) -> bool:
+    """Say whether there is a chat."""
+    return "chat" in names
+
+
+def to_examples(row: Row) -> list[Example]:
+    """Return the turns, without the marks that MOSS writes around each (``<|Human|>: ... <eoh>``).
+
+    MOSS's inner thoughts are left out. Its commands become tool calls with the argument ``input``.
+    """
+    chat = row["chat"]
+    messages = _moss(chat) if isinstance(chat, dict) else turns(chat, "chat")
+    system = system_turn(row) if messages and messages[0][0] != "system" else []
+    return [Example([*((role, said.removeprefix("SYSTEM:")) for role, said in system), *messages], row_tools(row))]
+
+
+def _moss(chat: dict[str, Any]) -> list[Message]:
+    messages: list[Message] = []
+    for name in sorted(chat, key=_number):
+        turn, where = chat[name], f"chat.{name[:20]}"
+        if turn is None:
+            continue  # Arrow gives every row the turns of the longest
+        if not isinstance(turn, dict) or "Human" not in turn or "MOSS" not in turn:
+            raise RowError("wrong_type", f"{where} is {type_name(turn)}; expected an object with 'Human' and 'MOSS'")
+        messages.append(("user", _bare(turn["Human"], "prompt", f"{where}.Human")))
+        command = _bare(turn.get("Commands") or "", "answer", f"{where}.Commands")
+        if command not in _NO_COMMANDS:
+            messages.append(("tool_call", _call(command, where)))
+            messages.append(("tool", _bare(turn.get("Tool Responses") or "", "answer", f"{where}.Tool Responses")))
+        messages.append(("assistant", _bare(turn["MOSS"], "answer", f"{where}.MOSS")))
+    return messages
+
+
+def _number(name: str) -> tuple[int, str]:
+    digits = re.sub(r"[^0-9]", "", name)[:9]
+    return (int(digits) if digits else 0, name)
+
+
+def _bare(value: Any, part: str, where: str) -> str:
+    found = _OUTER_MARKS.fullmatch(text(value, part, where))
+    return found[1] if found else ""
+
+
+def _call(command: str, where: str) -> str:
+    found = _COMMAND.fullmatch(command)
+    if found is None:
+        raise RowError("bad_tool_call", f"the command in {where} is not of the form Name(argument)")
+    argument = found[2].strip()
+    if len(argument) > 1 and argument[0] == argument[-1] and argument[0] in "\"'":
+        argument = argument[1:-1]
+    return calls_json({"name": found[1], "arguments": {"input": argument}}, where)

@@ -1,0 +1,43 @@
+"""Code tasks: what to write, and the code. Spider, HumanEval, MBPP, CoNaLa, CONCODE and their like."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+
+from transforms.shapes.base import Example, Row, answer_text, first_field, has_any, joined, system_turn, text
+from transforms.shapes.context import row_context
+
+NAME = "code_task"
+_TASKS = (
+    "prompt",
+    "question",
+    "nl",
+    "intent",
+    "problem",
+    "docstring",
+    "description",
+    "text",
+    "instruction",
+    "func_documentation_string",
+)
+_CODES = ("canonical_solution", "code", "snippet", "query", "sql", "func_code_string", "solution", "solutions")
+_OTHER_ANSWERS = ("answer", "answers", "response", "output", "completion", "choices", "options")
+
+
+def matches(names: Container[str]) -> bool:
+    """Say whether code is the only answer to a described task."""
+    if has_any(names, _OTHER_ANSWERS) or not has_any(names, _CODES):
+        return False
+    return has_any(names, _TASKS) and not ("history" in names and "query" in names)
+
+
+def to_examples(row: Row) -> list[Example]:
+    """Return the task and the code; of several solutions the first."""
+    task, code = str(first_field(row, _TASKS)), str(first_field(row, _CODES))
+    value = row[code]
+    if isinstance(value, dict):  # WikiSQL: {"human_readable": ...}
+        value = value.get("human_readable", value)
+    prompt = text(row[task], "prompt", task)
+    if prompt.strip():
+        prompt = joined([row_context(row), prompt])
+    return [Example([*system_turn(row), ("user", prompt), ("assistant", answer_text(value, code))])]

@@ -1,0 +1,82 @@
+"""What a question is asked about: paragraphs, titled sentences, tables, as one text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transforms.shapes.base import Row, RowError, first_field, joined, type_name
+
+CONTEXTS = (
+    "context", "contexts", "passage", "paragraph", "laws", "references", "reference", "documents", "support",
+    "evidence", "story", "article", "knowledge", "sql_context",
+)  # fmt: skip
+_TEXTS = ("text", "contexts", "content", "paragraphs", "paragraph", "passage", "sentences", "context")
+
+
+def row_context(row: Row, names: tuple[str, ...] = CONTEXTS) -> str:
+    """Return the text of the first context field that holds something, or an empty text."""
+    field = first_field(row, names)
+    return context_text(row[field], field) if field else ""
+
+
+def context_text(value: Any, field: str) -> str:
+    """Return a context as text.
+
+    A list is joined with empty lines. An object gives the text in it; titles with sentences, as HotpotQA writes them,
+    give a paragraph each.
+
+    Raises:
+        RowError: numbers, or objects without text.
+    """
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    if isinstance(value, list):
+        return joined(_paragraph(paragraph, field) for paragraph in value)
+    if isinstance(value, dict):
+        if isinstance(value.get("title"), list) and isinstance(value.get("sentences"), list):
+            titled = zip(value["title"], value["sentences"], strict=False)
+            return joined(_paragraph([title, sentences], field) for title, sentences in titled)
+        inner = first_field(value, _TEXTS)
+        if inner is not None and not isinstance(value[inner], dict):
+            return context_text(value[inner], f"{field}.{inner}")
+    raise RowError("wrong_type", f"field '{field}' holds {type_name(value)}; expected text, or a list of texts")
+
+
+def _paragraph(value: Any, field: str) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict):
+        inner = first_field(value, _TEXTS)
+        if inner is not None and isinstance(value[inner], str):
+            return joined([value["title"], value[inner]]) if isinstance(value.get("title"), str) else str(value[inner])
+    if isinstance(value, list) and len(value) == 2 and _is_texts(value[1]) and isinstance(value[0], str):
+        return f"{value[0]}\n{''.join(value[1])}"  # HotpotQA: a title and its sentences
+    if _is_texts(value):
+        return " ".join(value)
+    raise RowError("wrong_type", f"field '{field}' holds {type_name(value)} in its list; expected texts")
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def table_text(value: Any, field: str) -> str:
+    """Return a table as lines of cells with bars between."""
+    rows = value.get("table", value.get("rows")) if isinstance(value, dict) else value
+    if isinstance(rows, str):
+        return rows
+    if not isinstance(rows, list) or not all(isinstance(cells, list) for cells in rows):
+        raise RowError("wrong_type", f"field '{field}' holds {type_name(rows)}; expected a list of rows of cells")
+    header = value.get("header") if isinstance(value, dict) else None
+    lines = [header, *rows] if isinstance(header, list) else rows
+    return "\n".join(" | ".join(_cell(cell, field) for cell in cells) for cells in lines)
+
+
+def _cell(value: Any, field: str) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str | int | float):
+        return str(value)
+    raise RowError("wrong_type", f"field '{field}' has {type_name(value)} in a cell; expected text or a number")

@@ -1,0 +1,33 @@
+"""Seed tasks: ``{"instruction", "instances": [{"input", "output"}]}``, one example for each instance."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+
+from transforms.shapes import alpaca
+from transforms.shapes.base import Example, Row, RowError, type_name
+
+NAME = "seed_tasks"
+
+
+def matches(names: Container[str]) -> bool:
+    """Say whether there are an instruction and instances of it."""
+    return "instruction" in names and "instances" in names
+
+
+def to_examples(row: Row) -> list[Example | RowError]:
+    """Return the instruction with each instance's input and output."""
+    instances = row["instances"]
+    if not isinstance(instances, list):
+        raise RowError("wrong_type", f"field 'instances' holds {type_name(instances)}; expected a list of objects")
+    if not instances:
+        raise RowError("missing_answer", "field 'instances' is an empty list; expected inputs and outputs")
+    found: list[Example | RowError] = []
+    for number, instance in enumerate(instances):
+        try:
+            if not isinstance(instance, dict) or not alpaca.matches({**instance, "instruction": None}):
+                raise RowError("missing_answer", f"instances.{number} is {type_name(instance)} without an output")
+            found += alpaca.to_examples({**instance, "instruction": row["instruction"]})
+        except RowError as error:
+            found.append(error)
+    return found
