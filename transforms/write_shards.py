@@ -27,6 +27,8 @@ _REPEATING_COLUMNS = [
     "source", "license", "domain", "origin.uri", "stage", "reason", "fate", "messages.list.element.role", "tags.list.element",
 ]  # fmt: skip
 _NOT_IN_SHARDS = ("row", "item")
+_FACTS = ("id", "domain", "license", "num_tokens", "num_loss_tokens")
+_WORTH_COPYING = 0.5  # share of rows that stay below which the others are left out before anything else
 _SPLIT_DIGITS = 16
 
 
@@ -185,19 +187,25 @@ class ShardWriter:
         )
 
     def _shards(self, rows: Rows, fates: Fates, name: str) -> Iterator[dict[str, Any]]:
-        table = _kept_rows(rows, fates)
-        held_out = in_validation(table["id"], self.validation_fraction)
+        table, numbers = _kept_rows(rows, fates)
+        facts = table.select([column for column in _FACTS if column in table.column_names]).take(pa.array(numbers))
+        held_out = in_validation(facts["id"], self.validation_fraction)
         for split in SPLITS:
             for domain in self.domains:
-                here = pc.equal(table["domain"], domain).to_numpy(zero_copy_only=False) & (
+                here = pc.equal(facts["domain"], domain).to_numpy(zero_copy_only=False) & (
                     held_out == (split == "validation")
                 )
                 if here.any():
                     path = f"data/{split}/{domain}/{name}"
-                    numbers = np.flatnonzero(here)
-                    groups = (table.take(pa.array(part)) for part in _cut(numbers))
+                    groups = (table.take(pa.array(part)) for part in _cut(numbers[here]))
                     file = _write_parquet(groups, f"{self.staging}/out/{path}")
-                    yield {"path": path, "split": split, "domain": domain, **file, **_sums(table, pa.array(numbers))}
+                    yield {
+                        "path": path,
+                        "split": split,
+                        "domain": domain,
+                        **file,
+                        **_sums(facts.filter(pa.array(here))),
+                    }
 
 
 class NearDuplicates(NamedTuple):
@@ -239,22 +247,24 @@ def _cut(numbers: np.ndarray) -> Iterator[np.ndarray]:
     return (numbers[start : start + ROW_GROUP_ROWS] for start in range(0, len(numbers), ROW_GROUP_ROWS))
 
 
-def _kept_rows(rows: Rows, fates: Fates) -> pa.Table:
-    """Return the rows to write, sorted by id, in the columns of a shard.
+def _kept_rows(rows: Rows, fates: Fates) -> tuple[pa.Table, np.ndarray]:
+    """Return a table in the columns of a shard, and the numbers of its rows that are written, in the order of their ids.
 
-    Whatever is dropped is never copied: a bucket holds every copy of a row, and millions of them would not fit into memory.
+    Where most rows are dropped they are left out first: a bucket holds every copy of a row, and millions may not fit into memory.
     """
     numbers = fates.order[fates.kept]
-    keep = np.zeros(len(rows.first), bool)
-    keep[numbers] = True
-    batches = rows.batches if keep.all() else list(_filtered(rows.batches, keep))
-    place = rows.place[keep]
+    batches, place = rows.batches, rows.place
+    if len(numbers) < len(place) * _WORTH_COPYING:
+        keep = np.zeros(len(place), bool)
+        keep[numbers] = True
+        batches, place = list(_filtered(batches, keep)), place[keep]
+        numbers = (np.cumsum(keep) - 1)[numbers]
     table = pa.Table.from_batches(batches).drop_columns(list(_NOT_IN_SHARDS)).combine_chunks()
-    shared = pa.array(place)
     for name, position in (("source", 5), ("license", 6)):
         values = pa.array([getattr(place, name) for place in rows.places], pa.string())
-        table = table.add_column(position, pa.field(name, pa.string(), nullable=False), values.take(shared))
-    return table.take(pa.array((np.cumsum(keep) - 1)[numbers])).combine_chunks()
+        column = values.take(pa.array(place))
+        table = table.add_column(position, pa.field(name, pa.string(), nullable=False), column)
+    return table, numbers
 
 
 def _filtered(batches: list[pa.RecordBatch], keep: np.ndarray) -> Iterator[pa.RecordBatch]:
@@ -354,11 +364,11 @@ def _reject_table(fragment: Fragment, place: Place) -> pa.Table:
     return pa.Table.from_arrays([pa.repeat(place.source, count), origin, *rest], schema=REJECT_FILE)
 
 
-def _sums(table: pa.Table, numbers: pa.Array) -> dict[str, Any]:
+def _sums(facts: pa.Table) -> dict[str, Any]:
     """Count a shard's tokens (0 when there are none) and name its licences."""
-    present = [name for name in ("num_tokens", "num_loss_tokens", "license") if name in table.column_names]
-    facts = table.select(present).take(numbers)
-    tokens = {name: pc.sum(facts[name]).as_py() for name in present if name != "license"}
+    tokens = {
+        name: pc.sum(facts[name]).as_py() for name in ("num_tokens", "num_loss_tokens") if name in facts.column_names
+    }
     return {
         "tokens": tokens.get("num_tokens", 0),
         "loss_tokens": tokens.get("num_loss_tokens", 0),
