@@ -1,0 +1,34 @@
+"""Numbers of payment cards (ISO/IEC 7812)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+# Undivided, or in the groups that are embossed on cards, with one separator throughout.
+_NUMBER = re.compile(
+    r"(?<![\w.+#/=&-])(?:[1-9]\d{13,18}|[1-9]\d{3}([ -])\d{4}\1\d{4}\1\d{4}(?:\1\d{3})?|3\d{3}([ -])\d{6}\2\d{4,5})(?![\w%]|[.,-]\d|[ ]\d)"
+)
+_ISSUERS = re.compile(
+    r"4\d{15}"  # Visa
+    r"|5[1-5]\d{14}|2(?:22[1-9]|2[3-9]\d|[3-6]\d\d|7[01]\d|720)\d{12}"  # Mastercard
+    r"|3[47]\d{13}"  # American Express
+    r"|6(?:011|4[4-9]\d|5\d\d)\d{12}"  # Discover
+    r"|3(?:0[0-5]|[68]\d)\d{11}"  # Diners Club
+    r"|35(?:2[89]|[3-8]\d)\d{12}"  # JCB
+    r"|62\d{14,17}"  # UnionPay
+)
+_DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)  # digit sum of twice the digit
+
+
+def find(text: str) -> Iterator[tuple[int, int]]:
+    """Yield where card numbers stand: an issuer's prefix and length, and a check digit that holds (Luhn)."""
+    for match in _NUMBER.finditer(text):
+        digits = match[0].replace(" ", "").replace("-", "")
+        if digits.isascii() and _ISSUERS.fullmatch(digits) and _checks(digits):
+            yield match.span()
+
+
+def _checks(digits: str) -> bool:
+    numbers = [int(digit) for digit in reversed(digits)]
+    return (sum(numbers[::2]) + sum(_DOUBLED[number] for number in numbers[1::2])) % 10 == 0

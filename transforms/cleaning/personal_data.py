@@ -1,0 +1,119 @@
+"""What happens to personal data and secrets that the detectors find: mask, drop or tag."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import orjson
+
+from schemas.config import PiiConfig
+from transforms.cleaning.detectors import credit_card, email, iban, ip, secret
+from transforms.cleaning.detectors.phone import phone_finder
+from transforms.shapes.base import Example, RowError
+
+Span = tuple[int, int]
+Find = Callable[[str], Iterable[Span]]
+Step = Callable[[Example, Counter[str]], Example]
+
+
+def personal_data_steps(pii: PiiConfig) -> list[Step]:
+    """Return a step for each kind that is not off; the more specific kinds come first."""
+    kinds: Mapping[str, Find] = {
+        "secret": secret.find,
+        "email": email.find,
+        "iban": iban.find,
+        "credit_card": credit_card.find,
+        "ip": ip.find,
+        "phone": phone_finder(pii.phone_regions),
+    }
+    actions = {"mask": _mask, "drop": _drop, "tag": _tag}
+    return [
+        partial(actions[action], kind, find) for kind, find in kinds.items() if (action := getattr(pii, kind)) != "off"
+    ]
+
+
+def _mask(kind: str, find: Find, example: Example, counts: Counter[str]) -> Example:
+    """Put a label such as ``[EMAIL]`` in place of each hit."""
+    hits = 0
+    label = f"[{kind.upper()}]"
+
+    def masked(text: str) -> str:
+        nonlocal hits
+        while spans := list(find(text)):  # a label may part what hid another hit
+            hits += len(spans)
+            for start, end in reversed(spans):
+                text = text[:start] + label + text[end:]
+        return text
+
+    messages = [
+        (role, _in_json(content, masked) if role == "tool_call" else masked(content))
+        for role, content in example.messages
+    ]
+    rejected = None if example.rejected is None else masked(example.rejected)
+    if not hits:
+        return example
+    counts[f"pii.{kind}.masked"] += hits
+    counts[f"pii.{kind}.rows"] += 1
+    return example._replace(messages=messages, rejected=rejected)
+
+
+def _drop(kind: str, find: Find, example: Example, _counts: Counter[str]) -> Example:
+    """Reject the example if there is a hit.
+
+    Raises:
+        RowError: there is.
+    """
+    if _hits(find, example):
+        raise RowError(f"pii_{kind}", f"build.pii.{kind} is drop")
+    return example
+
+
+def _tag(kind: str, find: Find, example: Example, counts: Counter[str]) -> Example:
+    """Mark the example if there is a hit."""
+    hits = _hits(find, example)
+    if not hits:
+        return example
+    counts[f"pii.{kind}.tagged"] += hits
+    counts[f"pii.{kind}.rows"] += 1
+    return example._replace(tags=tuple(sorted({*example.tags, f"pii.{kind}"})))
+
+
+def _hits(find: Find, example: Example) -> int:
+    texts = [text for role, content in example.messages for text in _strings(role, content)]
+    if example.rejected is not None:
+        texts.append(example.rejected)
+    return sum(len(list(find(text))) for text in texts)
+
+
+def _strings(role: str, content: str) -> list[str]:
+    if role != "tool_call":
+        return [content]
+    return list(_strings_in(orjson.loads(content)))
+
+
+def _strings_in(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | dict):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _strings_in(item)
+
+
+def _in_json(content: str, change: Callable[[str], str]) -> str:
+    """Change the strings inside a JSON text; its bytes stay as they are where no string changes."""
+    value = orjson.loads(content)
+    changed = _map_strings(value, change)
+    return content if changed == value else orjson.dumps(changed).decode()
+
+
+def _map_strings(value: Any, change: Callable[[str], str]) -> Any:
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, list):
+        return [_map_strings(item, change) for item in value]
+    if isinstance(value, dict):
+        return {key: _map_strings(item, change) for key, item in value.items()}
+    return value

@@ -1,0 +1,43 @@
+"""Which parts of an example are text, and how a step changes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from transforms.shapes.base import Example, RowError
+
+_ANSWER_ROLES = ("assistant", "text")
+
+
+def texts(example: Example) -> Iterator[str]:
+    """Yield every text: all turns but tool calls (which are JSON), and the rejected answer."""
+    for role, content in example.messages:
+        if role != "tool_call":
+            yield content
+    if example.rejected is not None:
+        yield example.rejected
+
+
+def answers(example: Example) -> Iterator[str]:
+    """Yield what a model would learn to write: the assistant's turns, or the document."""
+    for role, content in example.messages:
+        if role in _ANSWER_ROLES:
+            yield content
+
+
+def map_texts(example: Example, change: Callable[[str], str]) -> Example:
+    """Apply a function to every text; the same object comes back if nothing changed.
+
+    Raises:
+        RowError: a text that was not blank has become blank.
+    """
+    messages = [(role, content if role == "tool_call" else change(content)) for role, content in example.messages]
+    rejected = None if example.rejected is None else change(example.rejected)
+    if messages == example.messages and rejected == example.rejected:
+        return example
+    for (role, before), (_, after) in zip(example.messages, messages, strict=True):
+        if not after.strip() and before.strip():
+            raise RowError("emptied", f"nothing is left of a {role} turn")
+    if rejected is not None and not rejected.strip() and (example.rejected or "").strip():
+        raise RowError("emptied", "nothing is left of the rejected answer")
+    return example._replace(messages=messages, rejected=rejected)
