@@ -31,11 +31,13 @@ from transforms.batch import InputSplit
 from transforms.classify import ClassifyDomains
 from transforms.exchange import Fragment, WriteFragments, count_buckets, read_record
 from transforms.fasttext_classifier import shared_classifier
+from transforms.near_duplicates import FindNearDuplicates
 from transforms.normalize import NormalizeRows
 from transforms.plan_shards import PlanShards
 from transforms.read import ReadRows, plan_inputs
 from transforms.repairs import Repairs, read_repairs
 from transforms.resume import Finished, PassOverFinished, find_finished, fragments_directory, save_read_record
+from transforms.signatures import ListSignatures, WriteSignatures
 from transforms.storage import delete_tree, exists, is_local, read_bytes
 from transforms.tokenize import Tokenization, TokenizeMessages, plan_tokenization
 from transforms.write_manifest import OUTCOME, Outcome, VersionPlan, WriteManifest
@@ -212,6 +214,10 @@ def graph(root: beam.Pipeline, plan: BuildPlan) -> None:
     )
     if plan.tokenizer_path is not None:
         batches |= "TokenizeMessages" >> TokenizeMessages(path=plan.tokenizer_path)
+    if build.near_duplicates.enabled:
+        batches |= "WriteSignatures" >> WriteSignatures(
+            settings=build.near_duplicates, directory=f"{plan.staging}/signatures"
+        )
     written = batches | "WriteFragments" >> WriteFragments(
         directory=fragments_directory(plan.staging), parts=plan.parts
     )
@@ -225,6 +231,10 @@ def graph(root: beam.Pipeline, plan: BuildPlan) -> None:
         shard_bytes=build.shard_bytes,
         settings=sha256_json([config.taxonomy.domains, build.validation_fraction]),
     )
+    clusters = None
+    if build.near_duplicates.enabled:
+        blocks = shard_plan | "ListSignatures" >> ListSignatures(directory=f"{plan.staging}/signatures")
+        clusters = blocks | "FindNearDuplicates" >> FindNearDuplicates(settings=build.near_duplicates, directory=out)
     writer = ShardWriter(
         staging=plan.staging, domains=config.taxonomy.domains, validation_fraction=build.validation_fraction
     )
@@ -232,7 +242,8 @@ def graph(root: beam.Pipeline, plan: BuildPlan) -> None:
         plan=plan.version,
         records=records,
         shard_plan=shard_plan,
-        written=shard_plan | "WriteShards" >> WriteShards(writer=writer),
+        clusters=clusters,
+        written=shard_plan | "WriteShards" >> WriteShards(writer=writer, clusters=clusters),
         rejected=shard_plan | "WriteRejects" >> WriteRejects(directory=out),
     )
 

@@ -9,10 +9,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from schemas.dataset import InputFile, SideFile, SourceBooks
+from schemas.dataset import InputFile, SourceBooks
 from schemas.errors import DataError, RunError
 from schemas.validation import explain
 from transforms import tokenize
+from transforms.near_duplicates import Clusters
 from transforms.plan_shards import ShardPlan
 from transforms.write_shards import Rejected, Written
 
@@ -31,7 +32,8 @@ class Results:
     plan: ShardPlan
     written: list[Written]
     rejected: list[Rejected]
-    near_duplicates: SideFile | None = None
+    clusters: Clusters | None = None
+    """The near-duplicates, where they were looked for."""
 
 
 def balance(inputs: Sequence[InputFile], results: Results) -> list[SourceBooks]:

@@ -37,37 +37,47 @@ def normalize_batch(
     """
     examples, rejects, counts = _Examples(), _Rejects(), Counter[str]()
     repairs = repairs or no_repairs()
+    faults: list[tuple[int, RowError]] = []
     for row, payload in enumerate(raw.payloads, raw.first):
         try:
-            found = _read(payload, source)
+            found = _read(payload, source, faults)
         except RowError as error:
             repaired = repairs.of(payload)
             if repaired is None:
                 rejects.add(row, 0, payload, error)
                 continue
             try:
-                found = _read(repaired, source)
+                found = _read(repaired, source, faults)
             except RowError as still:
                 rejects.add(row, 0, payload, still)
                 continue
             counts[REPAIRED] += 1
-        if len(found) > 1:
-            counts[EXPANDED] += len(found) - 1
-        for item, example in enumerate(found):
-            if isinstance(example, RowError):
-                rejects.add(row, item, payload, example)
-                continue
+        several = len(found) + len(faults) - 1
+        if several:
+            counts[EXPANDED] += several
+            places = _places(len(found), faults)
+            for item, fault in faults:
+                rejects.add(row, item, payload, fault)
+            faults.clear()
+        for number, example in enumerate(found):
+            item = places[number] if several else 0
             try:
                 examples.add(row, item, cleaner(example, counts) if cleaner else example)
             except RowError as error:
-                rejects.add(row, item, payload if len(found) == 1 else _alone(example), error)
+                rejects.add(row, item, _alone(example) if several else payload, error)
     return Batch(raw.key, raw.split, examples.batch(), rejects.batch(), counts, raw.raw_bytes)
 
 
-def _read(payload: bytes | RowFault, source: SourceConfig) -> Sequence[Example | RowError]:
+def _read(payload: bytes | RowFault, source: SourceConfig, faults: list[tuple[int, RowError]]) -> list[Example]:
     if isinstance(payload, RowFault):
         raise RowError(payload.reason, payload.detail)
-    return read_examples(payload, source.fields)
+    return read_examples(payload, source.fields, faults)
+
+
+def _places(good: int, faults: list[tuple[int, RowError]]) -> list[int]:
+    """Return the positions in their row of the examples that can be used."""
+    bad = {item for item, _ in faults}
+    return [item for item in range(good + len(bad)) if item not in bad]
 
 
 def _alone(example: Example) -> bytes:

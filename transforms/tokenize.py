@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -36,23 +36,27 @@ from schemas.model_source import model_folder
 from transforms.batch import Batch, example_payloads, rejected_rows, with_rejects
 from transforms.messages import Turn, conversations
 from transforms.storage import read_bytes, replace_bytes
+from transforms.template_turns import template_turns
 
 STAGE = "tokenize"
 NO_LOSS_TOKENS = "no_loss_tokens"
 TEMPLATE_ERROR = "template_error"
 TEMPLATE_NOT_PREFIX_STABLE = "template_not_prefix_stable"
 CONTROL_TOKEN_IN_TEXT = "control_token_in_text"
+TEMPLATE_WITHOUT_TOOLS = "template_without_tools"
 TOKENIZE_REASONS = {
     NO_LOSS_TOKENS: "none of the first build.max_tokens tokens belongs to an answer",
     TEMPLATE_ERROR: "the chat template refuses the conversation",
     TEMPLATE_NOT_PREFIX_STABLE: "the answers cannot be found in what the chat template makes of the conversation",
     CONTROL_TOKEN_IN_TEXT: "a text spells out a control token of the chat template, which could forge a turn",
+    TEMPLATE_WITHOUT_TOOLS: "the conversation calls tools, and the chat template does not write such calls",
 }
 _CHARS_PER_TOKEN = 64  # a text is cut here before it is tokenized, where that is more than enough for max_tokens
 # Templates that print today's date get the day that their own authors fall back to, so a row does not depend on when it is built.
 _TEMPLATE_DATE = datetime(2024, 7, 26, tzinfo=UTC)
 _ADDED_BY_FILE = ("PreTrainedTokenizerFast", "TokenizersBackend")
 _DETAIL_CHARS = 160
+_PROBE = "versatune_probe"  # the name of a tool that no template writes by itself
 
 Span = tuple[int, int]
 
@@ -200,18 +204,27 @@ class Tokenizer:
         self._backend = Backend.from_str(plan.tokenizer_json)
         self._special = tuple(t.content for t in self._backend.get_added_tokens_decoder().values() if t.special)
         self._control = self._control_tokens()
+        self._knows_tools = self._writes_tool_calls()
 
     def _control_tokens(self) -> re.Pattern[str] | None:
         """Match the special tokens that make turns: those the template writes, and those that begin or end a sequence."""
         written = self._plan.chat_template
         with contextlib.suppress(CannotTokenize):  # a template may also put a token's text together
-            written += self.render([("user", "a"), ("assistant", "a")], prompt=True)
+            written += self.render([_message("user", "a"), _message("assistant", "a")], prompt=True)
         named = self._plan.special_tokens.values()
         control = sorted(token for token in self._special if token in written or token in named)
         return re.compile("|".join(map(re.escape, control))) if control else None
 
-    def _refuse_control_tokens(self, turns: list[Turn]) -> None:
-        for number, (role, content) in enumerate(turns):
+    def _writes_tool_calls(self) -> bool:
+        """Say whether a call shows in what the template makes of it; one that knows nothing of calls leaves an empty answer."""
+        call = [("user", "a"), ("tool_call", f'[{{"name":"{_PROBE}","arguments":{{}}}}]')]
+        try:
+            return _PROBE in self.render(template_turns(call, None)[0])
+        except CannotTokenize:
+            return False
+
+    def _refuse_control_tokens(self, turns: list[Turn], tools: str | None) -> None:
+        for number, (role, content) in enumerate([*turns, ("tools", tools or "")]):
             found = self._control.search(content) if self._control else None
             if found:
                 detail = (
@@ -219,12 +232,14 @@ class Tokenizer:
                 )
                 raise CannotTokenize(CONTROL_TOKEN_IN_TEXT, detail)
 
-    def render(self, turns: list[Turn], *, prompt: bool = False) -> str:
+    def render(
+        self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None = None, *, prompt: bool = False
+    ) -> str:
         """Return the text of a conversation; with ``prompt``, up to where the assistant begins to speak."""
-        messages = [{"role": role, "content": content} for role, content in turns]
         try:
             rendered = self._render(
                 conversations=[messages],
+                tools=tools,
                 chat_template=self._plan.chat_template,
                 add_generation_prompt=prompt,
                 strftime_now=_TEMPLATE_DATE.strftime,
@@ -232,56 +247,76 @@ class Tokenizer:
             )
         except jinja2.TemplateError as error:
             detail = f"the chat template says: {str(error)[:_DETAIL_CHARS]}"
-            raise CannotTokenize(TEMPLATE_ERROR, f"{detail} (roles: {_roles(turns)})") from None
+            raise CannotTokenize(TEMPLATE_ERROR, f"{detail} (roles: {_roles(messages)})") from None
         except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
             detail = f"the chat template fails with {type(error).__name__}"
-            raise CannotTokenize(TEMPLATE_ERROR, f"{detail} (roles: {_roles(turns)})") from None
+            raise CannotTokenize(TEMPLATE_ERROR, f"{detail} (roles: {_roles(messages)})") from None
         return str(rendered[0][0])
 
-    def answers(self, turns: list[Turn]) -> tuple[str, list[Span]]:
+    def scored(self, turns: list[Turn], tools: str | None = None) -> tuple[str, list[Span]]:
+        """Return the text to tokenize, and the spans of characters that are learned."""
+        self._refuse_control_tokens(turns, tools)
+        if turns[0][0] == "text":  # a document: all of it, and its end
+            text = turns[0][1] + self._plan.special_tokens.get("eos_token", "")
+            return text, [(0, len(text))]
+        if not self._knows_tools and any(role == "tool_call" for role, _ in turns):
+            raise CannotTokenize(
+                TEMPLATE_WITHOUT_TOOLS,
+                "the chat template writes nothing of a tool call; use a model whose template does",
+            )
+        return self.answers(*template_turns(turns, tools))
+
+    def answers(
+        self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None = None
+    ) -> tuple[str, list[Span]]:
         """Return the rendered conversation and the character span of each answer, its end-of-turn token included."""
-        text = self.render(turns)
+        text = self.render(messages, tools)
         spans: list[Span] = []
-        for i, (role, content) in enumerate(turns):
-            if role != "assistant":
+        for i, message in enumerate(messages):
+            if message["role"] != "assistant":
                 continue
-            before = self.render(turns[:i], prompt=True)
-            after = text if i + 1 == len(turns) else self.render(turns[: i + 1])
+            before = self.render(messages[:i], tools, prompt=True)
+            after = text if i + 1 == len(messages) else self.render(messages[: i + 1], tools)
             if not (after.startswith(before) and text.startswith(after)):
-                return text, self._locate(text, turns)
-            spans.append((len(before), len(before) + _answer_length(after[len(before) :], content)))
+                return text, self._locate(text, messages, tools)
+            spans.append((len(before), len(before) + _answer_length(after[len(before) :], message)))
         return text, spans
 
-    def _locate(self, text: str, turns: list[Turn]) -> list[Span]:
+    def _locate(self, text: str, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> list[Span]:
         """Find the answers for templates that write a turn otherwise once others follow it.
 
         The same turns with a mark for each content show what the template itself writes; a search for the contents alone would find
         a short answer in the template's words.
         """
-        marks = [f"\ue000{i}\ue001" for i in range(len(turns))]
-        frame = self.render([(role, mark) for (role, _), mark in zip(turns, marks, strict=True)])
+        if any("tool_calls" in message for message in messages):
+            raise _unlocated(messages)
+        marks = [f"\ue000{i}\ue001" for i in range(len(messages))]
+        marked = [{**message, "content": mark} for message, mark in zip(messages, marks, strict=True)]
+        frame = self.render(marked, tools)
         spans, position = [], 0
-        for (role, content), mark in zip(turns, marks, strict=True):
+        for message, mark in zip(messages, marks, strict=True):
+            content = message["content"]
             own, found, frame = frame.partition(mark)
             start = position + len(own)
             said = content if text.startswith(content, start) else content.strip()
             if not (found and said and text.startswith(own, position) and text.startswith(said, start)):
-                raise _unlocated(turns)
+                raise _unlocated(messages)
             position = start + len(said)
-            if role == "assistant":
+            if message["role"] == "assistant":
                 end = next((token for token in self._special if text.startswith(token, position)), "")
                 spans.append((start, position + len(end)))
         if text[position:] != frame:
-            raise _unlocated(turns)
+            raise _unlocated(messages)
         return spans
 
-    def encode(self, rows: list[list[Turn]]) -> list[tuple[np.ndarray, np.ndarray] | CannotTokenize]:
-        """Return for each conversation its ids (n,) int32 and loss mask (n,) bool, or why it has none."""
+    def encode(
+        self, rows: list[list[Turn]], tools: Sequence[str | None]
+    ) -> list[tuple[np.ndarray, np.ndarray] | CannotTokenize]:
+        """Return for each conversation, with its tools, its ids (n,) int32 and loss mask (n,) bool, or why it has none."""
         rendered: list[tuple[str, list[Span]] | CannotTokenize] = []
-        for turns in rows:
+        for turns, callable_tools in zip(rows, tools, strict=True):
             try:
-                self._refuse_control_tokens(turns)
-                rendered.append(self.answers(turns))
+                rendered.append(self.scored(turns, callable_tools))
             except CannotTokenize as verdict:
                 rendered.append(verdict)
         encodings = self._encodings([item[0] for item in rendered if not isinstance(item, CannotTokenize)])
@@ -312,9 +347,13 @@ class Tokenizer:
         return ids[:limit], mask[:limit]
 
 
-def _unlocated(turns: list[Turn]) -> CannotTokenize:
+def _message(role: str, content: str) -> dict[str, Any]:
+    return {"role": role, "content": content}
+
+
+def _unlocated(messages: list[dict[str, Any]]) -> CannotTokenize:
     detail = "the chat template changes the contents, or writes something else around them, once other turns follow"
-    return CannotTokenize(TEMPLATE_NOT_PREFIX_STABLE, f"{detail} (roles: {_roles(turns)})")
+    return CannotTokenize(TEMPLATE_NOT_PREFIX_STABLE, f"{detail} (roles: {_roles(messages)})")
 
 
 def tokens_in_spans(offsets: np.ndarray, spans: list[Span]) -> np.ndarray:
@@ -332,21 +371,22 @@ def tokens_in_spans(offsets: np.ndarray, spans: list[Span]) -> np.ndarray:
     return mask
 
 
-def _answer_length(region: str, content: str) -> int:
+def _answer_length(region: str, message: dict[str, Any]) -> int:
     """Return how much of a rendered turn is scored: all but the template's own white space at its end."""
-    end = region.rfind(content)
+    content = message["content"]
+    end = region.rfind(content) if content else -1
     spoken = end + len(content) if end >= 0 else 0
     return max(spoken, len(region.rstrip()))
 
 
-def _roles(turns: list[Turn]) -> str:
-    return ", ".join(role for role, _ in turns[:6]) + (", ..." if len(turns) > 6 else "")
+def _roles(messages: list[dict[str, Any]]) -> str:
+    return ", ".join(message["role"] for message in messages[:6]) + (", ..." if len(messages) > 6 else "")
 
 
 def tokenize_batch(batch: pa.RecordBatch, tokenizer: Tokenizer) -> Tokenized:
     """Add token ids and loss masks to classified rows; rows without a scored token are rejected."""
     rows = conversations(batch)
-    results = tokenizer.encode(rows)
+    results = tokenizer.encode(rows, batch.column("tools").to_pylist())
     kept = [i for i, result in enumerate(results) if not isinstance(result, CannotTokenize)]
     verdicts = {i: result for i, result in enumerate(results) if isinstance(result, CannotTokenize)}
     pairs = [result for result in results if not isinstance(result, CannotTokenize)]

@@ -32,6 +32,7 @@ from schemas.taxonomy import Taxonomy
 from schemas.version import VERSION
 from transforms.books import DECONTAMINATE, REPAIRED, Results, balance, check_books, check_refused, list_inputs
 from transforms.dataset_card import dataset_card
+from transforms.near_duplicates import Clusters
 from transforms.plan_shards import ShardPlan
 from transforms.storage import exists, match, move, read_bytes, replace_bytes
 from transforms.write_shards import Rejected, Written
@@ -125,7 +126,7 @@ def make_manifest(plan: VersionPlan, results: Results) -> DatasetManifest:
         inputs=inputs,
         books=books,
         shards=shards,
-        near_duplicates=results.near_duplicates,
+        near_duplicates=_near_duplicates(results.clusters),
         decontamination=_with_hits(plan.decontamination, books),
         repairs=plan.repairs
         and plan.repairs.model_copy(update={"used": sum(book.counts.get(REPAIRED, 0) for book in books)}),
@@ -138,6 +139,13 @@ def make_manifest(plan: VersionPlan, results: Results) -> DatasetManifest:
 
 def _side_files(files: Iterable[dict[str, Any]]) -> list[SideFile]:
     return sorted((SideFile(**file) for file in files), key=lambda file: file.path)
+
+
+def _near_duplicates(clusters: Clusters | None) -> SideFile | None:
+    if clusters is None:
+        return None
+    name = clusters.path.rpartition("/")[2]
+    return SideFile(path=name, rows=clusters.rows, bytes=clusters.bytes, sha256=clusters.sha256)
 
 
 def _with_hits(looked_for: DecontaminationRecord | None, books: Sequence[SourceBooks]) -> DecontaminationRecord | None:
@@ -234,12 +242,12 @@ class WriteManifest(beam.PTransform[Any, PCollection[Outcome]]):
     shard_plan: PCollection[ShardPlan]
     written: PCollection[Written]
     rejected: PCollection[Rejected]
-    near_duplicates: PCollection[SideFile] | None = None
+    clusters: PCollection[Clusters] | None = None
 
     def expand(self, root: Any) -> PCollection[Outcome]:
         """Take the collections as side inputs: they are small, one entry for each file and bucket."""
         sides = [AsList(side) for side in (self.records, self.written, self.rejected)]
-        near = [AsList(self.near_duplicates)] if self.near_duplicates is not None else []
+        near = [AsSingleton(self.clusters)] if self.clusters is not None else []
         return (
             root
             | "Once" >> beam.Create([self.plan])
@@ -253,9 +261,7 @@ def _finish(
     records: list[dict[str, Any]],
     written: list[Written],
     rejected: list[Rejected],
-    near: Sequence[SideFile] = (),
+    clusters: Clusters | None = None,
 ) -> Outcome:
-    results = Results(
-        records=records, plan=shard_plan, written=written, rejected=rejected, near_duplicates=near[0] if near else None
-    )
+    results = Results(records=records, plan=shard_plan, written=written, rejected=rejected, clusters=clusters)
     return finish_build(plan, results)

@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import apache_beam as beam
@@ -19,6 +20,7 @@ from apache_beam.pvalue import AsSingleton, PCollection
 from schemas.arrow import LINEAGE, ORIGIN, REJECT_FILE
 from schemas.dataset import SPLITS
 from transforms.exchange import Bucket, Fragment, buckets, read_bucket, read_rejects
+from transforms.near_duplicates import Clusters, dropped_of
 from transforms.plan_shards import Place, ShardPlan
 from transforms.storage import exists, open_new, read_bytes, replace_bytes
 
@@ -228,6 +230,12 @@ class NearDuplicates(NamedTuple):
 NO_NEAR_DUPLICATES = NearDuplicates(np.zeros((0, 2), np.uint64), pa.array([], pa.string()), "")
 
 
+@lru_cache(maxsize=1)
+def load_near_duplicates(path: str, sha256: str) -> NearDuplicates:
+    """Read a file of clusters once per process."""
+    return NearDuplicates(*dropped_of(path), sha256)
+
+
 def id_halves(ids: Iterable[bytes]) -> np.ndarray:
     """Return ids of 32 hex digits as (n, 2) uint64, whose order is that of the ids."""
     data = bytes.fromhex(b"".join(ids).decode("ascii"))
@@ -431,20 +439,30 @@ class WriteShards(beam.PTransform[PCollection[ShardPlan], PCollection[Written]])
     """The one plan in, one :class:`Written` for each bucket out. A retry writes the same bytes under the same names."""
 
     writer: ShardWriter
-    near: PCollection[NearDuplicates] | None = None
+    clusters: PCollection[Clusters] | None = None
+    """One element, where near-duplicates were looked for."""
 
     def expand(self, plan: PCollection[ShardPlan]) -> PCollection[Written]:
         """Write every bucket on its own."""
-        sides = [AsSingleton(plan), *([AsSingleton(self.near)] if self.near is not None else [])]
+        sides = [AsSingleton(plan), *([AsSingleton(self.clusters)] if self.clusters is not None else [])]
         return (
             plan
-            | "Buckets" >> beam.FlatMap(lambda plan: list(buckets(plan.buckets))).with_output_types(Bucket)
+            | "Buckets" >> beam.FlatMap(_buckets).with_output_types(Bucket)
             | "SpreadBuckets" >> beam.Reshuffle()
             | "WriteBucket" >> beam.Map(self._write, *sides).with_output_types(Written)
         )
 
-    def _write(self, bucket: Bucket, plan: ShardPlan, near: NearDuplicates = NO_NEAR_DUPLICATES) -> Written:
+    def _write(self, bucket: Bucket, plan: ShardPlan, clusters: Clusters | None = None) -> Written:
+        near = load_near_duplicates(clusters.path, clusters.sha256) if clusters else NO_NEAR_DUPLICATES
         return self.writer.write(Bucket(*bucket), plan, near)
+
+
+def _buckets(plan: ShardPlan) -> list[Bucket]:
+    return list(buckets(plan.buckets))
+
+
+def _groups(plan: ShardPlan) -> range:
+    return range(len(plan.reject_groups))
 
 
 @dataclass(kw_only=True)
@@ -457,7 +475,7 @@ class WriteRejects(beam.PTransform[PCollection[ShardPlan], PCollection[Rejected]
         """Write every group on its own."""
         return (
             plan
-            | "Groups" >> beam.FlatMap(lambda plan: list(range(len(plan.reject_groups)))).with_output_types(int)
+            | "Groups" >> beam.FlatMap(_groups).with_output_types(int)
             | "SpreadGroups" >> beam.Reshuffle()
             | "WriteGroup" >> beam.Map(write_rejects, AsSingleton(plan), self.directory).with_output_types(Rejected)
         )

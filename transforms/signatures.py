@@ -1,0 +1,44 @@
+"""Signature blocks of a build: written beside each fragment, found again by its key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import apache_beam as beam
+from apache_beam.pvalue import PCollection
+
+from schemas.config import NearDuplicatesConfig
+from transforms.batch import Batch
+from transforms.near_duplicates import write_signatures
+from transforms.plan_shards import ShardPlan
+
+
+@dataclass(kw_only=True)
+class WriteSignatures(beam.PTransform[PCollection[Batch], PCollection[Batch]]):
+    """Batches in, the same out; the block of each is there before its fragment is, so that a finished fragment needs nothing more."""
+
+    settings: NearDuplicatesConfig
+    directory: str
+
+    def expand(self, batches: PCollection[Batch]) -> PCollection[Batch]:
+        """Write a block for each batch that has examples."""
+        return batches | "WriteBlock" >> beam.Map(self._write).with_output_types(Batch)
+
+    def _write(self, batch: Batch) -> Batch:
+        if batch.examples.num_rows:
+            write_signatures(batch.examples, self.settings, self.directory, batch.key)
+        return batch
+
+
+@dataclass(kw_only=True)
+class ListSignatures(beam.PTransform[PCollection[ShardPlan], PCollection[str]]):
+    """The plan in, the path of every block of a file that was not refused out."""
+
+    directory: str
+
+    def expand(self, plan: PCollection[ShardPlan]) -> PCollection[str]:
+        """Name the blocks of the plan's fragments."""
+        return plan | "NameBlocks" >> beam.FlatMap(self._paths).with_output_types(str)
+
+    def _paths(self, plan: ShardPlan) -> list[str]:
+        return [f"{self.directory}/{fragment.key}.arrow" for fragment in plan.fragments if fragment.rows]
