@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from apache_beam.pvalue import PCollection
 
 from transforms.batch import Batch
-from transforms.storage import move, open_arrow, open_new, read_bytes, replace_bytes
+from transforms.storage import move, open_arrow, open_new, read_bytes, replace_bytes, size
 
 KEYS = 2**16
 _DIGITS = 4  # hex digits of a key
@@ -56,6 +56,13 @@ class Fragment:
     counts: dict[str, int]
     raw_bytes: int
     """Of the rows as read."""
+    file_bytes: tuple[int, int]
+    """Of the two files; -1 for one that is not there."""
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the files are as they were written: a machine that went down may have lost them."""
+        return (size(self.examples), size(self.rejects)) == self.file_bytes
 
 
 class Bucket(NamedTuple):
@@ -122,6 +129,7 @@ def write_fragment(batch: Batch, directory: str, parts: int) -> Fragment:
         domains={entry["values"]: entry["counts"] for entry in domains},
         counts=dict(batch.counts),
         raw_bytes=batch.raw_bytes,
+        file_bytes=(size(f"{path}.examples.arrow"), size(f"{path}.rejects.arrow")),
     )
     replace_bytes(record_path(directory, batch.key), orjson.dumps(asdict(fragment)))
     return fragment
@@ -135,7 +143,7 @@ def record_path(directory: str, key: str) -> str:
 def read_record(path: str) -> Fragment:
     """Read what :func:`write_fragment` wrote last."""
     fields = orjson.loads(read_bytes(path))
-    return Fragment(**{**fields, "present": tuple(fields["present"])})
+    return Fragment(**{**fields, "present": tuple(fields["present"]), "file_bytes": tuple(fields["file_bytes"])})
 
 
 def _write_parts(examples: pa.RecordBatch, path: str, parts: int) -> tuple[int, ...]:

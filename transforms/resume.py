@@ -31,9 +31,10 @@ class Finished:
 def find_finished(staging: str, splits: Sequence[InputSplit]) -> Finished:
     """Look at a staging directory; whatever belongs to a split that is no longer planned (a changed file) is ignored."""
     planned = {split.key for split in splits}
-    fragments = [
-        read_record(path) for path in match(f"{fragments_directory(staging)}/*.json") if _split_of(path) in planned
-    ]
+    records_of_batches = (
+        path for path in match(f"{fragments_directory(staging)}/*.json") if _split_of(path) in planned
+    )
+    fragments = [fragment for fragment in map(read_record, records_of_batches) if fragment.is_there]
     batches = Counter(fragment.split for fragment in fragments)
     records = [orjson.loads(read_bytes(path)) for path in match(f"{staging}/reads/*.json")]
     whole = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from typing import Any
 import pyarrow as pa
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
+
+_BLOCK_BYTES = 1 << 20
 
 
 def is_local(path: str) -> bool:
@@ -43,6 +46,24 @@ def read_bytes(path: str) -> bytes:
 def exists(path: str) -> bool:
     """Say whether there is a file."""
     return bool(FileSystems.exists(path))
+
+
+def size(path: str) -> int:
+    """Return a file's bytes; -1 where there is none."""
+    if is_local(path):
+        return os.stat(path).st_size if os.path.isfile(path) else -1
+    return FileSystems.filesystem(path).size(path) if exists(path) else -1
+
+
+def sha256(path: str) -> str:
+    """Return the sha256 of a file in hex, read in blocks; empty where there is none."""
+    if not exists(path):
+        return ""
+    digest = hashlib.sha256()
+    with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
+        while block := stream.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def replace_bytes(path: str, data: bytes) -> None:

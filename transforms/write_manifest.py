@@ -26,7 +26,6 @@ from schemas.dataset import (
     TokenizerRecord,
 )
 from schemas.errors import ConfigError, DataError, RunError, VersatuneError
-from schemas.files import sha256_bytes
 from schemas.licenses import check_licenses
 from schemas.taxonomy import Taxonomy
 from schemas.version import VERSION
@@ -34,7 +33,8 @@ from transforms.books import DECONTAMINATE, REPAIRED, Results, balance, check_bo
 from transforms.dataset_card import dataset_card
 from transforms.near_duplicates import Clusters
 from transforms.plan_shards import ShardPlan
-from transforms.storage import exists, match, move, read_bytes, replace_bytes
+from transforms import storage
+from transforms.storage import match, move, read_bytes, replace_bytes
 from transforms.write_shards import Rejected, Written
 
 OUTCOME = "outcome.json"
@@ -185,7 +185,7 @@ def publish(plan: VersionPlan, manifest: DatasetManifest) -> Outcome:
 
 
 def _intact(path: str, sha256: str) -> bool:
-    return exists(path) and sha256_bytes(read_bytes(path)) == sha256
+    return storage.sha256(path) == sha256
 
 
 def _existing(plan: VersionPlan, manifest: DatasetManifest) -> DatasetManifest | None:

@@ -22,7 +22,7 @@ from schemas.dataset import SPLITS
 from transforms.exchange import Bucket, Fragment, buckets, read_bucket, read_rejects
 from transforms.near_duplicates import Clusters, dropped_of
 from transforms.plan_shards import Place, ShardPlan
-from transforms.storage import exists, open_new, read_bytes, replace_bytes
+from transforms.storage import exists, open_new, read_bytes, replace_bytes, sha256
 
 ROW_GROUP_ROWS = 8192
 _REPEATING_COLUMNS = [
@@ -168,7 +168,10 @@ class ShardWriter:
         return written
 
     def _are_there(self, written: Written) -> bool:
-        return all(exists(f"{self.staging}/out/{entry['path']}") for entry in (*written.shards, *written.lineage))
+        return all(
+            sha256(f"{self.staging}/out/{entry['path']}") == entry["sha256"]
+            for entry in (*written.shards, *written.lineage)
+        )
 
     def _write(self, bucket: Bucket, plan: ShardPlan, near: NearDuplicates) -> Written:
         name = f"part-{bucket.number:05d}-of-{bucket.of:05d}.parquet"
