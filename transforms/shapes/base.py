@@ -55,6 +55,25 @@ NORMALIZE_REASONS = {
     "bad_answer": "the row marks its answer as one not to learn from",
 }
 
+CLEAN_REASONS = {
+    "control_tags": "a text holds markup of a chat template",
+    "placeholder": "an answer holds a variable of a template that was never filled in",
+    "emptied": "a text is blank once its markup is taken out",
+    "short_prompt": "a user's turn is shorter than build.clean.min_prompt_chars",
+    "short_answer": "an assistant's turn is shorter than build.clean.min_answer_chars",
+    "too_long": "all texts together are longer than build.clean.max_chars",
+    "other_language": "the conversation is in none of build.clean.languages",
+    "repetition": "an answer repeats itself more than build.clean.max_repetition allows",
+    "refusal": "an answer declines, or speaks of itself as a language model",
+    "drop_pattern": "a text matches one of build.clean.drop_patterns",
+    "pii_email": "a text holds an e-mail address",
+    "pii_phone": "a text holds a telephone number",
+    "pii_ip": "a text holds a public IP address",
+    "pii_iban": "a text holds a bank account number",
+    "pii_credit_card": "a text holds a card number",
+    "pii_secret": "a text holds an API key, token or private key",
+}
+
 PART_OF_ROLE = {"user": "prompt", "assistant": "answer", "system": "system", "text": "document"}
 """How reject reasons name a role's text."""
 
