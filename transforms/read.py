@@ -1,303 +1,369 @@
-"""Raw files to rows: which files, and each of their rows as JSON with its origin."""
+"""Raw files to rows: which files, and each of their rows as JSON."""
 
 from __future__ import annotations
 
 import hashlib
-import io
-import os
+import tempfile
+import zipfile
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import apache_beam as beam
-import pyarrow as pa
-from apache_beam.io.filesystem import BeamIOError, CompressionTypes
-from apache_beam.io.filesystems import FileSystems
 from apache_beam.pvalue import PCollection, TaggedOutput
 
-import transforms.arrow_coder  # noqa: F401  # registers how record batches travel
-from schemas.arrow import RAW_ROW
-from schemas.config import Config, SourceConfig
-from schemas.dataset import InputFile
+from schemas.config import Config
 from schemas.errors import DataError
-from transforms.formats import columnar, delimited, json_text
+from transforms.batch import InputSplit, RawBatch, RowFault
+from transforms.formats import columnar, delimited, json_document, json_lines, plain_text, sidecar
+from transforms.formats.blocks import HEAD, Blocks, Tap, line_range, peek, utf8
+from transforms.formats.compressed import codec_of, decompressed, guarded
+from transforms.formats.detect import ARROW, DELIMITED, UNREADABLE, extensions, refuse_unreadable, text_kind
 from transforms.formats.fault import FormatError
-from transforms.storage import literal_directories
+from transforms.formats.hub import SCHEME, HubAddress, hub_rows
+from transforms.formats.listing import open_stored, source_splits
+from transforms.storage import open_arrow
 
-_BLOCK_BYTES = 1 << 20
+MAX_ROW_BYTES = 8 * 2**20
 _BATCH_BYTES = 32 * 2**20  # with rows of many kilobytes a batch ends before batch_rows
+_GROUP_BYTES = 2**20
+_PARQUET_MAGIC = b"PAR1"
+_ARROW_MAGICS = (b"ARROW1", b"\xff\xff\xff\xff")
 
-_CODECS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
-_TEXT_FORMATS: dict[str, Callable[[io.BufferedReader], Iterator[bytes]]] = {
-    ".jsonl": partial(json_text.rows, named_lines=True),
-    ".ndjson": partial(json_text.rows, named_lines=True),
-    ".json": partial(json_text.rows, named_lines=False),
-    ".csv": partial(delimited.rows, delimiter=","),
-    ".tsv": partial(delimited.rows, delimiter="\t"),
-}
-_SEEKABLE_FORMATS: dict[str, Callable[[BinaryIO], Iterator[bytes]]] = {
-    ".parquet": columnar.parquet_rows,
-    ".arrow": columnar.arrow_rows,
-    ".feather": columnar.arrow_rows,
-}
-_KNOWN = f"{' '.join(_TEXT_FORMATS)} (each also with {' '.join(_CODECS)}) {' '.join(_SEEKABLE_FORMATS)}"
+Rows = Iterator[list[bytes | RowFault]]
+"""Rows in the order of the file, in lists of any length."""
 
 
-@dataclass(frozen=True)
-class InputSplit:
-    """One raw file: the unit of reading."""
+@dataclass(frozen=True, kw_only=True)
+class ReadRecord:
+    """What became of a split."""
 
     source: str
     uri: str
-    """As the books name it: relative to the configuration's directory (posix), or a full URI."""
-    location: str
-    """What to open: an absolute path, or the same URI."""
+    key: str
+    """The split's."""
+    part: int
+    parts: int
     bytes: int
-    """Size as stored."""
+    """Of the whole file as stored; of an archive's member, unpacked; of a hub dataset, of its rows as JSON."""
+    sha256: str
+    """Of those bytes, in hex; empty but for part 0, and for a file that could not be read to its end."""
+    rows: int
+    """Of this split, those with faults among them."""
+    batches: int
+    license: str
+    refused: str
+    """Why the file cannot be read, in one line; its rows so far are of no use. Empty if all is well."""
 
 
 def plan_inputs(config: Config) -> list[InputSplit]:
-    """List the raw files of a configuration, ordered by source and uri, each file once per source.
+    """List what is to be read, ordered by source, uri and part; each file once per source.
 
-    A path may be a file, a directory (every data file below it; hidden ones and other files are left out) or a glob
-    (``*``, ``?``, ``[...]``; ``**`` crosses directories), local or on any file system that Beam knows.
+    A path may be a file, a folder (everything below it) or a glob (``*``, ``?``, ``[...]``; ``**`` crosses directories),
+    local or on any file system that Beam knows. A file that is named is read, or refused when it is read, whatever it is
+    called. Of a folder or a glob, files that hold no data are left out: hidden ones, those that lie beside data by their
+    name (README, LICENSE, ``dataset_info.json``, ``cache-*.arrow`` of a saved dataset) and those of an unknown name whose
+    first bytes are no data (``.py``, images); so a glob may cross a mixed folder. Kinds of data that cannot be read
+    (Excel, tar, pickle) stay in the list and are refused with advice, since leaving them out would lose rows silently.
+
+    A zip archive stands for its members that hold data, ``a.zip!/member``. JSON Lines and Parquet files of more than
+    ``build.part_bytes`` are divided; how they are changes neither rows nor their order.
+
+    A source without a licence gets that of each file, see :func:`transforms.formats.sidecar.license_of`.
 
     Raises:
-        DataError: no sources, no such file, a glob or directory without files, a file of unknown format.
+        DataError: no sources, no such file, a glob or folder without data.
     """
     if not config.sources:
         raise DataError("the configuration lists no sources; add e.g. sources: [{name: mine, files: [data/*.jsonl]}]")
-    found = {
-        (source.name, split.uri): split
-        for source in config.sources
-        for pattern in source.files
-        for split in _expand(source, pattern, config.directory)
-    }
-    return [found[key] for key in sorted(found)]
+    sidecar.forget()
+    return [
+        split
+        for source in sorted(config.sources, key=lambda source: source.name)
+        for split in source_splits(source, config.directory, config.build.part_bytes)
+    ]
 
 
-def read_rows(split: InputSplit, batch_rows: int = 4096) -> Generator[pa.RecordBatch, None, InputFile]:
-    """Yield a file's rows as batches of :data:`schemas.arrow.RAW_ROW`; the generator returns the file's record.
+def read_rows(
+    split: InputSplit, batch_rows: int = 4096, max_row_bytes: int = MAX_ROW_BYTES
+) -> Generator[RawBatch, None, ReadRecord]:
+    """Yield a split's rows in batches; the generator returns the split's record. Nothing is raised.
 
-    ``payload`` is the row as JSON: the bytes in the file where the file is JSON, else an object by column name. Nothing
-    inside a row is checked here. ``row`` counts rows from 0; blank lines and the header are not rows.
+    A payload is the row as JSON: the bytes in the file where the file is JSON, else an object by column name. Nothing
+    inside a row is checked here. Blank lines and the header are not rows. What a file holds is found out from its
+    content; its name decides where that does not tell. Batches are a function of the split and ``batch_rows`` alone. Memory
+    is bounded by ``max_row_bytes`` and the batch (32 MiB, and one row), however large the file, but for two: a table by
+    column in JSON (128 MiB at most), and the pages of Parquet and the record batches of Arrow, as they were written.
 
     Args:
-        split: the file.
+        split: the file, or a part of it.
         batch_rows: rows in one batch at most.
-
-    Raises:
-        DataError: the file as a whole cannot be read (damaged, cut short, not the format it is named after); batches
-            before the damage have been yielded by then.
+        max_row_bytes: a larger row comes out as a :class:`~transforms.batch.RowFault`, ``too_large``.
     """
-    kind, _ = _format_of(split.location)
+    stored = _Stored()
+    rows = batches = 0
+    refused = ""
     try:
-        if kind in _SEEKABLE_FORMATS:
-            with _open(split.location) as file:
-                rows = yield from _batches(split, _SEEKABLE_FORMATS[kind](file), batch_rows)
-            with _open(split.location) as file:
-                stored = _Stored(file)
-                stored.drain()
-        else:
-            with _open(split.location) as file:
-                stored = _Stored(file)
-                rows = yield from _batches(split, _text_rows(stored, split.location), batch_rows)
-                stored.drain()
+        for batch in _batches(split, _rows(split, max_row_bytes, stored), batch_rows):
+            rows += len(batch.payloads)
+            batches += 1
+            yield batch
     except FormatError as fault:
-        raise DataError(f"{_name(split)}: {fault}") from None
-    except (OSError, ValueError) as error:  # includes Arrow's errors and those of Beam's file systems
-        raise DataError(
-            f"{_name(split)}: cannot be read as {' '.join(_format_words(split.location))} ({_one_line(error)}). The"
-            " file is damaged, cut short, or not what its name says: fetch it again, or take it out of the source"
-        ) from None
-    return InputFile(source=split.source, uri=split.uri, bytes=stored.count, sha256=stored.digest(), rows=rows)
+        refused = f"source '{split.source}': {split.uri}: {fault}"
+    except Exception as error:  # noqa: BLE001  # what the parsers of a dozen formats raise on damaged bytes
+        refused = (
+            f"source '{split.source}': {split.uri}: cannot be read ({type(error).__name__}: {_one_line(error)}). The file is"
+            " damaged, cut short, or not what its name says: fetch it again, or take it out of the source"
+        )
+    return ReadRecord(
+        source=split.source,
+        uri=split.uri,
+        key=split.key,
+        part=split.part,
+        parts=split.parts,
+        bytes=split.bytes if refused or split.part else stored.bytes,
+        sha256="" if refused else stored.sha256,
+        rows=rows,
+        batches=batches,
+        license=split.license,
+        refused=_one_line(refused),
+    )
 
 
 class ReadOutputs(NamedTuple):
     """What reading gives."""
 
-    rows: PCollection[pa.RecordBatch]
-    """Batches of :data:`schemas.arrow.RAW_ROW`, each of one file."""
-    files: PCollection[dict[str, Any]]
-    """:class:`schemas.dataset.InputFile` as a dictionary, one per file read to its end."""
-    failures: PCollection[dict[str, str]]
-    """``{"uri", "message"}``, one per file that cannot be read; its rows so far may be among ``rows``."""
+    rows: PCollection[RawBatch]
+    """Batches, each of one split."""
+    records: PCollection[dict[str, Any]]
+    """:class:`ReadRecord` as a dictionary, one per split."""
 
 
 @dataclass(kw_only=True)
 class ReadRows(beam.PTransform[PCollection[InputSplit], ReadOutputs]):
     """Read raw files; :func:`read_rows` for each element.
 
-    In: :class:`InputSplit`, any order. Out: :class:`ReadOutputs`. A file that cannot be read is an element of
-    ``failures`` and no exception, so that every runner can end with the one message. A retry reads the file again.
+    In: :class:`InputSplit`, any order. Out: :class:`ReadOutputs`. A file that cannot be read is a record with ``refused``
+    and no exception, so that every runner can end with the one message; its rows so far may be among ``rows``. A retry
+    reads the file again.
     """
 
     batch_rows: int = 4096
+    max_row_bytes: int = MAX_ROW_BYTES
 
     def expand(self, splits: PCollection[InputSplit]) -> ReadOutputs:
         """Apply to a collection of splits."""
-        outputs = splits | "ReadFile" >> beam.ParDo(_ReadFn(self.batch_rows)).with_outputs(
-            "files", "failures", main="rows"
+        outputs = splits | "ReadFile" >> beam.ParDo(_ReadFn(self.batch_rows, self.max_row_bytes)).with_outputs(
+            "records", main="rows"
         )
-        return ReadOutputs(outputs["rows"], outputs["files"], outputs["failures"])
+        return ReadOutputs(outputs["rows"], outputs["records"])
 
 
-@beam.typehints.with_output_types(pa.RecordBatch, files=dict[str, Any], failures=dict[str, str])
+@beam.typehints.with_output_types(Any, records=dict[str, Any])
 class _ReadFn(beam.DoFn):
-    def __init__(self, batch_rows: int) -> None:
+    def __init__(self, batch_rows: int, max_row_bytes: int) -> None:
         self._batch_rows = batch_rows
+        self._max_row_bytes = max_row_bytes
 
     def process(self, split: InputSplit) -> Iterator[Any]:
-        try:
-            record = yield from read_rows(split, self._batch_rows)
-        except DataError as error:
-            yield TaggedOutput("failures", {"uri": split.uri, "message": str(error)})
-        else:
-            yield TaggedOutput("files", record.model_dump())
+        record = yield from read_rows(split, self._batch_rows, self._max_row_bytes)
+        yield TaggedOutput("records", asdict(record))
 
 
-class _Stored(io.RawIOBase):
-    """A file as stored; counts and hashes what passes."""
+@dataclass
+class _Stored:
+    """What the record says of the file; known when it has been read."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._sha256 = hashlib.sha256()
-        self.count = 0
+    bytes: int = 0
+    sha256: str = ""
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        size: int = self._file.readinto(buffer)  # type: ignore[attr-defined]  # every binary file object has it
-        self._sha256.update(memoryview(buffer)[:size])
-        self.count += size
-        return size
-
-    def drain(self) -> None:
-        """Pass what is left."""
-        while self.read(_BLOCK_BYTES):
-            pass
-
-    def digest(self) -> str:
-        return self._sha256.hexdigest()
+    def take(self, tap: Tap) -> None:
+        self.sha256 = tap.digest()
+        self.bytes = tap.count
 
 
-def _text_rows(stored: _Stored, location: str) -> Iterator[bytes]:
-    kind, codec = _format_of(location)
-    if codec is None:
-        return _TEXT_FORMATS[kind](io.BufferedReader(stored, _BLOCK_BYTES))
-    plain = pa.CompressedInputStream(pa.PythonFile(stored, mode="r"), codec)
-    return _TEXT_FORMATS[kind](io.BufferedReader(plain, _BLOCK_BYTES))
-
-
-def _batches(split: InputSplit, rows: Iterator[bytes], batch_rows: int) -> Generator[pa.RecordBatch, None, int]:
-    """Yield batches; return the number of rows."""
-    first = 0
-    payloads: list[bytes] = []
-    size = 0
-    for payload in rows:
-        payloads.append(payload)
-        size += len(payload)
-        if len(payloads) == batch_rows or size >= _BATCH_BYTES:
-            yield _batch(split, first, payloads)
-            first += len(payloads)
-            payloads, size = [], 0
+def _batches(split: InputSplit, rows: Rows, batch_rows: int) -> Iterator[RawBatch]:
+    """Yield batches; where they end depends on the rows, and not on how these come."""
+    number = first = size = 0
+    payloads: list[bytes | RowFault] = []
+    for group in rows:
+        group_size = sum(map(_size, group))
+        if len(payloads) + len(group) < batch_rows and size + group_size < _BATCH_BYTES:
+            payloads += group
+            size += group_size
+            continue
+        for row in group:
+            payloads.append(row)
+            size += _size(row)
+            if len(payloads) == batch_rows or size >= _BATCH_BYTES:
+                yield RawBatch(split, number, first, payloads)
+                number += 1
+                first += len(payloads)
+                payloads, size = [], 0
     if payloads:
-        yield _batch(split, first, payloads)
-    return first + len(payloads)
+        yield RawBatch(split, number, first, payloads)
 
 
-def _batch(split: InputSplit, first: int, payloads: list[bytes]) -> pa.RecordBatch:
-    count = len(payloads)
-    return pa.record_batch(
-        [
-            pa.repeat(split.source, count),
-            pa.repeat(split.uri, count),
-            pa.array(range(first, first + count), pa.int64()),
-            pa.array(payloads, pa.binary()),
-        ],
-        schema=RAW_ROW,
-    )
+def _rows(split: InputSplit, max_row_bytes: int, stored: _Stored) -> Rows:
+    if split.location.startswith(SCHEME):
+        return _grouped(_tapped(hub_rows(HubAddress.parse(split.location), max_row_bytes), stored))
+    if split.member is not None:
+        return _member_rows(split, max_row_bytes, stored)
+    return _file_rows(split, max_row_bytes, stored)
 
 
-def _open(location: str) -> BinaryIO:
-    # Beam's own decompression takes a truncated file for a whole one, so the bytes come as stored.
-    file: BinaryIO = FileSystems.open(location, compression_type=CompressionTypes.UNCOMPRESSED)
-    return file
+def _file_rows(split: InputSplit, max_row_bytes: int, stored: _Stored) -> Rows:
+    with closing(open_stored(split.location)) as file:
+        head = file.read(8)
+        file.seek(0)
+        kind = _columnar_kind(head, split.location)
+        if kind is None and split.parts == 1:
+            tap = Tap(file)
+            yield from _stream_rows(tap, tap.blocks(), split.location, max_row_bytes)
+            stored.take(tap)
+            return
+        if kind is None:
+            assert split.end is not None
+            blocks = line_range(file, split.start, split.end)
+            yield from json_lines.rows(blocks if split.start else utf8(blocks), max_row_bytes)
+        else:
+            _refuse_selection(split.location, kind)
+            with closing(open_arrow(split.location)) as mapped:
+                yield from _grouped(_columnar(mapped, kind, max_row_bytes, split))
+        if split.part == 0:
+            file.seek(0)
+            stored.take(Tap(file))
 
 
-def _expand(source: SourceConfig, pattern: str, directory: Path) -> Iterator[InputSplit]:
-    """Yield the files that one entry of a source's list stands for."""
-    remote = "://" in pattern
-    where = pattern if remote else os.path.normpath(os.path.join(directory, os.path.expanduser(pattern)))
-    what = f"source '{source.name}': {pattern}"
-    if os.path.isfile(where):
-        found = [(where, os.path.getsize(where))]  # taken literally, whatever characters its name has
-    elif os.path.isdir(where):
-        found = list(_files_below(where))
+def _member_rows(split: InputSplit, max_row_bytes: int, stored: _Stored) -> Rows:
+    assert split.member is not None
+    with closing(open_stored(split.location)) as file, zipfile.ZipFile(file) as archive:
+        info = archive.getinfo(split.member)
+        if info.flag_bits & 1:
+            raise FormatError("found a member that is encrypted. Unpack the archive and name its files")
+        with archive.open(info) as member:
+            tap = Tap(member)  # type: ignore[arg-type]
+            plain = guarded(tap.blocks(), lambda: info.compress_size)
+            yield from _stream_rows(tap, plain, split.member, max_row_bytes)
+            stored.take(tap)
+
+
+def _stream_rows(tap: Tap, plain: Blocks, name: str, max_row_bytes: int) -> Rows:
+    """Yield the rows of a file that comes once, from its beginning to its end."""
+    head, plain = peek(plain, 512)
+    codec = codec_of(head)
+    if codec is not None:
+        head, plain = peek(decompressed(_Replayed(tap, plain), codec), 512)
+        if codec_of(head):
+            raise FormatError(f"found {codec}-compressed data that is compressed once more. Decompress it once")
+    if head.startswith(b"PK\x03\x04"):
+        extension = extensions(name)[0]
+        what = UNREADABLE.get(
+            extension,
+            "a zip archive that is damaged, holds no data file, lies in an archive itself, or"
+            " is not named .zip; unpack it and name its files",
+        )
+        raise FormatError(f"found {what}")
+    kind = _columnar_kind(head, name)
+    if kind is not None:
+        with tempfile.TemporaryFile() as copy:  # these formats are read from their end
+            for block in plain:
+                copy.write(block)
+            copy.seek(0)
+            yield from _grouped(_columnar(copy, kind, max_row_bytes))
+        return
+    head, plain = peek(utf8(plain))
+    if not head.strip():
+        yield from _grouped(plain_text.rows(plain, max_row_bytes))
+        return
+    refuse_unreadable(head, name)
+    text = text_kind(head, name, whole=len(head) < HEAD)
+    if text == "lines":
+        yield from json_lines.rows(plain, max_row_bytes)
     else:
-        found = _matches(where, what)
-    if not found:
-        raise DataError(_nothing_found(what, where))
-    for location, size in found:
-        if _format_of(location)[0] is None:
-            raise DataError(f"{what}: {location} is of unknown format; known are {_KNOWN}")
-        uri = location if remote else Path(os.path.relpath(location, directory)).as_posix()
-        yield InputSplit(source=source.name, uri=uri, location=location, bytes=size)
+        delimiter = DELIMITED.get(extensions(name)[0], ",")
+        readers: dict[str, Callable[[Blocks, int], Iterator[bytes | RowFault]]] = {
+            "document": json_document.rows,
+            "delimited": partial(delimited.rows, delimiter=delimiter),
+            "text": plain_text.rows,
+        }
+        yield from _grouped(readers[text](plain, max_row_bytes))
 
 
-_OF_THE_DATASETS_LIBRARY = ("dataset_info.json", "dataset_dict.json", "state.json")  # lie beside saved rows
+class _Replayed:
+    """A tap some blocks of which have been taken already: what a decompressor reads from."""
+
+    closed = False
+
+    def __init__(self, tap: Tap, blocks: Blocks) -> None:
+        self._tap = tap
+        self._blocks = blocks
+        self._left = b""
+
+    @property
+    def count(self) -> int:
+        return self._tap.count
+
+    def read(self, size: int) -> bytes:
+        if not self._left:
+            self._left = next(self._blocks, b"")
+        block, self._left = self._left[:size], self._left[size:]
+        return block
 
 
-def _files_below(directory: str) -> Iterator[tuple[str, int]]:
-    for file in Path(directory).rglob("*"):
-        hidden = any(part.startswith(".") for part in file.relative_to(directory).parts)
-        if not hidden and file.is_file() and _format_of(file.name)[0] and file.name not in _OF_THE_DATASETS_LIBRARY:
-            yield str(file), file.stat().st_size
+def _columnar_kind(head: bytes, name: str) -> str | None:
+    if head.startswith(_PARQUET_MAGIC):
+        return "parquet"
+    if head.startswith(_ARROW_MAGICS):
+        return "arrow"
+    is_old_stream = extensions(name)[0] in ARROW and b"\0" in head[:4]  # without a marker before its first length
+    return "arrow" if is_old_stream else None
 
 
-def _matches(where: str, what: str) -> list[tuple[str, int]]:
-    # To Beam "a/**/b" needs a directory between; everybody else reads it as "at any depth".
-    pattern = literal_directories(where)
-    patterns = sorted({pattern, pattern.replace("**/", "")})
-    try:
-        results = FileSystems.match(patterns)
-    except (BeamIOError, ValueError, OSError, ImportError) as error:
-        raise DataError(f"{what}: cannot be listed ({_one_line(error)})") from None
-    return sorted({(entry.path, entry.size_in_bytes) for result in results for entry in result.metadata_list})
+def _columnar(file: Any, kind: str, max_row_bytes: int, split: InputSplit | None = None) -> Iterator[bytes | RowFault]:
+    if kind == "arrow":
+        return columnar.arrow_rows(file, max_row_bytes)
+    start, end = (split.start, split.end) if split is not None else (0, None)
+    return columnar.parquet_rows(file, max_row_bytes, start, end)
 
 
-def _nothing_found(what: str, where: str) -> str:
-    if os.path.isdir(where):
-        return f"{what}: the directory {where} holds no data file; known are {_KNOWN}"
-    if not any(character in where for character in "*?["):
-        return f"{what}: no such file: {where}. Paths are relative to the configuration's directory; check the spelling"
-    parent = where[: min(where.index(character) for character in "*?[" if character in where)].rpartition("/")[0]
-    exists = "://" in parent or os.path.isdir(parent)
-    hint = "check the pattern; ** crosses directories" if exists else "there is no such directory"
-    return f"{what}: matches no file in {parent or '/'}; {hint}"
+def _refuse_selection(location: str, kind: str) -> None:
+    """Raise FormatError for a saved dataset of which only some rows count."""
+    state = sidecar.saved_state(location) if kind == "arrow" else {}
+    if state.get("_indices_data_files") or state.get("_indices_files"):
+        raise FormatError(
+            "found a saved dataset with a selection of rows beside it (state.json). Save it anew:"
+            " datasets.load_from_disk(FOLDER).flatten_indices().save_to_disk(OTHER)"
+        )
 
 
-def _format_of(name: str) -> tuple[Any, str | None]:
-    """Return the format's extension (None if unknown) and the codec of a file name."""
-    root, extension = os.path.splitext(name.lower())
-    codec = _CODECS.get(extension)
-    if codec:
-        extension = os.path.splitext(root)[1]
-    known = extension in _TEXT_FORMATS or (codec is None and extension in _SEEKABLE_FORMATS)
-    return (extension if known else None), codec
+def _grouped(rows: Iterator[bytes | RowFault]) -> Rows:
+    group: list[bytes | RowFault] = []
+    size = 0
+    for row in rows:
+        group.append(row)
+        size += _size(row)
+        if size >= _GROUP_BYTES or len(group) == 256:
+            yield group
+            group, size = [], 0
+    yield group
 
 
-def _format_words(location: str) -> list[str]:
-    kind, codec = _format_of(location)
-    return [*([f"{codec}-compressed"] if codec else []), kind.removeprefix(".").upper()]
+def _size(row: bytes | RowFault) -> int:
+    return len(row.head) if isinstance(row, RowFault) else len(row)
 
 
-def _name(split: InputSplit) -> str:
-    return f"source '{split.source}': {split.uri}"
+def _tapped(rows: Iterator[bytes | RowFault], stored: _Stored) -> Iterator[bytes | RowFault]:
+    digest = hashlib.sha256()
+    for row in rows:
+        if isinstance(row, bytes):
+            digest.update(row + b"\n")
+            stored.bytes += len(row) + 1
+        yield row
+    stored.sha256 = digest.hexdigest()
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+def _one_line(error: object) -> str:
+    return " ".join(str(error).split())[:600]

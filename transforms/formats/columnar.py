@@ -3,37 +3,75 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from transforms.batch import RowFault
 from transforms.formats.encoding import dump_row
+from transforms.formats.fault import bounded
 
 _ROWS_AT_ONCE = 1024  # bounds the Python objects that are alive, whatever the size of a row group
+_BYTES_AT_ONCE = 16 * 2**20  # with rows of many kilobytes fewer are alive
 
 
-def parquet_rows(file: BinaryIO) -> Iterator[bytes]:
-    """Yield each row of a Parquet file as a JSON object."""
+def parquet_rows(file: Any, max_row_bytes: int, start: int = 0, end: int | None = None) -> Iterator[bytes | RowFault]:
+    """Yield each row of a Parquet file's row groups ``start`` to ``end`` (exclusive) as a JSON object; NaN is null."""
     with pq.ParquetFile(file) as parquet:
-        for batch in parquet.iter_batches(batch_size=_ROWS_AT_ONCE):
-            yield from _rows(batch)
+        for number in range(start, parquet.num_row_groups if end is None else end):
+            group = parquet.metadata.row_group(number)
+            size = _rows_at_once(group.num_rows, group.total_byte_size)
+            for batch in parquet.iter_batches(batch_size=size, row_groups=[number], use_threads=False):
+                yield from _rows(batch, max_row_bytes)
 
 
-def arrow_rows(file: BinaryIO) -> Iterator[bytes]:
+def arrow_rows(file: Any, max_row_bytes: int) -> Iterator[bytes | RowFault]:
     """Yield each row of an Arrow IPC file or stream (as the ``datasets`` library saves them) as a JSON object."""
     is_file = file.read(6) == b"ARROW1"
     file.seek(0)
     if is_file:
         with pa.ipc.open_file(file) as reader:
             for number in range(reader.num_record_batches):
-                yield from _rows(reader.get_batch(number))
+                yield from _checked_rows(reader.get_batch(number), max_row_bytes)
     else:
         with pa.ipc.open_stream(file) as reader:
             for batch in reader:
-                yield from _rows(batch)
+                yield from _checked_rows(batch, max_row_bytes)
 
 
-def _rows(batch: pa.RecordBatch) -> Iterator[bytes]:
-    for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
-        yield from map(dump_row, batch.slice(start, _ROWS_AT_ONCE).to_pylist())
+def row_group_bytes(file: Any) -> list[int]:
+    """Return the stored size of each row group of a Parquet file."""
+    with pq.ParquetFile(file) as parquet:
+        groups = (parquet.metadata.row_group(number) for number in range(parquet.num_row_groups))
+        return [sum(group.column(i).total_compressed_size for i in range(group.num_columns)) for group in groups]
+
+
+def _checked_rows(batch: pa.RecordBatch, max_row_bytes: int) -> Iterator[bytes | RowFault]:
+    batch.validate(full=True)  # offsets of a damaged file point anywhere
+    yield from _rows(batch, max_row_bytes)
+
+
+def _rows(batch: pa.RecordBatch, max_row_bytes: int) -> Iterator[bytes | RowFault]:
+    size = _rows_at_once(batch.num_rows, batch.nbytes)
+    for start in range(0, batch.num_rows, size):
+        part = batch.slice(start, size)
+        try:
+            found = part.to_pylist()
+        except UnicodeDecodeError:
+            yield from _one_by_one(part, max_row_bytes)
+        else:
+            for row in found:
+                yield bounded(dump_row(row), max_row_bytes)
+
+
+def _one_by_one(batch: pa.RecordBatch, max_row_bytes: int) -> Iterator[bytes | RowFault]:
+    for number in range(batch.num_rows):
+        try:
+            yield bounded(dump_row(batch.slice(number, 1).to_pylist()[0]), max_row_bytes)
+        except UnicodeDecodeError:
+            yield RowFault("not_utf8", "a column of text holds bytes that are not UTF-8", b"")
+
+
+def _rows_at_once(num_rows: int, num_bytes: int) -> int:
+    return max(1, min(_ROWS_AT_ONCE, _BYTES_AT_ONCE * num_rows // max(1, num_bytes)))

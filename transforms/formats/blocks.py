@@ -1,0 +1,152 @@
+"""A file as a sequence of byte blocks of any size: hashing, looking ahead, decoding, cutting into lines."""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+from collections.abc import Iterator
+from itertools import chain
+from typing import BinaryIO
+
+from transforms.batch import RowFault
+from transforms.formats.fault import HEAD_BYTES, FormatError, too_large
+
+Blocks = Iterator[bytes]
+BLOCK_BYTES = 1 << 20
+HEAD = 1 << 20
+"""How much of a file is looked at before it is decided what it holds."""
+
+_MARKS = {  # UTF-32 first: its little-endian mark begins with that of UTF-16
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+
+
+class Tap:
+    """Reads a binary file, and counts and hashes what passes."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._sha256 = hashlib.sha256()
+        self.closed = False  # Arrow asks
+        self.count = 0
+
+    def read(self, size: int = BLOCK_BYTES) -> bytes:
+        """Return at most ``size`` bytes; none at the end."""
+        block = self._file.read(size)
+        self._sha256.update(block)
+        self.count += len(block)
+        return block
+
+    def blocks(self) -> Blocks:
+        """Yield what is left."""
+        return iter(self.read, b"")
+
+    def digest(self) -> str:
+        """Pass what is left; return the whole file's sha256 in hex."""
+        for _ in self.blocks():
+            pass
+        return self._sha256.hexdigest()
+
+
+def peek(blocks: Blocks, size: int = HEAD) -> tuple[bytes, Blocks]:
+    """Return the first ``size`` bytes, fewer only where the file has fewer, and the blocks with these bytes among them."""
+    taken: list[bytes] = []
+    length = 0
+    for block in blocks:
+        taken.append(block)
+        length += len(block)
+        if length >= size:
+            break
+    whole = b"".join(taken)
+    return whole[:size], chain([whole] if whole else [], blocks)
+
+
+def utf8(blocks: Blocks) -> Blocks:
+    """Take away a byte-order mark; transcode UTF-16 and UTF-32 that have one.
+
+    Lone surrogates come out as bytes that are not UTF-8, so that only their row is rejected.
+
+    Raises:
+        FormatError: UTF-16 or UTF-32 that is cut short or no such text.
+    """
+    head, blocks = peek(blocks, 4)
+    encoding = next((name for mark, name in _MARKS.items() if head.startswith(mark)), None)
+    if encoding is not None:
+        return _transcoded(blocks, encoding)
+    if not head.startswith(codecs.BOM_UTF8):
+        return blocks
+    return chain([next(blocks).removeprefix(codecs.BOM_UTF8)], blocks)
+
+
+def _transcoded(blocks: Blocks, encoding: str) -> Blocks:
+    decoder = codecs.getincrementaldecoder(encoding)("surrogatepass")
+    try:
+        for block in blocks:
+            yield decoder.decode(block).encode("utf-8", "surrogatepass")
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError as error:
+        raise FormatError(
+            f"found a byte-order mark of {encoding.upper()} and bytes that are not ({error.reason}). The file is"
+            f" damaged or cut short: fetch it again, or convert it to UTF-8"
+        ) from None
+
+
+def line_range(file: BinaryIO, start: int, end: int) -> Blocks:
+    """Yield the lines that begin in the bytes ``start`` to ``end`` (exclusive) of a file."""
+    at = max(0, start - 1)
+    file.seek(at)
+    block = file.read(BLOCK_BYTES)
+    if start:
+        while block and b"\n" not in block:
+            at += len(block)
+            block = file.read(BLOCK_BYTES)
+        first = block.find(b"\n") + 1
+        at += first
+        if at >= end or not block:
+            return
+        block = block[first:] or file.read(BLOCK_BYTES)
+    while block:
+        last = block.find(b"\n", max(0, end - 1 - at)) + 1  # the first line end that has the next line begin outside
+        if at + len(block) >= end and last:
+            yield block[:last]
+            return
+        yield block
+        at += len(block)
+        block = file.read(BLOCK_BYTES)
+
+
+def lines(blocks: Blocks, max_bytes: int) -> Iterator[list[bytes | RowFault]]:
+    r"""Yield lines, those that end in one block together, without the ``\n`` that ends them (nothing else does).
+
+    A line of more than ``max_bytes`` comes out as a fault and is never held.
+    """
+    parts: list[bytes] = []  # of the line that no block has ended yet
+    size = 0
+    for block in blocks:
+        first, *rest = block.split(b"\n")
+        size += len(first)
+        if size <= max_bytes:
+            parts.append(first)
+        else:
+            parts = [b"".join([*parts, first])[:HEAD_BYTES]]
+        if not rest:
+            continue
+        out: list[bytes | RowFault] = [_line(parts, size, max_bytes)]
+        parts = [rest.pop()]
+        size = len(parts[0])
+        if rest and max(map(len, rest)) > max_bytes:
+            out += [_line([line], len(line), max_bytes) for line in rest]
+        else:
+            out += rest
+        yield out
+        del out, first, rest  # a block at a time
+    if size:
+        yield [_line(parts, size, max_bytes)]
+
+
+def _line(parts: list[bytes], size: int, max_bytes: int) -> bytes | RowFault:
+    line = b"".join(parts)
+    return line if size <= max_bytes else too_large(size, max_bytes, line)

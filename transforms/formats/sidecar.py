@@ -1,0 +1,101 @@
+"""Files that lie beside data and say something about it: its licence, and what ``datasets`` saved with it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import yaml
+
+from transforms.storage import exists, is_local, read_bytes
+
+UNKNOWN = "unknown"
+_SPDX = re.compile(r"SPDX-License-Identifier:[ \t]*([^\r\n*]+)")
+_FRONT_MATTER = re.compile(r"\A\ufeff?---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(\r?\n|\Z)", re.DOTALL)
+_READ_BYTES = 2**20  # nobody's licence note is longer
+
+
+def license_of(location: str, root: str) -> str:
+    """Return the licence that is stated for a file, else ``unknown``.
+
+    Looked for in this order: ``<file>.license`` (REUSE; local files only); then in the file's folder, and so on upwards
+    to ``root``: ``LICENSE.spdx``, the front matter of ``README.md`` (a dataset card), ``dataset_info.json``. Several
+    licences of a card are joined by AND. What is found is returned as written; SPDX names have no case.
+    """
+    own = _spdx(f"{location}.license") if is_local(location) else None
+    folder = location.rpartition("/")[0]
+    while own is None:
+        own = _of_folder(folder)
+        if folder in {root.rstrip("/"), ""} or not folder.startswith(root):
+            break
+        folder = folder.rpartition("/")[0]
+    return own or UNKNOWN
+
+
+def forget() -> None:
+    """Look again: files may have changed since."""
+    _of_folder.cache_clear()
+
+
+def saved_state(location: str) -> dict[str, Any]:
+    """Return what ``datasets`` noted beside the files of a saved dataset; empty if it did not."""
+    state = _json(f"{location.rpartition('/')[0]}/state.json")
+    return state if isinstance(state, dict) and "_data_files" in state else {}
+
+
+@lru_cache(maxsize=4096)
+def _of_folder(folder: str) -> str | None:
+    look: list[tuple[str, Callable[[str], str | None]]] = [
+        ("LICENSE.spdx", _spdx),
+        ("README.md", _of_card),
+        ("dataset_info.json", _of_dataset_info),
+    ]
+    return next((found for name, read in look if (found := read(f"{folder}/{name}"))), None)
+
+
+def _spdx(path: str) -> str | None:
+    found = _SPDX.search(_text(path))
+    return found.group(1).strip().removesuffix("-->").strip() or None if found else None
+
+
+def _of_card(path: str) -> str | None:
+    found = _FRONT_MATTER.match(_text(path))
+    if not found:
+        return None
+    try:
+        card = yaml.safe_load(found.group(1))
+    except yaml.YAMLError:
+        return None
+    stated = card.get("license") if isinstance(card, dict) else None
+    names = [name for name in (stated if isinstance(stated, list) else [stated]) if isinstance(name, str) and name]
+    return " AND ".join(names) or None
+
+
+def _of_dataset_info(path: str) -> str | None:
+    info = _json(path)
+    stated = info.get("license") if isinstance(info, dict) else None
+    return stated.strip() or None if isinstance(stated, str) and "\n" not in stated.strip() else None
+
+
+def _json(path: str) -> Any:
+    try:
+        return json.loads(_text(path) or "null")
+    except (ValueError, RecursionError):
+        return None
+
+
+def _text(path: str) -> str:
+    """Return a small file's text; empty if there is none."""
+    try:
+        if is_local(path):
+            if not os.path.isfile(path):
+                return ""
+            with open(path, "rb") as file:
+                return file.read(_READ_BYTES).decode("utf-8", "replace")
+        return read_bytes(path)[:_READ_BYTES].decode("utf-8", "replace") if exists(path) else ""
+    except (OSError, ValueError, ImportError):  # Beam's errors are of these kinds
+        return ""
