@@ -50,16 +50,10 @@ def drop_control_tags(example: Example, _counts: Counter[str]) -> Example:
 
 
 def without_control_tags(text: str) -> str:
-    """Return a text without template markup; blanks that stood between markup and an end of the text go too."""
-    spans = _spans(text)
-    while spans:  # what is taken out may join what stood around it to another tag
-        begins = not text[: spans[0][0]].strip()
-        ends = not text[spans[-1][1] :].strip()
+    """Return a text without template markup."""
+    while spans := _spans(text):  # what is taken out may join what stood around it to another tag
         for start, end in reversed(spans):
             text = text[:start] + text[end:]
-        text = text.lstrip() if begins else text
-        text = text.rstrip() if ends else text
-        spans = _spans(text)
     return text
 
 

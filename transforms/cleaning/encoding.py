@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
 
 from ftfy import TextFixerConfig, fix_text
@@ -42,10 +41,9 @@ def repair_encoding(example: Example, counts: Counter[str]) -> Example:
 
 
 def repaired_text(text: str) -> str:
-    """Return a text with its mojibake undone, in Unicode form NFC; one without any comes back as it is."""
+    """Return a text with its mojibake undone; one without any comes back as it is."""
     if text.isascii():
         return text
-    before = text
     for _ in range(_MAX_ROUNDS):
         if not is_bad(text):
             break
@@ -53,4 +51,4 @@ def repaired_text(text: str) -> str:
         if fixed == text:
             break
         text = fixed
-    return text if text is before else unicodedata.normalize("NFC", text)
+    return text

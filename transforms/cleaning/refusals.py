@@ -8,19 +8,29 @@ from collections import Counter
 from transforms.cleaning.texts import answers
 from transforms.shapes.base import Example, RowError
 
-_UNABLE = r"(?:can(?:no|['’])?t|can not|am (?:not able|unable) to|['’]m (?:not able|unable) to|am not (?:capable|programmed)|won['’]t|will not be able to)"
-_HELP = r"(?:help|assist|provide|fulfil|comply|answer|respond|generate|create|write|complete|engage|access|browse|discuss|support|offer|share|perform|do that|process|determine|translate|summari|edit|view|see|hear|play|open)"
-_REFUSAL = re.compile(
-    rf"\s*(?:(?:i['’]m|i am)(?: \w+){{0,2}} sorry|sorry|my apologies|i(?: \w+)? apologi[sz]e|unfortunately)\b[^.!?\n]{{0,60}}?\bi(?: \w+ly)? ?{_UNABLE} (?:\w+ ){{0,3}}?{_HELP}"
-    rf"|\s*(?:i['’]m|i am)(?: \w+){{0,2}} sorry,? (?:but )?(?:as an ai|that goes against|i (?:do not|don['’]t) (?:have (?:the|enough|any|access)|understand))"
-    rf"|\s*i(?: \w+ly)? ?(?:cannot|can['’]t|am (?:not able|unable) to|['’]m (?:not able|unable) to|won['’]t) (?:\w+ ){{0,2}}?(?:help (?:you )?with|assist (?:you )?with|provide (?:you )?with|fulfil|comply with|generate|engage in)"
-    r"|\s*(?:很|非常|十分|真的)?(?:抱歉|对不起|不好意思|遗憾)[，,。！! ]{0,2}(?:但是?|由于|因为)?[^。！？\n]{0,25}?(?:我|作为)[^。！？\n]{0,12}?(?:无法|不能|没有办法|没办法|不会|不具备)"
-    r"|\s*我(?:无法|不能)(?:为您|为你|向您|向你)?(?:提供|回答|满足|完成|协助|帮助|执行|生成)",
-    re.IGNORECASE,
+_SORRY = r"(?:(?:i['’]m|i am)(?: \w+){0,2} sorry|sorry|my apologies|i(?: \w+)? apologi[sz]e|unfortunately)\b"
+_UNABLE = r"(?:can(?:no|['’])?t|can not|(?:i['’]m|am) (?:not able|unable) to|am not (?:capable|programmed)|won['’]t)"
+_DO = (
+    r"(?:help|assist|provide|fulfil|comply|answer|respond|generate|create|write|complete|engage|access|browse|discuss"
+    r"|support|offer|share|perform|do that|process|determine|translate|summari|edit|view|see|hear|play|open)"
 )
+_REFUSALS = (
+    rf"{_SORRY}[^.!?\n]{{0,60}}?\bi?(?: \w+ly)? ?{_UNABLE} (?:\w+ ){{0,3}}?{_DO}",
+    r"(?:i['’]m|i am)(?: \w+){0,2} sorry,? (?:but )?(?:as an ai|that goes against)",
+    r"(?:i['’]m|i am)(?: \w+){0,2} sorry,? (?:but )?i (?:do not|don['’]t) (?:have (?:the|enough|any|access)|understand)",
+    rf"i?(?: \w+ly)? ?{_UNABLE} (?:\w+ ){{0,2}}?(?:(?:help|assist|provide) (?:you )?with|fulfil|comply with|engage in)",
+    (
+        r"(?:很|非常|十分|真的)?(?:抱歉|对不起|不好意思|遗憾)[，,。！! ]{0,2}[^。！？\n]{0,27}?(?:我|作为)[^。！？\n]{0,12}?"
+        r"(?:无法|不能|没有办法|没办法|不会|不具备)"
+    ),
+    r"我(?:无法|不能)(?:为您|为你|向您|向你)?(?:提供|回答|满足|完成|协助|帮助|执行|生成)",
+)
+_REFUSAL = re.compile(rf"\s*(?:{'|'.join(_REFUSALS)})", re.IGNORECASE)
 _LANGUAGE_MODEL = re.compile(
-    r"\b(?:as an? (?:ai|artificial intelligence)(?:[ -](?:powered|based))? (?:large )?(?:language )?(?:model|assistant|chatbot|program)|as a (?:large )?language model)\b"
-    r"|作为(?:一个|一名|一款|一种)?(?:大型?)?(?:的)?(?:AI|人工智能|智能)?(?:的)?(?:大?语言模型|自然语言处理模型|AI ?(?:助手|模型)|人工智能(?:助手|模型|程序))",
+    r"\bas (?:an? (?:ai|artificial intelligence)(?:[ -](?:powered|based))? (?:large )?(?:language )?"
+    r"(?:model|assistant|chatbot|program)|a (?:large )?language model)\b"
+    r"|作为(?:一个|一名|一款|一种)?(?:大型?)?(?:的)?(?:AI|人工智能|智能)?(?:的)?"
+    r"(?:大?语言模型|自然语言处理模型|AI ?(?:助手|模型)|人工智能(?:助手|模型|程序))",
     re.IGNORECASE,
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from transforms.conversation import clean_text
 from transforms.shapes.base import Example, RowError
 
 _ANSWER_ROLES = ("assistant", "text")
@@ -28,16 +29,26 @@ def answers(example: Example) -> Iterator[str]:
 def map_texts(example: Example, change: Callable[[str], str]) -> Example:
     """Apply a function to every text; the same object comes back if nothing changed.
 
+    A text that changed has its blanks and its Unicode form put in order, as when it was read.
+
     Raises:
         RowError: a text that was not blank has become blank.
     """
-    messages = [(role, content if role == "tool_call" else change(content)) for role, content in example.messages]
-    rejected = None if example.rejected is None else change(example.rejected)
+    messages = [
+        (role, content if role == "tool_call" else _changed(content, change, role))
+        for role, content in example.messages
+    ]
+    rejected = None if example.rejected is None else _changed(example.rejected, change, "rejected")
     if messages == example.messages and rejected == example.rejected:
         return example
-    for (role, before), (_, after) in zip(example.messages, messages, strict=True):
-        if not after.strip() and before.strip():
-            raise RowError("emptied", f"nothing is left of a {role} turn")
-    if rejected is not None and not rejected.strip() and (example.rejected or "").strip():
-        raise RowError("emptied", "nothing is left of the rejected answer")
     return example._replace(messages=messages, rejected=rejected)
+
+
+def _changed(text: str, change: Callable[[str], str], role: str) -> str:
+    changed = change(text)
+    if changed == text:
+        return text
+    changed = clean_text(changed)
+    if not changed and text.strip():
+        raise RowError("emptied", f"nothing is left of a text of role {role}")
+    return changed

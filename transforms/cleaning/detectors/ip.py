@@ -6,14 +6,15 @@ import ipaddress
 import re
 from collections.abc import Iterator
 
-_V4 = re.compile(r"(?<![\w.\-/])(?:(?<=://)|(?<!/))(?:\d{1,3}\.){3}\d{1,3}(?![\w\-]|\.\d)")
-_V6 = re.compile(
-    r"(?<![\w:.])[23][0-9A-Fa-f]{3}:[0-9A-Fa-f:]{2,34}(?![\w:])"
-)  # all that is handed out lies in 2000::/3
+_V4 = re.compile(r"(?<![\w.-])(?:(?<!/)|(?<=//))(?:\d{1,3}\.){3}\d{1,3}(?![\w-]|\.\d)", re.ASCII)
+# All that is handed out lies in 2000::/3.
+_V6 = re.compile(r"(?<![\w:.])[23][0-9A-Fa-f]{3}:[0-9A-Fa-f:]{2,34}(?![\w:])", re.ASCII)
 _VERSION_BEFORE = re.compile(
-    r"(?:\b(?:v|ver|version|versions|release|build|firmware|section|sections|sec|clause|article|rule|chapter|item|para|paragraph)\.?|版本号?|[=<>~^§])[ :]*$",
+    r"(?:\b(?:v|ver|versions?|release|build|firmware|sections?|sec|clause|article|rule|chapter|item|para|paragraph)\.?"
+    r"|版本号?|[=<>~^§])[ :]*$",
     re.IGNORECASE,
 )
+_VERSION_CHARS = 12
 
 
 def find(text: str) -> Iterator[tuple[int, int]]:
@@ -28,7 +29,7 @@ def find(text: str) -> Iterator[tuple[int, int]]:
             if (
                 sum(len(number) > 1 for number in numbers) >= 2
                 and _is_public(match[0])
-                and not _VERSION_BEFORE.search(text[max(0, match.start() - 12) : match.start()])
+                and not _VERSION_BEFORE.search(text[max(0, match.start() - _VERSION_CHARS) : match.start()])
             ):
                 yield match.span()
     if ":" in text:

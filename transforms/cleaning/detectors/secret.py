@@ -21,14 +21,40 @@ _KINDS = (
     r"eyJ[A-Za-z0-9_-]{10,4000}\.eyJ[A-Za-z0-9_-]{10,4000}\.[A-Za-z0-9_-]{20,1000}",  # JSON Web Token
 )
 _TOKEN = re.compile(rf"(?<![A-Za-z0-9_-])(?:{'|'.join(_KINDS)})(?![A-Za-z0-9_-])")
-_PRIVATE_KEY = re.compile(
-    r"-----BEGIN (?P<name>(?:[A-Z0-9]{2,12} ){0,3}PRIVATE KEY(?: BLOCK)?)-----(?P<body>.{0,20000}?)(?:-----END (?P=name)-----|\Z)",
-    re.DOTALL,
+_PRIVATE_KEY = re.compile(  # one that is cut off is a hit too
+    r"-----BEGIN (?P<name>(?:[A-Z0-9]{2,12} ){0,3}PRIVATE KEY(?: BLOCK)?)-----"
+    r"(?P<body>(?:[^-]|-(?!----)){0,20000})(?:-----END (?P=name)-----)?"
 )
 _BASE64_LINE = re.compile(r"[A-Za-z0-9+/=]{40}")
 # What every token has in it: looking for these is much faster than the expression.
-_HINTS = tuple(
-    ["AKIA", "ASIA", "ecret", "ECRET", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "xox", "xapp-", "hooks.slack", "AIza", "GOCSPX-", "ya29.", "sk-", "sk_", "rk_", "hf_", "npm_", "pypi-", "SG.", "eyJ"]
+_HINTS: tuple[str, ...] = (
+    "AKIA",
+    "ASIA",
+    "ecret",
+    "ECRET",
+    "ghp_",
+    "gho_",
+    "ghu_",
+    "ghs_",
+    "ghr_",
+    "github_pat_",
+    "glpat-",
+    "xox",
+)
+_HINTS += (
+    "xapp-",
+    "hooks.slack",
+    "AIza",
+    "GOCSPX-",
+    "ya29.",
+    "sk-",
+    "sk_",
+    "rk_",
+    "hf_",
+    "npm_",
+    "pypi-",
+    "SG.",
+    "eyJ",
 )
 _FEWEST_DISTINCT = 10  # sk-xxxx... and AKIA0000... are how manuals write a key
 
@@ -42,6 +68,8 @@ def find(text: str) -> Iterator[tuple[int, int]]:
         for match in _TOKEN.finditer(text):
             span = match.span("aws" if match["aws"] else 0)
             token = text[slice(*span)]
+            if any(start <= span[0] < end for start, end in spans):
+                continue
             if len(set(token)) >= _FEWEST_DISTINCT and not token.upper().endswith(("EXAMPLE", "EXAMPLEKEY")):
                 spans.append(span)
     yield from sorted(spans)

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from schemas.config import CleanConfig, PiiConfig
+from transforms.cleaning.chain import make_cleaner
+from transforms.shapes.base import CLEAN_REASONS, Example, RowError
+
+
+def chat(answer: str, prompt: str = "What is the capital of France, please?") -> Example:
+    return Example([("user", prompt), ("assistant", answer)])
+
+
+@pytest.fixture
+def clean():
+    """Clean one example with these settings; gives (example, counts)."""
+
+    def run(example: Example | str, clean: dict | None = None, pii: dict | None = None):
+        example = chat(example) if isinstance(example, str) else example
+        cleaner = make_cleaner(CleanConfig(**(clean or {})), PiiConfig(**(pii or {})))
+        assert cleaner is not None
+        counts: Counter[str] = Counter()
+        try:
+            return cleaner(example, counts), counts
+        except RowError as error:
+            assert error.reason in CLEAN_REASONS
+            assert not counts
+            raise
+
+    return run
