@@ -151,7 +151,7 @@ def _write_parts(examples: pa.RecordBatch, path: str, parts: int) -> tuple[int, 
     order = np.argsort(keys, kind="stable")
     keys = keys[order]
     examples = examples.take(pa.array(order))
-    numbers, starts = np.unique(keys // (KEYS // parts), return_index=True)
+    numbers, starts = np.unique(keys.astype(np.int32) // (KEYS // parts), return_index=True)
     ends = [*starts[1:], len(keys)]
     _write_arrow([examples.slice(int(a), int(b - a)) for a, b in zip(starts, ends, strict=True)], path)
     return tuple(int(number) for number in numbers)
