@@ -126,7 +126,8 @@ def _out_of_order(number: int, role: str, before: str) -> RowError:
 def clean_text(content: str) -> str:
     r"""Return text in Unicode form NFC, with \n as its only line break, without blanks around it.
 
-    In text of several lines that begins indented, the first line keeps its indentation: it may be code.
+    In text of several lines that begins indented, the first line keeps its indentation: it may be code. A single blank
+    counts as indentation only where the next line has it too.
     """
     if not content.isascii() and not unicodedata.is_normalized("NFC", content):
         content = unicodedata.normalize("NFC", content)
@@ -135,7 +136,7 @@ def clean_text(content: str) -> str:
     stripped = content.strip()
     if content[:1].isspace() and "\n" in stripped:
         indent = content[: len(content) - len(content.lstrip())].rpartition("\n")[2]
-        if len(indent) > 1 or indent == "\t":
+        if len(indent) > 1 or indent == "\t" or (indent and stripped.partition("\n")[2][:1].isspace()):
             return indent + stripped
     return stripped
 

@@ -43,7 +43,7 @@ def to_examples(row: Row) -> list[Example]:
         field = str(first_field(row, _ANSWERS))
         answer = answer_text(row[field], field)
     messages: list[Message] = [("user", instruction_prompt(row)), ("assistant", answer)]
-    if len(row) > len(_PLAIN):  # else there is nothing beside these
+    if len(row) > len(_PLAIN) or "input" not in row:  # else there is nothing beside these
         messages = [*system_turn(row), *history_turns(row.get("history")), *messages]
         return [Example(messages, row_tools(row))]
     return [Example(messages)]

@@ -94,7 +94,7 @@ def choice_turns(prompt: str, choices: Any, answer: Any, field: str) -> list[tup
 
 
 def _turns(prompt: str, context: str, options: _Options, right: list[int]) -> list[tuple[str, str]]:
-    letters = options.labels if _are_short(options.labels) else list(_LETTERS[: len(options.texts)])
+    letters = options.labels if _are_shown(options) else list(_LETTERS[: len(options.texts)])
     if options.texts == list(_LETTERS[: len(options.texts)]):  # the options stand in the question already
         written = [_written(prompt, letter) for letter in options.texts]
         return [("user", joined([context, prompt])), ("assistant", "\n".join(written[number] for number in right))]
@@ -104,8 +104,10 @@ def _turns(prompt: str, context: str, options: _Options, right: list[int]) -> li
     return [("user", prompt), ("assistant", "\n".join(lines[number] for number in right))]
 
 
-def _are_short(labels: list[str]) -> bool:
-    return bool(labels) and all(len(label) <= 2 for label in labels)
+def _are_shown(options: _Options) -> bool:
+    """Say whether the labels are those to show: short, and no numbers of columns."""
+    labels = options.labels
+    return bool(labels) and all(len(label) <= 2 for label in labels) and (labels[0].isalpha() or options.first is None)
 
 
 def _listed(value: Any) -> _Options:

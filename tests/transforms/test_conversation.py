@@ -1,0 +1,172 @@
+"""A raw row becomes examples: cleaned, in order, with an id of their own; or the reason why not."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import orjson
+import pytest
+
+from schemas.config import FieldMap
+from transforms.conversation import check_turns, clean_text, example_id, parse_row, read_examples
+from transforms.shapes.base import Example, Message, RowError
+
+S, U, A = ("system", "S"), ("user", "Why?"), ("assistant", "Because.")
+CALL, RESULT = ("tool_call", '[{"name":"f","arguments":{}}]'), ("tool", "4")
+
+
+def payload(value: Any) -> bytes:
+    return orjson.dumps(value)
+
+
+@pytest.mark.parametrize(
+    ("messages", "checked"),
+    [
+        ([U, A], [U, A]),
+        ([S, U, A, U, A], [S, U, A, U, A]),
+        ([("system", " \n"), U, A], [U, A]),
+        ([U, A, U], [U, A]),
+        ([("user", " Why? "), ("assistant", "Because.\r\nSo.\r\n")], [U, ("assistant", "Because.\nSo.")]),
+        ([U, CALL, RESULT, A], [U, CALL, RESULT, A]),
+        ([U, A, CALL, RESULT, RESULT, CALL, RESULT, A], [U, A, CALL, RESULT, RESULT, CALL, RESULT, A]),
+        ([U, CALL], [U, CALL]),
+        ([U, CALL, RESULT], [U, CALL]),
+        ([U, CALL, ("tool", ""), A], [U, CALL, ("tool", ""), A]),
+        ([("text", " A document. ")], [("text", "A document.")]),
+    ],
+)
+def test_turns_in_order_are_cleaned_and_kept(messages: list[Message], checked: list[Message]) -> None:
+    assert check_turns(messages) == checked
+
+
+@pytest.mark.parametrize(
+    ("messages", "reason"),
+    [
+        ([], "no_answer"),
+        ([U], "no_answer"),
+        ([S, U], "no_answer"),
+        ([A], "starts_with_assistant"),
+        ([S, A, U, A], "starts_with_assistant"),
+        ([CALL, RESULT, A], "starts_with_assistant"),
+        ([U, U, A], "roles_do_not_alternate"),
+        ([U, A, A], "roles_do_not_alternate"),
+        ([U, CALL, CALL, RESULT, A], "tool_order"),
+        ([U, CALL, A], "tool_order"),
+        ([U, CALL, U, A], "tool_order"),
+        ([U, RESULT, A], "tool_order"),
+        ([RESULT, A], "tool_order"),
+        ([U, CALL, RESULT, U, A], "tool_order"),
+        ([U, S, A], "system_not_first"),
+        ([S, S, U, A], "system_not_first"),
+        ([("user", " "), A], "empty_prompt"),
+        ([U, ("assistant", "\n")], "empty_answer"),
+        ([("text", " ")], "empty_document"),
+        ([("text", "A document."), A], "starts_with_assistant"),
+        ([U, ("text", "A document."), A], "roles_do_not_alternate"),
+        ([("text", "One."), ("text", "Two.")], "no_answer"),
+    ],
+)
+def test_turns_out_of_order_are_refused(messages: list[Message], reason: str) -> None:
+    with pytest.raises(RowError) as caught:
+        check_turns(messages)
+    assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("raw", "clean"),
+    [
+        ("  one line", "one line"),
+        ("\n    if x:\n        y\n", "    if x:\n        y"),
+        ("\tif x:\n\t\ty", "\tif x:\n\t\ty"),
+        (" a = b\n return a", " a = b\n return a"),
+        (" A paragraph.\nAnother.", "A paragraph.\nAnother."),
+        ("e\u0301", "é"),
+        ("a\r\nb", "a\nb"),
+        ("a\u2028b", "a\u2028b"),
+        (" \u3000 ", ""),
+    ],
+)
+def test_text_is_brought_to_one_form(raw: str, clean: str) -> None:
+    assert clean_text(raw) == clean
+    assert clean_text(clean) == clean
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (b'{"question": "\xff"}', "not_utf8"),
+        (b'{"question": NaN}', "not_json"),
+        (b'{"question": "a"', "not_json"),
+        (b'"\\ud800"', "not_json"),
+        (b"[" * 5000, "not_json"),
+        (b"", "not_json"),
+        (b"7", "not_an_object"),
+        (b"[]", "not_an_object"),
+        (b'["a"]', "not_an_object"),
+        (b'[{"a": 1}, {"a": 2}]', "not_an_object"),
+    ],
+)
+def test_a_payload_that_is_no_object_is_refused(raw: bytes, reason: str) -> None:
+    with pytest.raises(RowError) as caught:
+        parse_row(raw)
+    assert caught.value.reason == reason
+
+
+def test_a_list_of_one_object_is_that_object_and_a_list_of_turns_a_conversation() -> None:
+    assert parse_row(b'[{"question": "a"}]') == {"question": "a"}
+    turns = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "Because."}]
+    assert read_examples(payload(turns)) == [Example([U, A])]
+
+
+def test_a_row_is_read_by_its_shape_or_by_the_field_map() -> None:
+    row = payload({"question": " Why? ", "answer": "Because.", "other": "No."})
+    assert read_examples(row) == [Example([U, A])]
+    fields = FieldMap(prompt="question", completion="other", rejected="answer")
+    assert read_examples(row, fields) == [Example([U, ("assistant", "No.")], None, "Because.")]
+
+
+def test_what_a_row_becomes_does_not_depend_on_the_rows_before_it() -> None:
+    rows = [
+        payload(row)
+        for row in (
+            {"text": "A."},
+            {"Question": "Why?", "Answer": "Because."},
+            {"prompt": "Why?", "completion": "Because."},
+        )
+    ]
+    assert [read_examples(row) for row in rows] == [read_examples(row) for row in reversed(rows)][::-1]
+
+
+def test_the_usable_examples_of_a_row_are_kept_and_the_others_told() -> None:
+    row = payload(
+        {
+            "instruction": "Why?",
+            "instances": [{"input": "", "output": " "}, {"input": "", "output": "Because."}, {"input": ""}],
+        }
+    )
+    faults: list[tuple[int, RowError]] = []
+    assert read_examples(row, None, faults) == [Example([U, A])]
+    assert [(item, error.reason) for item, error in faults] == [(0, "empty_answer"), (2, "missing_answer")]
+    with pytest.raises(RowError) as caught:
+        read_examples(payload({"instruction": "Why?", "instances": [{"output": ""}, {"input": ""}]}))
+    assert caught.value.reason == "empty_answer"
+
+
+def test_a_worse_answer_is_cleaned_and_must_answer_a_text() -> None:
+    row = {"prompt": "Why?", "chosen": "Because.", "rejected": " No.\r\n"}
+    assert read_examples(payload(row)) == [Example([U, A], None, "No.")]
+    calls = [{"role": "user", "content": "Why?"}, {"role": "assistant", "tool_calls": [{"name": "f", "arguments": {}}]}]
+    with pytest.raises(RowError) as caught:
+        read_examples(payload({"messages": calls, "bad": "No."}), FieldMap(messages="messages", rejected="bad"))
+    assert caught.value.reason == "bad_pair"
+
+
+def test_the_id_is_of_the_content_alone() -> None:
+    plain = Example([U, A])
+    assert (
+        example_id(plain) == hashlib.blake2b(b'[["user","Why?"],["assistant","Because."]]', digest_size=16).hexdigest()
+    )
+    assert example_id(plain) == example_id(Example([U, A], tags=("pii.email",)))
+    others = [Example([U, A], tools="[]"), Example([U, A], rejected="No."), Example([U, ("assistant", "because.")])]
+    assert len({example_id(example) for example in (plain, *others)}) == 4

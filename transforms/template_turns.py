@@ -1,0 +1,58 @@
+"""Our turns in the form that chat templates take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from transforms.shapes.base import Message
+
+
+def template_turns(
+    messages: Sequence[Message], tools: str | None = None
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]] | None]:
+    """Return messages and tools as ``apply_chat_template`` takes them.
+
+    A tool call becomes an assistant's message with ``tool_calls``; where the assistant spoke before it in the same turn,
+    both are one message. Calls are numbered through the conversation (``call00000``: nine letters and digits, as
+    Mistral's templates demand), and each result carries the number and the name of its call, in order.
+
+    Args:
+        messages: (role, content) pairs, checked.
+        tools: JSON list of tools, or None.
+
+    Raises:
+        ValueError: a document (role ``text``) has no turns.
+    """
+    turns: list[dict[str, Any]] = []
+    open_calls: list[dict[str, Any]] = []
+    count = 0
+    for role, content in messages:
+        if role == "text":
+            raise ValueError(
+                "a message of role 'text' is a document; it is tokenised as it is, without a chat template"
+            )
+        if role == "tool_call":
+            calls = _calls(content, count)
+            count += len(calls)
+            open_calls = list(calls)
+            if not turns or turns[-1]["role"] != "assistant" or "tool_calls" in turns[-1]:
+                turns.append({"role": "assistant", "content": ""})
+            turns[-1]["tool_calls"] = calls
+        elif role == "tool":
+            call = open_calls.pop(0) if len(open_calls) > 1 else open_calls[0]
+            turns.append(
+                {"role": "tool", "content": content, "tool_call_id": call["id"], "name": call["function"]["name"]}
+            )
+        else:
+            turns.append({"role": role, "content": content})
+    return turns, orjson.loads(tools) if tools is not None else None
+
+
+def _calls(content: str, first: int) -> list[dict[str, Any]]:
+    return [
+        {"id": f"call{number:05d}", "type": "function", "function": call}
+        for number, call in enumerate(orjson.loads(content), first)
+    ]
