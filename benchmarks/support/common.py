@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import os
 import platform
@@ -22,7 +23,9 @@ import psutil
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
-_POLL_SECONDS = 0.1
+_POLL_SECONDS = 0.25  # a look at a large process takes milliseconds of its time
+_ORPHAN_SECONDS = 5.0
+_PR_SET_CHILD_SUBREAPER = 36
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Measured:
     cpu_seconds: float
     """Processor time of all of them: steadier than wall time where others use the machine too."""
     peak_rss_mb: float
-    """Largest sum of resident memory, MB; pages that processes share count in each."""
+    """Largest resident memory of the whole process tree, MB; a page that processes share counts once (PSS), on Linux."""
 
 
 def parser(description: str, *, repeats: int) -> argparse.ArgumentParser:
@@ -85,19 +88,24 @@ def versions(*packages: str) -> dict[str, str]:
     return found
 
 
-def measure(command: Sequence[str]) -> Measured:
+def measure(command: Sequence[str], *, env: Mapping[str, str] | None = None) -> Measured:
     """Run a command, watching the memory of its process tree; its output goes to standard error.
+
+    Args:
+        command: program and arguments.
+        env: variables added to this process's own.
 
     Raises:
         SystemExit: the command failed.
     """
+    _adopt_orphans()
     start, cpu_before = time.perf_counter(), _cpu_of_children()
-    child = subprocess.Popen(command, cwd=ROOT, stdout=sys.stderr)
+    child = subprocess.Popen(command, cwd=ROOT, stdout=sys.stderr, env={**os.environ, **(env or {})})
     peak, stop = [0], threading.Event()
 
     def watch() -> None:
         while not stop.wait(_POLL_SECONDS):
-            peak[0] = max(peak[0], _tree_rss(child.pid))
+            peak[0] = max(peak[0], tree_memory(child.pid))
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
@@ -107,7 +115,24 @@ def measure(command: Sequence[str]) -> Measured:
     watcher.join()
     if code:
         sys.exit(f"benchmark: {' '.join(command)} ended with exit code {code}")
+    _await_orphans()
     return Measured(seconds, _cpu_of_children() - cpu_before, peak[0] / 1e6)
+
+
+def _adopt_orphans() -> None:
+    """Become the parent of helpers that outlive the command (a fork server, say): else their processor time is lost."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _await_orphans() -> None:
+    deadline = time.monotonic() + _ORPHAN_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            if os.waitpid(-1, os.WNOHANG) == (0, 0):
+                time.sleep(0.02)
+        except ChildProcessError:
+            return
 
 
 def _cpu_of_children() -> float:
@@ -115,15 +140,25 @@ def _cpu_of_children() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def _tree_rss(pid: int) -> int:
-    total = 0
+def tree_memory(pid: int) -> int:
+    """Return the resident bytes of a process and its descendants, each shared page counted once (where the system can tell)."""
     try:
         root = psutil.Process(pid)
-        for process in [root, *root.children(recursive=True)]:
-            total += process.memory_info().rss
+        tree = [root, *root.children(recursive=True)]
     except psutil.NoSuchProcess:
-        return 0  # some process ended while we looked; the next look counts
-    return total
+        return 0
+    return sum(map(_memory, tree))
+
+
+def _memory(process: psutil.Process) -> int:
+    """Return a process's share of resident memory (PSS: a page that n processes share counts 1/n in each), or RSS without /proc."""
+    try:
+        for line in Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
+        return 0 if sys.platform == "linux" else int(process.memory_info().rss)
+    except (OSError, psutil.Error):  # it has ended
+        return 0
 
 
 def report(name: str, result: Mapping[str, Any], arguments: argparse.Namespace) -> None:
