@@ -33,24 +33,19 @@ def normalize_batch(
         raw: rows of one split.
         source: gives the field map, if there is one.
         cleaner: the configured cleaning; None does nothing.
-        repairs: what takes the place of rows that would be rejected.
+        repairs: what takes the place of rows that were rejected before, by the reader, by their shape or by the cleaner.
     """
     examples, rejects, counts = _Examples(), _Rejects(), Counter[str]()
     repairs = repairs or no_repairs()
     faults: list[tuple[int, RowError]] = []
     for row, payload in enumerate(raw.payloads, raw.first):
+        repaired = repairs.of(payload)
         try:
-            found = _read(payload, source, faults)
+            found = _read(payload if repaired is None else repaired, source, faults)
         except RowError as error:
-            repaired = repairs.of(payload)
-            if repaired is None:
-                rejects.add(row, 0, payload, error)
-                continue
-            try:
-                found = _read(repaired, source, faults)
-            except RowError as still:
-                rejects.add(row, 0, payload, still)
-                continue
+            rejects.add(row, 0, payload, error)
+            continue
+        if repaired is not None:
             counts[REPAIRED] += 1
         several = len(found) + len(faults) - 1
         if several:

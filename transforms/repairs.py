@@ -35,7 +35,7 @@ class Repairs:
 
     rows: Mapping[str, bytes]
     sha256: str = ""
-    """Of the repaired rows, in the order of their digests."""
+    """Of the digests and the rows that replace them, in the order of the digests."""
 
     def of(self, payload: bytes | RowFault) -> bytes | None:
         """Return what takes a rejected payload's place, or None."""
@@ -96,7 +96,7 @@ def parse_repairs(data: bytes, where: str) -> Repairs:
                 f"{where} line {number}: repairs a row ({digest[:12]}...) that an earlier line repairs otherwise; keep one"
             )
     changed = {digest: row for digest, row in sorted(rows.items()) if payload_digest(row) != digest}
-    return Repairs(changed, sha256_bytes(b"\n".join(changed.values())))
+    return Repairs(changed, sha256_bytes(b"\n".join(digest.encode() + b" " + row for digest, row in changed.items())))
 
 
 def _entry(line: bytes, where: str) -> dict[str, Any]:
