@@ -59,8 +59,9 @@ def balance(inputs: Sequence[InputFile], results: Results) -> list[SourceBooks]:
         _add(classified, {fragment.source: fragment.domains})
         _add(counts, {fragment.source: fragment.counts})
     _check_domains(classified, parts)
+    sources = sorted({*read, *(source for tally in parts.values() for source in tally)})
     try:
-        return [_source_books(source, read[source], counts.get(source, Counter()), parts) for source in sorted(read)]
+        return [_source_books(source, read[source], counts.get(source, Counter()), parts) for source in sources]
     except ValidationError as problem:
         raise RunError(explain(problem, SourceBooks, "build")) from None
 
@@ -100,6 +101,7 @@ def list_inputs(records: Iterable[dict[str, Any]]) -> list[InputFile]:
         files.setdefault((record["source"], record["uri"]), []).append(record)
     inputs = []
     for (source, uri), parts in sorted(files.items()):
+        parts.sort(key=lambda part: part["part"])
         refused = next((part["refused"] for part in parts if part["refused"]), "")
         inputs.append(
             InputFile(

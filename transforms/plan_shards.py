@@ -54,6 +54,8 @@ def plan_shards(
     Raises:
         RunError: a batch that was read has no fragment, or a fragment belongs to no split: rows would be lost.
     """
+    fragments = list(fragments)
+    _check_known(fragments, records)
     places = _places(records)
     kept = sorted(
         {fragment.key: fragment for fragment in fragments if fragment.split in places}.values(),
@@ -91,6 +93,15 @@ def _places(records: Sequence[dict[str, Any]]) -> dict[str, Place]:
             places[record["key"]] = Place(record["source"], record["uri"], record["part"], first_row, record["license"])
         first_row += record["rows"]
     return places
+
+
+def _check_known(fragments: Sequence[Fragment], records: Sequence[dict[str, Any]]) -> None:
+    unknown = {fragment.split for fragment in fragments} - {record["key"] for record in records}
+    if unknown:
+        raise RunError(
+            f"build: batches of {len(unknown)} parts of files arrived without the record that they were read: rows were lost on the way."
+            " Run it again; if it happens twice, it is a fault in versatune or in the engine"
+        )
 
 
 def _check_complete(kept: Sequence[Fragment], records: Sequence[dict[str, Any]], places: dict[str, Place]) -> None:
