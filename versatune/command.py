@@ -1,0 +1,49 @@
+"""What all commands share: their common options, and an error as one message and an exit code."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from schemas.errors import VersatuneError
+from versatune.terminal import Terminal, only_json_on_stdout
+
+ConfigPath = Annotated[
+    Path, typer.Argument(metavar="CONFIG", help="YAML configuration, such as examples/quickstart.yaml")
+]
+Overrides = Annotated[
+    list[str],
+    typer.Option("--set", metavar="KEY=VALUE", help="Change one value of the configuration: --set probe.samples=512"),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object, last on standard output")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the stack trace of an error")]
+
+
+def guarded(work: Callable[[Terminal], None], as_json: bool, debug: bool) -> None:
+    """Do the work; turn an error into one message and an exit code. Libraries' own log lines are for --debug."""
+    logging.basicConfig(level=logging.INFO if debug else logging.ERROR, format="%(name)s: %(message)s")
+    with only_json_on_stdout(as_json):
+        terminal = Terminal(as_json=as_json)
+        try:
+            work(terminal)
+        except (VersatuneError, KeyboardInterrupt) as error:
+            code = error.exit_code if isinstance(error, VersatuneError) else 130
+            _fail(terminal, str(error) or "interrupted; the same command goes on where it can", code, debug, error)
+        except typer.Exit:
+            raise
+        except Exception as error:  # noqa: BLE001  # the last line of defence: one message instead of a stack trace
+            message = f"{type(error).__name__}: {error}. This is a fault in versatune; --debug shows where"
+            _fail(terminal, message, 1, debug, error)
+
+
+def _fail(terminal: Terminal, message: str, code: int, debug: bool, error: BaseException) -> None:
+    terminal.fail(message)
+    if terminal.as_json:
+        terminal.summary("", None, {"error": message, "exit_code": code})
+    if debug:
+        raise error
+    raise typer.Exit(code)
