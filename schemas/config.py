@@ -180,7 +180,7 @@ class NearDuplicatesConfig(Section):
     ngram: PositiveInt = 5
     """Words in one n-gram."""
     permutations: Annotated[int, Field(ge=16, le=1024)] = 128
-    """Length of a signature; the standard error of a similarity s is sqrt(s (1 - s) / permutations)."""
+    """Length of a signature; the standard error of a similarity s is at most about sqrt(s (1 - s) / permutations)."""
 
 
 class BenchmarkConfig(Section):
@@ -203,6 +203,16 @@ class DecontaminateConfig(Section):
     """Words in a row that must agree; a benchmark text with fewer is a hit where it occurs whole."""
     min_words: PositiveInt = 5
     """Benchmark texts with fewer words are not looked for: everybody says them."""
+
+    @model_validator(mode="after")
+    def _benchmarks(self) -> Self:
+        if self.min_words > self.ngram:
+            raise ValueError(f"'min_words' is {self.min_words}; expected at most 'ngram', which is {self.ngram}")
+        names = [benchmark.name for benchmark in self.benchmarks]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two benchmarks are named '{name}'; give each its own name, or list their files under one")
+        return self
 
 
 class LicensePolicy(Section):
