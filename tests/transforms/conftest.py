@@ -54,9 +54,7 @@ class Corpus:
         self.fragments: list[Fragment] = []
         self.records: list[dict[str, Any]] = []
         self._parts, self._batch_rows = parts, batch_rows
-        self._schema = pa.schema(
-            [*NORMALIZED, *classified_fields(len(DOMAINS)), *(TOKEN_FIELDS if tokenized else [])]
-        )
+        self._schema = pa.schema([*NORMALIZED, *classified_fields(len(DOMAINS)), *(TOKEN_FIELDS if tokenized else [])])
 
     @staticmethod
     def identity(number: int) -> str:

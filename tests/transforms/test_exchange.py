@@ -120,7 +120,9 @@ def test_every_row_is_in_its_bucket_exactly_once(keys: list[int], parts: int, of
     with TemporaryDirectory() as directory:
         fragment = write_fragment(batch, directory, parts)
         assert list(fragment.present) == sorted({key // (KEYS // parts) for key in keys})
-        wanted = sorted({key // (KEYS // of) for key in keys} | {0, of - 1})  # the others are empty: they take long to try
+        wanted = sorted(
+            {key // (KEYS // of) for key in keys} | {0, of - 1}
+        )  # the others are empty: they take long to try
         rows = []
         for number in wanted:
             here = found(fragment, Bucket(number, of)) if fragment.rows else []

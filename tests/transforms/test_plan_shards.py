@@ -74,7 +74,9 @@ def test_of_a_refused_file_no_part_stays(three: Any, broken: int) -> None:
 
 
 def test_of_a_refused_file_batches_may_be_missing(three: Any) -> None:
-    records = [{**record, "refused": "damaged", "batches": 9} if record["uri"] == "b" else record for record in three.records]
+    records = [
+        {**record, "refused": "damaged", "batches": 9} if record["uri"] == "b" else record for record in three.records
+    ]
     assert len(plan_of(three, records=records).fragments) == 3
 
 
