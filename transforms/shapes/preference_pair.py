@@ -1,8 +1,8 @@
-"""Preference pairs: the better answer becomes the conversation's last turn, the worse one is kept beside it.
+r"""Preference pairs: the better answer becomes the conversation's last turn, the worse one is kept beside it.
 
 Layouts: ``chosen`` and ``rejected`` as answers to a ``prompt`` (text, or turns in ``prompt``, ``messages`` or
 ``conversations``), as one turn each, as whole conversations with one beginning, or as transcripts
-(``"\\n\\nHuman: ...\\n\\nAssistant: ..."``). Two conversations or responses with a verdict (``winner``) are read too.
+(``"\n\nHuman: ...\n\nAssistant: ..."``). Two conversations or responses with a verdict (``winner``) are read too.
 """
 
 from __future__ import annotations

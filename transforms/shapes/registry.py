@@ -76,7 +76,7 @@ def detect_layout(names: tuple[str, ...]) -> Layout:
 def _fitting(names: tuple[str, ...]) -> Layout:
     exact = frozenset(names)
     shapes = tuple(shape for shape in SHAPES if shape.matches(exact))
-    plain = frozenset(map(_plain, names))
+    plain = frozenset(map(plain_name, names))
     as_plain = tuple(shape for shape in SHAPES if shape.matches(plain))
     # A name in another case may answer what stands there unanswered: {"question", "Answer"}.
     use_plain = shapes[:1] in ((), (unanswered,)) and as_plain[:1] not in ((), (unanswered,))
@@ -84,7 +84,8 @@ def _fitting(names: tuple[str, ...]) -> Layout:
     return Layout(chosen, use_plain, next((name for name in _VERDICTS if name in fields), None))
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """Return a field's name in lower case, with ``_`` for blanks and hyphens."""
     return name.strip().lower().replace(" ", "_").replace("-", "_")
 
 
@@ -101,7 +102,7 @@ def read_row(row: Row, fields: FieldMap | None = None) -> Sequence[Example | Row
         return mapped_examples(row, fields)
     layout = detect_layout(tuple(row))
     if layout.plain_names:
-        row = {_plain(name): value for name, value in row.items()}
+        row = {plain_name(name): value for name, value in row.items()}
     if layout.verdict is not None and row[layout.verdict] is False:
         raise RowError("bad_answer", f"'{layout.verdict}' is false: the row's answer is a bad one")
     first: RowError | None = None

@@ -1,0 +1,309 @@
+"""What a build would make of a file, without building: shapes, rows before and after, problems, a field map to paste."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from schemas.config import Config, FieldMap, SourceConfig
+from transforms.batch import InputSplit, RawBatch, RowFault
+from transforms.conversation import parse_row, read_examples
+from transforms.field_proposal import advice, are_labels, propose_fields
+from transforms.formats.blocks import HEAD
+from transforms.formats.compressed import codec_of
+from transforms.formats.detect import ARROW, DELIMITED, JSON, LINES, PARQUET, extensions, text_kind
+from transforms.formats.fault import FormatError
+from transforms.formats.hub import SCHEME
+from transforms.formats.listing import open_stored
+from transforms.read import plan_inputs, read_rows
+from transforms.shapes import unanswered
+from transforms.shapes.base import NORMALIZE_REASONS, READ_REASONS, Example, Row, RowError, shown_keys
+from transforms.shapes.registry import SHAPES, detect_layout
+from transforms.shapes.registry import plain_name as plain
+
+PREVIEWS = 3
+_READING = tuple(shape for shape in SHAPES if shape is not unanswered)
+_FIELD_MAP = "field map"
+_SHOWN_LAYOUTS = 3
+
+
+class ShapeScore(NamedTuple):
+    """How well a shape fits the sampled rows."""
+
+    name: str
+    matches: float
+    """Share of the rows that have its fields."""
+    reads: float
+    """Share of the rows that it reads without an error."""
+
+
+class Preview(NamedTuple):
+    """A row before and after."""
+
+    row: int
+    """Row number in the file or its part."""
+    before: bytes
+    """As it was read."""
+    after: list[Example]
+    error: RowError | None
+    """Why there is nothing after."""
+
+
+class Problem(NamedTuple):
+    """Rows that would be rejected for one reason."""
+
+    reason: str
+    meaning: str
+    rows: int
+    row: int
+    """One of them: its number in the file."""
+    detail: str
+    """What is wrong with that one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspection:
+    """What was found in a file or a folder."""
+
+    uri: str
+    container: str
+    """Format of the (first) file, such as ``gzip, JSON Lines``."""
+    files: int
+    rows: int
+    """Sampled."""
+    complete: bool
+    """The sample is everything."""
+    examples: int
+    """That the sampled rows give."""
+    refused: list[str]
+    """Files that cannot be read, each with what to do."""
+    scores: list[ShapeScore]
+    """Of the shapes that fit any row, best first."""
+    detected: list[tuple[str, int]]
+    """What reads the rows, and how many of them."""
+    fields: FieldMap | None
+    """The field map in use."""
+    proposed: FieldMap | None
+    """Where rows fit no shape: a field map to try on the most frequent of them."""
+    advice: list[str]
+    """What to do, in sentences; empty if all is well."""
+    previews: list[Preview]
+    problems: list[Problem]
+
+
+class _Sampled(NamedTuple):
+    number: int
+    payload: bytes | RowFault
+
+
+def inspect_file(
+    path_or_split: str | Path | InputSplit, fields: FieldMap | None = None, sample: int = 200
+) -> Inspection:
+    """Read some rows as a build would, and tell what becomes of them.
+
+    Args:
+        path_or_split: a file, a folder or a glob; of several files or parts each gives its first rows.
+        fields: a field map to try in place of detection.
+        sample: rows to read at most.
+
+    Raises:
+        DataError: no such file.
+    """
+    splits = [path_or_split] if isinstance(path_or_split, InputSplit) else _splits(str(path_or_split))
+    rows, refused, complete = _sample(splits, sample)
+    outcome = _Outcome(fields)
+    for row in rows:
+        outcome.add(row)
+    strange = outcome.strange_layouts()
+    return Inspection(
+        uri=str(path_or_split) if not isinstance(path_or_split, InputSplit) else path_or_split.uri,
+        container=container_of(splits[0]) if splits else "",
+        files=len({split.uri for split in splits}),
+        rows=len(rows),
+        complete=complete,
+        examples=outcome.examples,
+        refused=refused,
+        scores=shape_scores(outcome.parsed) if fields is None else [],
+        detected=outcome.detected.most_common(),
+        fields=fields,
+        proposed=propose_fields(strange[0]) if strange else None,
+        advice=outcome.advice(strange),
+        previews=outcome.previews,
+        problems=outcome.problems(),
+    )
+
+
+class _Outcome:
+    """What became of the sampled rows."""
+
+    def __init__(self, fields: FieldMap | None) -> None:
+        self._fields = fields
+        self._errors: list[tuple[int, RowError]] = []
+        self._answers: list[str] = []
+        self._strange: list[dict[str, Any]] = []
+        self.parsed: list[dict[str, Any]] = []
+        self.detected: Counter[str] = Counter()
+        self.examples = 0
+        self.previews: list[Preview] = []
+
+    def add(self, sampled: _Sampled) -> None:
+        number, payload = sampled
+        found: list[Example] = []
+        error = RowError(payload.reason, payload.detail) if isinstance(payload, RowFault) else None
+        if not isinstance(payload, RowFault):
+            faults: list[tuple[int, RowError]] = []
+            try:
+                row = parse_row(payload)
+                self.parsed.append(row)
+                found = read_examples(payload, self._fields, faults)
+            except RowError as raised:
+                error = raised
+                if raised.reason == "unknown_shape":
+                    self._strange.append(row)
+            else:
+                self.detected[_FIELD_MAP if self._fields is not None else _reader(row)] += 1
+                self._errors += [(number, fault) for _, fault in faults]
+        if error is not None:
+            self._errors.append((number, error))
+        self.examples += len(found)
+        self._answers += [example.messages[-1][1] for example in found if example.messages[-1][0] == "assistant"]
+        if len(self.previews) < PREVIEWS:
+            before = payload.head if isinstance(payload, RowFault) else payload
+            self.previews.append(Preview(number, before, found, error))
+
+    def problems(self) -> list[Problem]:
+        counts = Counter(error.reason for _, error in self._errors)
+        first = {error.reason: (row, error.detail) for row, error in reversed(self._errors)}
+        meanings = {**READ_REASONS, **NORMALIZE_REASONS}
+        return [
+            Problem(reason, meanings.get(reason, ""), count, *first[reason]) for reason, count in counts.most_common()
+        ]
+
+    def strange_layouts(self) -> list[list[dict[str, Any]]]:
+        """Return the rows that fit no shape, those with the same fields together, the most rows first."""
+        layouts: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+        for row in self._strange:
+            layouts.setdefault(tuple(row), []).append(row)
+        return sorted(layouts.values(), key=len, reverse=True)
+
+    def advice(self, strange: list[list[dict[str, Any]]]) -> list[str]:
+        told = [
+            (f"{len(rows)} rows with the fields {shown_keys(rows[0])}: " if len(rows) < len(self.parsed) else "")
+            + advice(propose_fields(rows), rows)
+            for rows in strange[:_SHOWN_LAYOUTS]
+        ]
+        if len(strange) > 1 or (strange and len(strange[0]) < len(self.parsed)):
+            told.append("A field map counts for all of a source: put files that need one into a source of their own.")
+        if 2 * sum(error.reason == "missing_answer" for _, error in self._errors) > len(self.parsed) > 0:
+            told.append(
+                "Most rows ask and hold no answer: there is nothing to learn from them. If a column holds the answers"
+                " under a name of its own, name it: fields: {prompt: FIELD, completion: FIELD}; else take the file out."
+            )
+        if are_labels(self._answers):
+            told.append(
+                f"The answers are only {len(set(self._answers))} different short texts. Check that each prompt says what is"
+                " asked; if it does not, the rows teach a model to answer so to any such text."
+            )
+        return told
+
+
+def _reader(row: Row) -> str:
+    """Name the shape that reads a row which can be read."""
+    layout = detect_layout(tuple(row))
+    row = {plain(name): value for name, value in row.items()} if layout.plain_names else row
+    for shape in layout.shapes:
+        try:
+            shape.to_examples(row)
+        except RowError:
+            continue
+        return shape.NAME
+    return "qa_pairs"
+
+
+def shape_scores(rows: Sequence[Row]) -> list[ShapeScore]:
+    """Return how well each shape fits the rows, those that fit none left out, best first."""
+    matches: Counter[str] = Counter()
+    reads: Counter[str] = Counter()
+    for row in rows:
+        plain_row = {plain(name): value for name, value in row.items()}
+        for shape in _READING:
+            form = next((form for form in (row, plain_row) if shape.matches(form)), None)
+            if form is None:
+                continue
+            matches[shape.NAME] += 1
+            try:
+                reads[shape.NAME] += any(isinstance(item, Example) for item in shape.to_examples(form))
+            except RowError:
+                continue
+    scores = [ShapeScore(name, matches[name] / len(rows), reads[name] / len(rows)) for name in matches]
+    return sorted(scores, key=lambda score: (-score.reads, -score.matches))
+
+
+def _splits(path: str) -> list[InputSplit]:
+    return plan_inputs(Config(name="inspect", sources=[SourceConfig(name="inspect", files=[path])]))
+
+
+def _sample(splits: Sequence[InputSplit], sample: int) -> tuple[list[_Sampled], list[str], bool]:
+    """Return the first rows of each split, what was refused, and whether that is everything."""
+    rows: list[_Sampled] = []
+    refused: list[str] = []
+    complete = True
+    each = max(1, -(-sample // max(1, len(splits))))
+    for split in splits:
+        if len(rows) >= sample:
+            return rows, refused, False
+        wanted = min(each, sample - len(rows))
+        found: list[_Sampled] = []
+        with closing(_until_refused(split, wanted, refused)) as batches:
+            for batch in batches:
+                found += [_Sampled(batch.first + place, payload) for place, payload in enumerate(batch.payloads)]
+                if len(found) > wanted:
+                    complete = False
+                    break
+        rows += islice(found, wanted)
+    return rows, refused, complete
+
+
+def _until_refused(split: InputSplit, wanted: int, refused: list[str]) -> Generator[RawBatch, None, None]:
+    record = yield from read_rows(split, batch_rows=wanted + 1)
+    if record.refused:
+        refused.append(record.refused)
+
+
+def container_of(split: InputSplit) -> str:
+    """Name a file's format, and its compression."""
+    if split.location.startswith(SCHEME):
+        return "dataset of the Hugging Face hub"
+    name = split.member or split.location
+    extension, _ = extensions(name)
+    with closing(open_stored(split.location)) as file:
+        head = file.read(HEAD)
+    codec = "zip" if split.member else codec_of(head)
+    return f"{codec}, {_by_name(extension)}" if codec else _by_content(head, name, extension)
+
+
+def _by_content(head: bytes, name: str, extension: str) -> str:
+    if head.startswith(b"PAR1"):
+        return "Parquet"
+    if head.startswith((b"ARROW1", b"\xff\xff\xff\xff")) or extension in ARROW:
+        return "Arrow"
+    try:
+        kind = text_kind(head.removeprefix(b"\xef\xbb\xbf"), name, whole=len(head) < HEAD)
+    except FormatError:
+        return "unknown"
+    return {"lines": "JSON Lines", "document": "JSON", "text": "plain text"}.get(kind) or _by_name(extension)
+
+
+def _by_name(extension: str) -> str:
+    if extension in DELIMITED:
+        return {".csv": "CSV", ".tsv": "TSV"}.get(extension, "delimited text")
+    if extension in PARQUET | ARROW:
+        return "Parquet" if extension in PARQUET else "Arrow"
+    if extension in JSON:
+        return "JSON Lines" if extension in LINES else "JSON"
+    return "plain text"
