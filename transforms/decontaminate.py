@@ -29,7 +29,7 @@ from transforms.conversation import parse_row, read_examples
 from transforms.formats.listing import source_splits
 from transforms.read import read_rows
 from transforms.shapes.base import RowError
-from transforms.shingles import Words, span_hashes, words_of_conversations, words_of_texts
+from transforms.shingles import Words, running_sums, span_hashes, words_of_conversations, words_of_texts
 from transforms.storage import open_arrow, replace_bytes
 
 STAGE = "decontaminate"
@@ -51,7 +51,8 @@ _ENTRIES = pa.schema(
     ]
 )
 _CHUNK_ITEMS = 4096
-_SLOTS = 16  # of the filter for each hash: about one in 16 words passes it by chance
+_SLOTS = 16  # of a filter for each hash: one in 70 passes by chance
+_PROBES = (0, 32)  # which bits of a hash are looked at
 _MAX_SLOTS = 2**26
 _PART_BYTES = 2**62  # benchmarks are read in one go
 
@@ -136,7 +137,8 @@ class BenchmarkIndex:
 
     def overlaps(self, words: Words) -> dict[int, list[Overlap]]:
         """Return what each row shares with benchmarks; rows that share nothing are left out."""
-        found = [self._find(words, *candidate) for candidate in self._candidates(words)]
+        sums = running_sums(words)
+        found = [self._find(sums, *candidates) for candidates in self._candidates(words, sums)]
         seen: dict[tuple[int, int], dict[int, int]] = defaultdict(dict)
         for rows, entries in found:
             hashes, lengths, benchmarks = (
@@ -150,24 +152,26 @@ class BenchmarkIndex:
             shared.setdefault(row, []).append(overlap)
         return shared
 
-    def _candidates(self, words: Words) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
-        """Yield (rows, first words, length) of runs that may be looked for: all that pass a filter, and few besides."""
+    def _candidates(self, words: Words, sums: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
+        """Yield (rows, first words, length) of the runs that begin as one that is looked for."""
         row_of = np.repeat(np.arange(len(words.offsets) - 1), np.diff(words.offsets))
         left = words.offsets[1:][row_of] - np.arange(len(row_of))  # words from here to the row's end
         if self.ngram in self._lengths:
             starts = np.flatnonzero(left >= self.ngram)
-            starts = starts[self._runs.may_have(span_hashes(words, starts, starts + self.ngram))]
+            starts = starts[self._runs.has(span_hashes(sums, starts, starts + self.ngram))]
             yield row_of[starts], starts, self.ngram
         if short := [length for length in self._lengths if length < self.ngram]:
             starts = np.flatnonzero(left >= self.min_words)
-            starts = starts[self._beginnings.may_have(span_hashes(words, starts, starts + self.min_words))]
+            starts = starts[self._beginnings.has(span_hashes(sums, starts, starts + self.min_words))]
             for length in short:
                 fitting = starts[left[starts] >= length]
                 yield row_of[fitting], fitting, length
 
-    def _find(self, words: Words, rows: np.ndarray, starts: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
+    def _find(
+        self, sums: np.ndarray, rows: np.ndarray, starts: np.ndarray, length: int
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return (rows, entries) of the runs that are looked for; one run may be of several benchmarks."""
-        hashes = span_hashes(words, starts, starts + length)
+        hashes = span_hashes(sums, starts, starts + length)
         known = self._column("hash")
         first = np.searchsorted(known, hashes)
         counts = np.searchsorted(known, hashes, side="right") - first
@@ -183,12 +187,12 @@ class BenchmarkIndex:
         return [int(length) for length in np.unique(self._column("words"))]
 
     @cached_property
-    def _runs(self) -> _Filter:
-        return _Filter(self._column("hash")[self._column("words") == self.ngram])
+    def _runs(self) -> _Set:
+        return _Set(self._column("hash")[self._column("words") == self.ngram])
 
     @cached_property
-    def _beginnings(self) -> _Filter:
-        return _Filter(self._column("beginning")[self._column("words") < self.ngram])
+    def _beginnings(self) -> _Set:
+        return _Set(self._column("beginning")[self._column("words") < self.ngram])
 
 
 def index_benchmarks(config: Config) -> BenchmarkIndex | None:
@@ -320,18 +324,28 @@ class _DecontaminateFn(beam.DoFn):
         yield decontaminate_batch(batch, self._index)
 
 
-class _Filter:
-    """A set of hashes, in which most others are found missing by one look into a table."""
+class _Set:
+    """A set of hashes; a Bloom filter answers for most of those that are not in it, for a search in a long array is slow."""
 
     def __init__(self, hashes: np.ndarray) -> None:
-        bits = min(max(len(hashes) * _SLOTS, 2), _MAX_SLOTS).bit_length() - 1
+        self._sorted = np.unique(hashes)
+        bits = min(max(len(self._sorted) * _SLOTS, 2), _MAX_SLOTS).bit_length() - 1
         self._shift = np.uint64(64 - bits)
         self._table = np.zeros(1 << bits, bool)
-        self._table[hashes >> self._shift] = True
+        for probe in _PROBES:
+            self._table[self._slots(self._sorted, probe)] = True
 
-    def may_have(self, hashes: np.ndarray) -> np.ndarray:
-        """Return (n,) bool: false for what is surely not in the set."""
-        return np.asarray(self._table.take((hashes >> self._shift).view(np.int64)))
+    def has(self, hashes: np.ndarray) -> np.ndarray:
+        """Return the places of those that are in the set, (m,) int64."""
+        places = np.arange(len(hashes))
+        for probe in _PROBES:
+            passed = self._table.take(self._slots(hashes, probe))
+            hashes, places = hashes[passed], places[passed]
+        at = np.minimum(np.searchsorted(self._sorted, hashes), len(self._sorted) - 1)
+        return places[self._sorted[at] == hashes]
+
+    def _slots(self, hashes: np.ndarray, probe: int) -> np.ndarray:
+        return ((hashes << np.uint64(probe)) >> self._shift).view(np.int64)
 
 
 def _index_items(
@@ -371,6 +385,7 @@ class _Runs(NamedTuple):
     def of(cls, items: list[Sequence[str]], first: int, settings: DecontaminateConfig) -> _Runs:
         """Return what can be looked for of some items, counted from ``first``."""
         words = words_of_texts(pa.array([text for item in items for text in item], pa.string()))
+        sums = running_sums(words)
         item_of = np.repeat(np.arange(first, first + len(items)), np.array([len(item) for item in items], np.int64))
         sizes = np.diff(words.offsets)
         counts = np.where(sizes >= settings.min_words, np.maximum(sizes - settings.ngram + 1, 1), 0)
@@ -379,9 +394,9 @@ class _Runs(NamedTuple):
         starts = words.offsets[text_of] + within
         lengths = np.minimum(sizes[text_of], settings.ngram)
         return cls(
-            span_hashes(words, starts, starts + lengths),
+            span_hashes(sums, starts, starts + lengths),
             lengths,
-            span_hashes(words, starts, starts + settings.min_words),
+            span_hashes(sums, starts, starts + settings.min_words),
             item_of[text_of],
         )
 

@@ -92,20 +92,26 @@ def shingles_of(words: Words, ngram: int) -> Shingles:
     starts = np.arange(offsets[-1]) + np.repeat(words.offsets[:-1] - offsets[:-1], counts)
     ends = starts + ngram
     np.minimum(ends, np.repeat(words.offsets[1:], counts), out=ends)
-    return Shingles(span_hashes(words, starts, ends), offsets)
+    return Shingles(span_hashes(running_sums(words), starts, ends), offsets)
 
 
-def span_hashes(words: Words, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+def running_sums(words: Words) -> np.ndarray:
+    """Return what :func:`span_hashes` needs to know about some words, (words + 1,) uint64."""
+    powers, _ = _powers(_WORD_BASE, _room(len(words.hashes)))
+    sums = np.zeros(len(words.hashes) + 1, np.uint64)
+    np.cumsum(words.hashes * powers[: len(words.hashes)], out=sums[1:])
+    return sums
+
+
+def span_hashes(sums: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
     """Return the hash of each run of words, (n,) uint64: equal for equal words in equal order, wherever they stand.
 
     Args:
-        words: of any rows.
+        sums: of the words, see :func:`running_sums`.
         starts: (n,) int64 numbers of first words.
         ends: (n,) int64 numbers of the words after the last.
     """
-    powers, inverse = _powers(_WORD_BASE, _room(len(words.hashes)))
-    sums = np.zeros(len(words.hashes) + 1, np.uint64)
-    np.cumsum(words.hashes * powers[: len(words.hashes)], out=sums[1:])
+    _, inverse = _powers(_WORD_BASE, _room(len(sums) - 1))
     spans = sums[ends]
     spans -= sums[starts]
     spans *= inverse[starts]
