@@ -270,7 +270,7 @@ def test_a_bucket_may_lose_all_its_rows(corpus: MakeCorpus) -> None:
 
 
 def test_a_bucket_takes_the_near_duplicates_of_its_own_keys(corpus: MakeCorpus) -> None:
-    near = corpus().near({number: 1000 for number in range(100)})
+    near = corpus().near(dict.fromkeys(range(100), 1000))
     here = [near.of(bucket) for bucket in buckets(8)]
     assert sum(len(ids) for ids, _ in here) == 100
     for bucket, (ids, kept) in zip(buckets(8), here, strict=True):
