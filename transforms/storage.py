@@ -52,7 +52,7 @@ def size(path: str) -> int:
     """Return a file's bytes; -1 where there is none."""
     if is_local(path):
         return os.stat(path).st_size if os.path.isfile(path) else -1
-    return FileSystems.filesystem(path).size(path) if exists(path) else -1
+    return FileSystems.get_filesystem(path).size(path) if exists(path) else -1
 
 
 def sha256(path: str) -> str:

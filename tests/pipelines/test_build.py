@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +71,7 @@ def test_the_pointer_names_the_version_and_nothing_else_is_left(make_config: Any
 def test_workers_batches_and_order_of_inputs_change_no_byte(make_config: Any, tiny_model: Path) -> None:
     reference = make_config("one", model=tiny_model, shard_bytes=4000)
     path, manifest = build(reference)
-    assert len({shard.path.rpartition("/")[2] for shard in manifest.shards}) == 4  # several buckets
+    assert len({shard.path.rpartition("/")[2] for shard in manifest.shards}) > 1  # several buckets
     sources = [source.model_dump(mode="json") for source in reversed(reference.sources)]
     for output, changes in {"two": {"workers": 2}, "three": {"batch_rows": 7}, "four": {"sources": sources}}.items():
         other_path, other = build(make_config(output, model=tiny_model, shard_bytes=4000, **changes))

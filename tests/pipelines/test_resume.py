@@ -75,7 +75,7 @@ def assert_same(path: Path, reference: Path) -> None:
 
 
 def assert_nothing_else(config: Config, path: Path) -> None:
-    entries = sorted(entry.name for entry in Path(config.home).iterdir())
+    entries = sorted(entry.name for entry in Path(config.home).iterdir() if entry.name != "stages.json")
     assert entries == [".build.lock", path.parent.name, "latest.json"]
     assert read_pointer(Path(config.home) / "latest.json", what="dataset", command="build") == path
 
@@ -182,7 +182,7 @@ def test_these_tests_see_a_leftover_that_is_taken_over_wrongly(
         assert_same(path, reference)
 
 
-@pytest.mark.parametrize("seconds", [0.0, 0.3, 0.8])
+@pytest.mark.parametrize("seconds", [0.0, 0.5])
 def test_a_build_with_worker_processes_is_killed_from_outside(make_config: Any, tmp_path: Path, seconds: float) -> None:
     settings = {"version": "1.0", "workers": 2, "batch_rows": 2, "shard_bytes": 4000}
     reference = run(make_config("reference", **settings), progress=Silence())
