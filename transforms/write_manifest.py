@@ -134,7 +134,8 @@ def make_manifest(plan: VersionPlan, results: Results) -> DatasetManifest:
         lineage=_side_files(file for bucket in results.written for file in bucket.lineage),
         config=plan.fingerprint,
     )
-    return manifest.changed(version=plan.version or f"{now:%Y%m%d}-{manifest.digest[:_DIGEST_DIGITS]}")
+    day = datetime.fromtimestamp(plan.started, UTC)  # not now: a retry after midnight goes on in the same directory
+    return manifest.changed(version=plan.version or f"{day:%Y%m%d}-{manifest.digest[:_DIGEST_DIGITS]}")
 
 
 def _side_files(files: Iterable[dict[str, Any]]) -> list[SideFile]:
@@ -197,7 +198,7 @@ def _existing(plan: VersionPlan, manifest: DatasetManifest) -> DatasetManifest |
             found = DatasetManifest.parse(read_bytes(path), path)
         except VersatuneError as error:
             raise ConfigError(
-                f"{error} It is where this build's version belongs: delete its directory first."
+                f"{str(error).rstrip('.')}. It is where this build's version belongs: delete its directory first."
             ) from None
         if found.digest == manifest.digest:
             return found
