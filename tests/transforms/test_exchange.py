@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -100,7 +101,7 @@ def test_a_key_is_the_last_digits_of_the_id() -> None:
 def test_buckets_cover_every_key_once(count: int) -> None:
     edges = [bucket.keys for bucket in buckets(count)]
     assert (edges[0][0], edges[-1][1]) == (0, KEYS)
-    assert all(end == start for (_, end), (start, _) in zip(edges, edges[1:], strict=False))
+    assert all(end == start for (_, end), (start, _) in itertools.pairwise(edges))
 
 
 def test_buckets_are_even() -> None:
