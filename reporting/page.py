@@ -116,12 +116,16 @@ def _figures(story: Story) -> dict[str, Markup]:
 
 
 def _books(dataset: DatasetManifest) -> Markup:
-    """Cut every source's rows into domains, duplicates and rejects."""
+    """Cut every source's rows into domains, duplicates, near-duplicates and rejects."""
     domains = dataset.taxonomy.domains
     parts = {domain: [books.written.get(domain, 0) for books in dataset.books] for domain in domains}
-    parts["duplicates"] = [books.duplicates for books in dataset.books]
-    parts["rejected"] = [sum(books.rejected.values()) for books in dataset.books]
-    colours = [*(plots.colour(j) for j in range(len(domains))), "#C9CED6", "#1B1F24"]
+    for name, counts in (
+        ("duplicates", "duplicates"),
+        ("near-duplicates", "near_duplicates"),
+        ("rejected", "rejected"),
+    ):
+        parts[name] = [sum(getattr(books, counts).values()) for books in dataset.books]
+    colours = [*(plots.colour(j) for j in range(len(domains))), "#C9CED6", "#8A929C", "#1B1F24"]
     return plots.stacked_rows([books.source for books in dataset.books], parts, colours)
 
 

@@ -19,6 +19,14 @@ _SIZES = (
     (10_000_000, "1M<n<10M"),
 )
 _LARGER = "n>10M"
+_FILES = (
+    "`manifest.json` pins every file; `lineage/` says where every example comes from and what became of it; `rejects/` holds the rows"
+    " that were left out, with the reason."
+)
+_BALANCE = (
+    "Every row that was read, and every further example that a row held, was written, is a duplicate or near-duplicate of an example"
+    " that was, or was rejected."
+)
 _BENCHMARK_HITS = "decontaminate."
 _MARKUP = re.compile(r"[\\`*{}\[\]()<>#!|~&$]|(?<!\w)_|_(?!\w)")  # an underscore within a word means nothing
 
@@ -33,14 +41,12 @@ def dataset_card(manifest: DatasetManifest) -> str:
         f"---\n{front}\n---",
         f"# {text(manifest.name)} {text(manifest.version)}",
         f"Examples with a domain each{tokens}. Made by versatune {manifest.code_version} on {manifest.created_at}.",
-        "`manifest.json` pins every file; `lineage/` says where every example comes from and what became of it; `rejects/` holds"
-        " the rows that were left out, with the reason.",
+        _FILES,
         _loading(domains),
         "## Rows",
         _table(["domain", *SPLITS], [[domain, *(rows[split][domain] for split in SPLITS)] for domain in domains]),
         "## Books",
-        "Every row that was read, and every further example that a row held, was written, is a duplicate or near-duplicate of an"
-        " example that was, or was rejected.",
+        _BALANCE,
         _books(manifest),
         *_section("Rejected", ["reason", "rows"], _total(book.rejected for book in manifest.books)),
         *_section("Cleaning", ["what", "count"], _cleaning(manifest)),
@@ -69,9 +75,7 @@ def text(value: str) -> str:
 
 
 def _rows(manifest: DatasetManifest) -> dict[str, dict[str, int]]:
-    return {
-        split: {domain: total["rows"] for domain, total in manifest.totals(split).items()} for split in SPLITS
-    }
+    return {split: {domain: total["rows"] for domain, total in manifest.totals(split).items()} for split in SPLITS}
 
 
 def _domains(rows: dict[str, dict[str, int]]) -> list[str]:
@@ -80,9 +84,7 @@ def _domains(rows: dict[str, dict[str, int]]) -> list[str]:
 
 def _loading(domains: list[str]) -> str:
     one = [f'datasets.load_dataset("PATH", "{domains[0]}")  # one domain'] if domains else []
-    return "\n".join(
-        ["```python", "import datasets", "", 'datasets.load_dataset("PATH")  # everything', *one, "```"]
-    )
+    return "\n".join(["```python", "import datasets", "", 'datasets.load_dataset("PATH")  # everything', *one, "```"])
 
 
 def _books(manifest: DatasetManifest) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from schemas.errors import DataError
-from schemas.files import sha256_bytes
+from schemas.files import canonical_json, sha256_bytes
 from transforms.batch import RowFault
 from transforms.storage import read_bytes, replace_bytes
 
@@ -27,6 +27,11 @@ _EXPECTED = (
 def payload_digest(payload: bytes) -> str:
     """Return what names a rejected payload: 32 hex digits."""
     return blake2b(payload, digest_size=16).hexdigest()
+
+
+def value_digest(payload: Any) -> str:
+    """Return what tells whether a payload was edited: 32 hex digits of a JSON value, however it is spaced and ordered, or of a text."""
+    return payload_digest(payload.encode() if isinstance(payload, str) else canonical_json(payload))
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,8 @@ def no_repairs() -> Repairs:
 def parse_repairs(data: bytes, where: str) -> Repairs:
     """Read repaired rows from JSON Lines; rows whose payload was not changed are left out.
 
-    ``payload`` is the repaired row: an object, or text that holds one.
+    ``payload`` is the repaired row: an object, or text that holds one. A line as ``versatune rejects`` writes it also says in
+    ``unchanged`` what the :func:`value_digest` of its payload was.
 
     Raises:
         DataError: not such lines; two different repairs of one payload.
@@ -88,15 +94,16 @@ def parse_repairs(data: bytes, where: str) -> Repairs:
         if not line.strip():
             continue
         entry = _entry(line, f"{where} line {number}")
-        payload = entry["payload"]
+        digest, payload = entry["payload_digest"], entry["payload"]
         repaired = payload.encode() if isinstance(payload, str) else orjson.dumps(payload)
-        digest = entry["payload_digest"]
+        if payload_digest(repaired) == digest or value_digest(payload) == entry.get("unchanged"):
+            continue
         if rows.setdefault(digest, repaired) != repaired:
             raise DataError(
                 f"{where} line {number}: repairs a row ({digest[:12]}...) that an earlier line repairs otherwise; keep one"
             )
-    changed = {digest: row for digest, row in sorted(rows.items()) if payload_digest(row) != digest}
-    return Repairs(changed, sha256_bytes(b"\n".join(digest.encode() + b" " + row for digest, row in changed.items())))
+    rows = dict(sorted(rows.items()))
+    return Repairs(rows, sha256_bytes(b"\n".join(digest.encode() + b" " + row for digest, row in rows.items())))
 
 
 def _entry(line: bytes, where: str) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +10,11 @@ from typing import Annotated, Any
 import typer
 
 from schemas.config import load_config
-from schemas.errors import UsageError, VersatuneError
+from schemas.errors import UsageError
 from schemas.version import VERSION
-from versatune.terminal import Terminal, only_json_on_stdout
+from versatune.command import AsJson, ConfigPath, Debug, Overrides, guarded
+from versatune.terminal import Terminal
+from versatune.version_commands import add_version_commands
 
 EPILOG = "Start with: versatune run examples/quickstart.yaml"
 PASS_THROUGH = {"allow_extra_args": True}
@@ -26,7 +27,9 @@ app = typer.Typer(
     one according to the other, fine-tunes with weights that follow the losses, and reports it all on one page.
 
     The stages of one configuration, in order: build, probe, mix, train, report. `run` does them all and skips what is
-    complete and unchanged.""",
+    complete and unchanged.
+
+    Before a build: `inspect` a file. After it: `ls`, `verify`, `diff`, `trace`, `rejects`, `reprocess`.""",
     epilog=EPILOG,
     no_args_is_help=True,
     add_completion=True,
@@ -35,16 +38,6 @@ app = typer.Typer(
 )
 classifier_app = typer.Typer(help="Train the classifier that labels text with domains.", no_args_is_help=True)
 app.add_typer(classifier_app, name="classifier")
-
-ConfigPath = Annotated[
-    Path, typer.Argument(metavar="CONFIG", help="YAML configuration, such as examples/quickstart.yaml")
-]
-Overrides = Annotated[
-    list[str],
-    typer.Option("--set", metavar="KEY=VALUE", help="Change one value of the configuration: --set probe.samples=512"),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object, last on standard output")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the stack trace of an error")]
 
 
 def _version(wanted: bool) -> None:
@@ -68,11 +61,12 @@ def build(
 ) -> None:
     """Raw files to classified Parquet shards and a manifest.
 
-    Reads JSONL, JSON, CSV, TSV and Parquet (plain or gzipped, local or any Beam file system), normalises every row to
-    messages, labels it, tokenizes it, drops exact duplicates, and keeps books: rows read = written + duplicates +
-    rejected.
+    Reads whatever people keep instruction data in (`versatune inspect FILE` shows what a file is taken for), normalises
+    every row to messages, cleans it, labels it, tokenizes it, drops duplicates and near-duplicates, and keeps books: rows
+    read + further examples in them = written + duplicates + near-duplicates + rejected.
 
-    Writes OUTPUT/NAME/VERSION/: manifest.json, data/ as Parquet by split and domain, rejects/ with the reason of each.
+    Writes OUTPUT/NAME/VERSION/: manifest.json, data/ as Parquet by split and domain, lineage/ with the origin and fate of
+    every example, rejects/ with the reason of each. A build that was killed goes on where it was.
 
     Flags after `--` go to Apache Beam: versatune build my.yaml -- --runner=DataflowRunner --project=...
     """
@@ -139,7 +133,7 @@ def run(
         page = write_report(outputs["train"][0])
         terminal.summary(*summarize_all(outputs, page))
 
-    _guarded(work, as_json, debug)
+    guarded(work, as_json, debug)
 
 
 @app.command()
@@ -159,35 +153,10 @@ def report(
         page = write_report(run_directory)
         terminal.summary(f"report: {page}", None, {"report": str(page)})
 
-    _guarded(work, as_json, debug)
+    guarded(work, as_json, debug)
 
 
-@app.command()
-def verify(
-    directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Directory of a dataset version, probe, mixture or run")
-    ],
-    as_json: AsJson = False,
-    debug: Debug = False,
-) -> None:
-    """Check every digest, checksum and count of a directory; exit 1 and name what is wrong.
-
-    `versatune build` puts damaged files of a dataset version back.
-    """
-
-    def work(terminal: Terminal) -> None:
-        from versatune.verify import verify as check
-
-        document, problems = check(directory, terminal)
-        result = {"ok": not problems, "kind": document.kind, "digest": document.digest, "problems": problems}
-        for problem in problems:
-            terminal.say(problem)
-        verdict = f"verified: {directory} ({document.kind}, digest {document.digest[:12]})"
-        terminal.summary(verdict if not problems else f"{len(problems)} problems in {directory}", None, result)
-        if problems:
-            raise typer.Exit(1)
-
-    _guarded(work, as_json, debug)
+add_version_commands(app)
 
 
 @classifier_app.command("train")
@@ -205,7 +174,7 @@ def classifier_train(
 
         terminal.summary(*train_classifier(data, valid, output))
 
-    _guarded(work, as_json, debug)
+    guarded(work, as_json, debug)
 
 
 def _stage(
@@ -225,7 +194,7 @@ def _stage(
         output = run_one(_job(context, config, overrides, terminal), stage)
         terminal.summary(*summarize(output))
 
-    _guarded(work, as_json, debug)
+    guarded(work, as_json, debug)
 
 
 def _job(context: typer.Context, config: Path, overrides: list[str], terminal: Terminal) -> Any:
@@ -235,32 +204,6 @@ def _job(context: typer.Context, config: Path, overrides: list[str], terminal: T
         if not argument.startswith("--"):
             raise UsageError(f"unexpected argument '{argument}'; flags for Beam start with -- and come after a bare --")
     return Job(config=load_config(config, overrides), beam_args=tuple(context.args), progress=terminal)
-
-
-def _guarded(work: Callable[[Terminal], None], as_json: bool, debug: bool) -> None:
-    """Do the work; turn an error into one message and an exit code. Libraries' own log lines are for --debug."""
-    logging.basicConfig(level=logging.INFO if debug else logging.ERROR, format="%(name)s: %(message)s")
-    with only_json_on_stdout(as_json):
-        terminal = Terminal(as_json=as_json)
-        try:
-            work(terminal)
-        except (VersatuneError, KeyboardInterrupt) as error:
-            code = error.exit_code if isinstance(error, VersatuneError) else 130
-            _fail(terminal, str(error) or "interrupted; the same command goes on where it can", code, debug, error)
-        except typer.Exit:
-            raise
-        except Exception as error:  # noqa: BLE001  # the last line of defence: one message instead of a stack trace
-            message = f"{type(error).__name__}: {error}. This is a fault in versatune; --debug shows where"
-            _fail(terminal, message, 1, debug, error)
-
-
-def _fail(terminal: Terminal, message: str, code: int, debug: bool, error: BaseException) -> None:
-    terminal.fail(message)
-    if terminal.as_json:
-        terminal.summary("", None, {"error": message, "exit_code": code})
-    if debug:
-        raise error
-    raise typer.Exit(code)
 
 
 def main() -> None:

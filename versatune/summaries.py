@@ -2,49 +2,104 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from rich.console import Group, RenderableType
 
-from schemas.dataset import DatasetManifest
+from schemas.dataset import DatasetManifest, SourceBooks
 from schemas.mixture import MixtureManifest
 from schemas.probe import ProbeReport
 from schemas.run import RunRecord
-from versatune.terminal import table
+from versatune.terminal import printable, table
 
 Summary = tuple[str, RenderableType | None, dict[str, Any]]
 
 
 def summarize_build(file: Path) -> Summary:
-    """Show the books of a dataset version, and what it holds of each domain."""
+    """Show the books of a dataset version, what was rejected and cleaned, and what it holds of each domain."""
     manifest = DatasetManifest.load(file)
-    rows: list[list[Any]] = [
-        [books.source, books.read, sum(books.written.values()), books.duplicates, sum(books.rejected.values())]
-        for books in manifest.books
-    ]
-    totals = [sum(row[column] for row in rows) for column in range(1, 5)]
+    rows = [[books.source, *_columns(books).values()] for books in manifest.books]
+    totals = {name: sum(_columns(books)[name] for books in manifest.books) for name in _BOOKS}
+    refused = [entry.refused for entry in manifest.inputs if entry.refused]
     result = {
         "manifest": str(file),
         "version": manifest.version,
         "digest": manifest.digest,
-        **dict(zip(("read", "written", "duplicates", "rejected"), totals, strict=True)),
+        "parent": manifest.parent,
+        **totals,
         "books": [books.model_dump(mode="json") for books in manifest.books],
+        "refused": refused,
+        "benchmarks": {entry.name: entry.hits for entry in manifest.decontamination.benchmarks}
+        if manifest.decontamination
+        else None,
         "domains": {split: manifest.totals(split) for split in ("train", "validation")},
         "environment": manifest.environment,
     }
-    columns = ["source", "rows read", "written", "duplicates", "rejected"]
-    books = table("books", columns, [*rows, ["total", *totals]])
+    total = [["total", *totals.values()]] if len(rows) != 1 else []
+    tables = [
+        table("books", ["source", *_BOOKS.values()], [*rows, *total]),
+        *_count_tables(manifest),
+        _domains(manifest),
+    ]
+    title = f"dataset {manifest.name} {manifest.version}, digest {manifest.digest[:12]}: {file}"
+    if manifest.rejects:
+        title = f"rejected rows, each with its reason: versatune rejects {file.parent}\n{title}"
+    title = "\n".join(
+        [*(f"refused: {printable(why)}" for why in refused[:_SHOWN]), *_more(len(refused), "refused files"), title]
+    )
+    return title, Group(*tables), result
+
+
+_BOOKS = {
+    "read": "rows read",
+    "expanded": "more in them",
+    "written": "written",
+    "duplicates": "duplicates",
+    "near_duplicates": "near-duplicates",
+    "rejected": "rejected",
+}
+_SHOWN = 10
+
+
+def _columns(books: SourceBooks) -> dict[str, int]:
+    values = ((name, getattr(books, name)) for name in _BOOKS)
+    return {name: sum(value.values()) if isinstance(value, dict) else value for name, value in values}
+
+
+def _count_tables(manifest: DatasetManifest) -> list[RenderableType]:
+    """Show the most frequent reasons of rejection, and everything that was counted."""
+    tables: list[RenderableType] = []
+    reasons = sum((Counter(books.rejected) for books in manifest.books), Counter[str]())
+    if reasons:
+        rows: list[list[Any]] = [[reason, count] for reason, count in reasons.most_common(_SHOWN)]
+        if len(reasons) > _SHOWN:
+            rows.append([f"{len(reasons) - _SHOWN} more reasons", sum(reasons.values()) - sum(row[1] for row in rows)])
+        tables.append(table("why rows were rejected", ["reason", "rows"], rows))
+    benchmarks = manifest.decontamination.benchmarks if manifest.decontamination else []
+    counts = sum((Counter(books.counts) for books in manifest.books), Counter[str]())
+    for benchmark in benchmarks:
+        counts.pop(f"decontaminate.{benchmark.name}", None)  # has a table of its own
+    if counts:
+        tables.append(table("counted on the way", ["what", "count"], [list(entry) for entry in counts.most_common()]))
+    if benchmarks:
+        hits = [[entry.name, entry.items, entry.too_short, entry.hits] for entry in benchmarks]
+        tables.append(table("benchmarks", ["name", "texts", "too short to look for", "rows rejected"], hits))
+    return tables
+
+
+def _domains(manifest: DatasetManifest) -> RenderableType:
     train, validation = manifest.totals("train"), manifest.totals("validation")
-    domains = [
+    rows = [
         [domain, sums["rows"], validation[domain]["rows"], sums["tokens"], sums["loss_tokens"]]
         for domain, sums in train.items()
     ]
-    held = table("domains", ["domain", "training rows", "held-out rows", "training tokens", "loss tokens"], domains)
-    title = f"dataset {manifest.name} {manifest.version}, digest {manifest.digest[:12]}: {file}"
-    if manifest.rejects:
-        title = f"rejected rows, each with its reason: {file.parent / 'rejects'}\n{title}"
-    return title, Group(books, held), result
+    return table("domains", ["domain", "training rows", "held-out rows", "training tokens", "loss tokens"], rows)
+
+
+def _more(count: int, what: str) -> list[str]:
+    return [f"and {count - _SHOWN:,} more {what}; --json names all"] if count > _SHOWN else []
 
 
 def summarize_probe(file: Path) -> Summary:

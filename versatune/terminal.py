@@ -116,13 +116,19 @@ class _Rate(ProgressColumn):
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
-    """Make a table: the first column is text, numbers to the right."""
-    made = Table(title=title, title_justify="left", header_style="bold")
+    """Make a table: the first column is text, numbers to the right. What comes from data shows as it is, brackets and all."""
+    made = Table(title=Text(title, style="bold"), title_justify="left", header_style="bold")
     for position, column in enumerate(columns):
-        made.add_column(column, justify="left" if position == 0 else "right")
+        texts = all(isinstance(row[position], str) for row in rows)
+        made.add_column(Text(column), justify="left" if position == 0 or texts else "right", overflow="fold")
     for row in rows:
-        made.add_row(*(cell if isinstance(cell, str) else _number(cell) for cell in row))
+        made.add_row(*(Text(printable(cell) if isinstance(cell, str) else _number(cell)) for cell in row))
     return made
+
+
+def printable(text: str) -> str:
+    """Return text without characters that steer a terminal: what comes from data must not colour or move anything."""
+    return "".join(char if char.isprintable() or char in "\n\t" else "\ufffd" for char in text)
 
 
 @contextlib.contextmanager

@@ -93,7 +93,8 @@ def _names(manifest: DatasetManifest) -> Iterator[str]:
         if shard.domain not in manifest.taxonomy.domains:
             yield f"manifest.json: {shard.path} is of domain '{shard.domain}', which the taxonomy does not have"
     try:
-        parts = {bucket_of(entry.path).of for entry in (*manifest.shards, *manifest.lineage)}
+        paths = [entry.path for entry in manifest.shards] + [entry.path for entry in manifest.lineage]
+        parts = {bucket_of(path).of for path in paths}
     except IntegrityError as error:
         yield f"manifest.json: {error}"
         return

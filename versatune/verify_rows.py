@@ -50,7 +50,9 @@ class _Check:
         self.problems: list[str] = []
         read = [file for file in manifest.inputs if not file.refused]
         self._covered = {(file.source, file.uri): np.zeros(file.rows, bool) for file in read}
-        self._licenses = {source: {f.license for f in read if f.source == source} for source in {f.source for f in read}}
+        self._licenses = {
+            source: {f.license for f in read if f.source == source} for source in {f.source for f in read}
+        }
         self._written: Counter[tuple[str, str]] = Counter()
         self._rejected: Counter[tuple[str, str]] = Counter()
         self._fates: Counter[tuple[str, str]] = Counter()
@@ -61,10 +63,12 @@ class _Check:
     def groups(self) -> Iterator[list[Shard | SideFile]]:
         """Yield files that have to be looked at together: the lineage and the shards of a range of ids, each group of rejects."""
         buckets: dict[Bucket, list[Shard | SideFile]] = {}
-        for entry in (*self._manifest.lineage, *self._manifest.shards):
+        ranged: list[Shard | SideFile] = [*self._manifest.lineage, *self._manifest.shards]
+        for entry in ranged:
             buckets.setdefault(bucket_of(entry.path), []).append(entry)
         yield from (buckets[bucket] for bucket in sorted(buckets))
-        yield from ([entry] for entry in self._manifest.rejects)
+        for rejects in self._manifest.rejects:
+            yield [rejects]
 
     def look_at(self, group: list[Shard | SideFile]) -> None:
         """Check a group of files."""
@@ -125,7 +129,9 @@ class _Check:
     def _batches(self, entry: Shard | SideFile, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         with pq.ParquetFile(self._directory / entry.path) as file:
             if not file.schema_arrow.remove_metadata().equals(schema):
-                self._say(f"{entry.path}: has other columns or types than schema_version {self._manifest.schema_version}")
+                self._say(
+                    f"{entry.path}: has other columns or types than schema_version {self._manifest.schema_version}"
+                )
                 return
             yield from file.iter_batches(_BATCH_ROWS)
 
@@ -144,17 +150,25 @@ class _Check:
             names, path = batch.column("id"), entry.path
             self._check_ids(path, bucket, ids[-1], names)
             held_out = in_validation(names, fraction)
-            self._wrong(path, held_out != (entry.split == "validation"), names, f"ids that do not belong to {entry.split}")
-            self._wrong(path, _differs(batch, "domain", entry.domain), names, f"rows that are not of domain {entry.domain}")
+            self._wrong(
+                path, held_out != (entry.split == "validation"), names, f"ids that do not belong to {entry.split}"
+            )
+            self._wrong(
+                path, _differs(batch, "domain", entry.domain), names, f"rows that are not of domain {entry.domain}"
+            )
             self._wrong(path, _other_content(batch), names, "ids that are not the digest of the row's content")
             self._wrong(path, _other_length(batch), names, "num_chars is not the length of the contents")
             sources, allowed = batch.column("source").to_pylist(), batch.column("license").to_pylist()
-            foreign = [name not in self._licenses.get(source, ()) for source, name in zip(sources, allowed, strict=True)]
+            foreign = [
+                name not in self._licenses.get(source, ()) for source, name in zip(sources, allowed, strict=True)
+            ]
             self._wrong(path, np.array(foreign, bool), names, "source and licence that no input file has together")
             licenses.update(allowed)
             self._written.update((source, entry.domain) for source in sources)
             if manifest.tokenizer is not None:
-                self._wrong(path, _other_tokens(batch), names, "token counts that are not those of input_ids and loss_mask")
+                self._wrong(
+                    path, _other_tokens(batch), names, "token counts that are not those of input_ids and loss_mask"
+                )
                 for name in ("num_tokens", "num_loss_tokens"):
                     sums[name] += pc.sum(batch.column(name)).as_py() or 0
             ids.append(names)
@@ -189,7 +203,9 @@ class _Check:
             first, duplicate = _numpy(pc.not_equal(ids, before)), _numpy(pc.equal(fate, "duplicate"))
             self._wrong(path, _numpy(pc.less(ids, before)), ids, "ids that are not in order")
             self._wrong(path, first == duplicate, ids, "ids of which not exactly one row is no duplicate")
-            self._wrong(path, ~first & _numpy(pc.not_equal(kept, kept_before)), ids, "copies that different rows stand for")
+            self._wrong(
+                path, ~first & _numpy(pc.not_equal(kept, kept_before)), ids, "copies that different rows stand for"
+            )
             is_written = _numpy(pc.equal(fate, "written"))
             self._wrong(path, first & (is_written != _numpy(pc.equal(ids, kept))), ids, "fate and kept_id disagree")
             known.append(ids.filter(pa.array(is_written)))
@@ -205,7 +221,7 @@ class _Check:
             if len(missing):
                 self._say(f"{path}: {_some(missing.to_pylist())} {what}")
 
-    def _look_at_rejects(self, entry: SideFile) -> None:
+    def _look_at_rejects(self, entry: Shard | SideFile) -> None:
         for batch in self._batches(entry, REJECT_FILE):
             self._tally_origins(entry.path, batch)
             reasons = pc.binary_join_element_wise(batch.column("stage"), batch.column("reason"), ".")
@@ -263,7 +279,7 @@ def _other_content(batch: pa.RecordBatch) -> np.ndarray:
 
 def _other_length(batch: pa.RecordBatch) -> np.ndarray:
     lengths = [sum(len(content) for _, content in messages) for messages in conversations(batch)]
-    return batch.column("num_chars").to_numpy() != np.array(lengths, np.int64)
+    return np.asarray(batch.column("num_chars").to_numpy() != np.array(lengths, np.int64))
 
 
 def _other_tokens(batch: pa.RecordBatch) -> np.ndarray:

@@ -66,7 +66,7 @@ def list_versions(where: Path) -> list[Found]:
     )
 
 
-def _look(file: Path, latest: bool) -> Found:  # noqa: FBT001  # private
+def _look(file: Path, latest: bool) -> Found:
     try:
         return Found(file.parent, DatasetManifest.load(file), "", latest)
     except VersatuneError as error:
@@ -128,10 +128,6 @@ class Bucket(NamedTuple):
         """Say whether an id belongs here."""
         return int(identity[-_KEY_DIGITS:], 16) * self.of // _KEYS == self.number
 
-    def overlaps(self, other: Bucket) -> bool:
-        """Say whether two ranges have ids in common; of two powers of two one divides the other."""
-        return self.number * other.of // self.of == other.number or other.number * self.of // other.of == self.number
-
 
 def bucket_of(path: str) -> Bucket:
     """Return the range of ids of a shard or lineage file from its name.
@@ -143,11 +139,6 @@ def bucket_of(path: str) -> Bucket:
     if match is None or not int(match[1]) < int(match[2]) or _KEYS % int(match[2]):
         raise IntegrityError(f"{path}: expected a name such as part-00000-of-00004.parquet")
     return Bucket(int(match[1]), int(match[2]))
-
-
-def in_bucket(entries: Iterable[Shard], bucket: Bucket) -> list[Shard]:
-    """Return the shards that may hold ids of a range."""
-    return [entry for entry in entries if bucket_of(entry.path).overlaps(bucket)]
 
 
 def paths(directory: Path, entries: Iterable[Shard | SideFile]) -> list[str]:

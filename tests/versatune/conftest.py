@@ -87,7 +87,9 @@ def make(home: Path, recipe: Recipe) -> Path:
     staging = str(home / ".staging")
     files = sorted({(x.source, x.uri) for x in (*recipe.rows, *recipe.rejects)})
     splits = {
-        file: InputSplit(source=file[0], uri=file[1], location=file[1], bytes=9, license=recipe.licenses.get(file[0], "MIT"))
+        file: InputSplit(
+            source=file[0], uri=file[1], location=file[1], bytes=9, license=recipe.licenses.get(file[0], "MIT")
+        )
         for file in files
     }
     fragments, records = [], []
@@ -95,7 +97,9 @@ def make(home: Path, recipe: Recipe) -> Path:
         rows = [row for row in recipe.rows if (row.source, row.uri) == file]
         rejects = [row for row in recipe.rejects if (row.source, row.uri) == file]
         places = {row.row for row in (*rows, *rejects)}
-        counts = Counter({"expanded": len(rows) + len(rejects) - len(places)}) + Counter(recipe.counts if at == 0 else {})
+        counts = Counter({"expanded": len(rows) + len(rejects) - len(places)}) + Counter(
+            recipe.counts if at == 0 else {}
+        )
         batch = Batch(f"{split.key}-000000", split, _examples(rows, recipe), _rejects(rejects), counts)
         fragments.append(write_fragment(batch, f"{staging}/fragments", 16))
         assert places == set(range(len(places))), f"rows of {file} have gaps"
@@ -189,7 +193,11 @@ def _near(pairs: dict[str, str] | None, staging: str) -> tuple[NearDuplicates, C
     file = Path(staging) / "out" / "near_duplicates.parquet"
     file.parent.mkdir(parents=True, exist_ok=True)
     rows = sorted((kept, name) for name, kept in pairs.items())
-    table = {"kept": [k for k, _ in rows], "id": [n for _, n in rows], "similarity": pa.array([0.9] * len(rows), pa.float32())}
+    table = {
+        "kept": [k for k, _ in rows],
+        "id": [n for _, n in rows],
+        "similarity": pa.array([0.9] * len(rows), pa.float32()),
+    }
     pq.write_table(pa.table(table), file)
     data = file.read_bytes()
     return near, Clusters(str(file), len(rows), len(data), sha256(data).hexdigest(), len(set(pairs.values())))
