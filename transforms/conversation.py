@@ -153,7 +153,9 @@ def example_id(example: Example) -> str:
 
 
 def parse_row(payload: bytes) -> dict[str, Any]:
-    """Return a row's JSON object; a list of one object is that object, a list of turns a conversation.
+    """Return a row's JSON object.
+
+    A list of one object is that object, a list of turns a conversation, a list of two texts a prompt and its answer.
 
     Raises:
         RowError: not UTF-8, not JSON, not an object.
@@ -170,6 +172,8 @@ def parse_row(payload: bytes) -> dict[str, Any]:
         and all(type(item) is dict and ("role" in item or "from" in item) for item in value)
     ):
         return {"messages": value}
+    if type(value) is list and len(value) == 2 and type(value[0]) is type(value[1]) is str:
+        return {"prompt": value[0], "completion": value[1]}
     if type(value) is list and len(value) == 1 and type(value[0]) is dict:  # published lists of one-element lists
         return value[0]
     raise RowError("not_an_object", f"the row is {type_name(value)}; expected an object with named fields")

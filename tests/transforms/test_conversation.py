@@ -113,10 +113,11 @@ def test_a_payload_that_is_no_object_is_refused(raw: bytes, reason: str) -> None
     assert caught.value.reason == reason
 
 
-def test_a_list_of_one_object_is_that_object_and_a_list_of_turns_a_conversation() -> None:
+def test_a_list_of_one_object_is_that_object_and_lists_of_turns_or_two_texts_are_conversations() -> None:
     assert parse_row(b'[{"question": "a"}]') == {"question": "a"}
     turns = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "Because."}]
     assert read_examples(payload(turns)) == [Example([U, A])]
+    assert read_examples(payload(["Why?", "Because."])) == [Example([U, A])]
 
 
 def test_a_row_is_read_by_its_shape_or_by_the_field_map() -> None:
