@@ -20,7 +20,7 @@ from pipelines.options import local_workers, pipeline_options, runner_name
 from pipelines.staging import staging_directory, sweep
 from pipelines.watch import watched
 from schemas.config import Config
-from schemas.dataset import ClassifierRecord, DatasetManifest, RepairRecord
+from schemas.dataset import BenchmarkRecord, ClassifierRecord, DatasetManifest, DecontaminationRecord, RepairRecord
 from schemas.errors import RunError, VersatuneError
 from schemas.files import sha256_json
 from schemas.lock import only_one
@@ -29,6 +29,7 @@ from schemas.version import VERSION
 from transforms import batch_coders  # noqa: F401  # registers how batches travel
 from transforms.batch import InputSplit
 from transforms.classify import ClassifyDomains
+from transforms.decontaminate import BenchmarkIndex, Decontaminate, index_benchmarks
 from transforms.exchange import Fragment, WriteFragments, count_buckets, read_record
 from transforms.fasttext_classifier import shared_classifier
 from transforms.near_duplicates import FindNearDuplicates
@@ -64,6 +65,8 @@ class BuildPlan:
     """Where the workers find the tokenizer; absent when the dataset is not tokenized."""
     repairs_path: str | None
     """Where they find repaired rows, if there are some."""
+    benchmarks_path: str | None
+    """Where they find what evaluation sets hold, if some are configured."""
     version: VersionPlan
 
 
@@ -133,8 +136,14 @@ def plan_build(
     classifier = shared_classifier(config.classifier_path, config.taxonomy, config.classifier.sha256)
     tokenizer = tokenization.record() if tokenization else None
     record = RepairRecord(sha256=repairs.sha256, rows=len(repairs.rows), used=0) if repairs else None
+    index = index_benchmarks(config)
     staging = staging_directory(
-        config, VERSION, classifier.sha256, tokenizer and tokenizer.model_dump(mode="json"), record and record.sha256
+        config,
+        VERSION,
+        classifier.sha256,
+        tokenizer and tokenizer.model_dump(mode="json"),
+        record and record.sha256,
+        index and index.digest,
     )
     sweep(config, staging)
     tokenizer_path = None
@@ -143,6 +152,8 @@ def plan_build(
         tokenization.save(tokenizer_path)
     if repairs is not None:
         repairs.save(f"{staging}/repairs.jsonl")
+    if index is not None:
+        index.save(f"{staging}/benchmarks.arrow")
     finished = find_finished(staging, splits)
     todo = sorted(finished.todo, key=lambda split: (-_planned(split), split.source, split.uri, split.part))
     fingerprint = config.build_fingerprint()
@@ -154,6 +165,7 @@ def plan_build(
         staging=staging,
         tokenizer_path=tokenizer_path,
         repairs_path=f"{staging}/repairs.jsonl" if repairs else None,
+        benchmarks_path=f"{staging}/benchmarks.arrow" if index else None,
         version=VersionPlan(
             home=config.home,
             staging=f"{staging}/out",
@@ -168,12 +180,22 @@ def plan_build(
             max_rejected_fraction=config.build.max_rejected_fraction,
             licenses=config.build.licenses,
             skip_refused=config.build.on_refused_file == "skip",
+            decontamination=_decontamination(index) if index else None,
             repairs=record,
             parent=_newest_digest(config.home),
             environment=environment,
             started=started,
         ),
     )
+
+
+def _decontamination(index: BenchmarkIndex) -> DecontaminationRecord:
+    """Return what is looked for; hits are counted at the end."""
+    benchmarks = [
+        BenchmarkRecord(name=entry.name, items=entry.items, too_short=entry.too_short, hits=0)
+        for entry in index.summary()
+    ]
+    return DecontaminationRecord(digest=index.digest, benchmarks=benchmarks)
 
 
 def _newest_digest(home: str) -> str | None:
@@ -204,13 +226,14 @@ def graph(root: beam.Pipeline, plan: BuildPlan) -> None:
         read.rows
         | "PassOverFinished" >> PassOverFinished(done=frozenset(fragment.key for fragment in plan.finished.fragments))
         | "NormalizeRows" >> NormalizeRows(sources=config.sources, build=build, repairs=plan.repairs_path)
-        | "ClassifyDomains"
-        >> ClassifyDomains(
-            taxonomy=config.taxonomy,
-            path=config.classifier_path,
-            sha256=plan.version.classifier.sha256,
-            pinned={source.name: source.domain for source in config.sources if source.domain},
-        )
+    )
+    if plan.benchmarks_path is not None:
+        batches |= "Decontaminate" >> Decontaminate(path=plan.benchmarks_path)
+    batches |= "ClassifyDomains" >> ClassifyDomains(
+        taxonomy=config.taxonomy,
+        path=config.classifier_path,
+        sha256=plan.version.classifier.sha256,
+        pinned={source.name: source.domain for source in config.sources if source.domain},
     )
     if plan.tokenizer_path is not None:
         batches |= "TokenizeMessages" >> TokenizeMessages(path=plan.tokenizer_path)
