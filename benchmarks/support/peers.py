@@ -14,7 +14,7 @@ import sysconfig
 import venv
 from pathlib import Path
 
-PINS = ("datatrove==0.10.1", "humanize==4.17.0", "loguru==0.7.3", "datasketch==2.0.0")
+PINS = ("datatrove==0.10.1", "humanize==4.17.0", "loguru==0.7.3", "datasketch==2.0.0", "scipy==1.17.1")
 _CACHE = Path.home() / ".cache" / "versatune-benchmarks"
 _COMPLETE = "complete"
 
