@@ -24,8 +24,8 @@ def make_cleaner(clean: CleanConfig, pii: PiiConfig) -> Cleaner | None:
     """Return the function that cleans one example, or None if everything is off.
 
     The order is fixed: repair the encoding, strip or drop control tags, then the filters from the cheapest to the
-    dearest (lengths, placeholders, refusals, own patterns, repetition, language), then personal data. So filters judge
-    the repaired text, and what they reject is never searched for personal data.
+    dearest (lengths, placeholders, refusals, own patterns, repetition, language), then personal data (drop, mask, tag).
+    So filters judge the repaired text, and what they reject is never searched for personal data.
 
     The function returns the example, changed or not, or raises RowError with a key of ``CLEAN_REASONS``. To the counter
     it adds what happened to examples that it returned: ``clean.encoding_repaired``, ``clean.control_tags_stripped``,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from transforms.cleaning.texts import map_texts, texts
+from transforms.cleaning.texts import map_texts, replaced, texts
 from transforms.shapes.base import Example, RowError
 
 # With each tag goes what the template writes beside it: the speaker's name, a colon, the line break.
@@ -52,8 +52,7 @@ def drop_control_tags(example: Example, _counts: Counter[str]) -> Example:
 def without_control_tags(text: str) -> str:
     """Return a text without template markup."""
     while spans := _spans(text):  # what is taken out may join what stood around it to another tag
-        for start, end in reversed(spans):
-            text = text[:start] + text[end:]
+        text = replaced(text, spans, "")
     return text
 
 

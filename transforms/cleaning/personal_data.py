@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,6 +12,7 @@ import orjson
 from schemas.config import PiiConfig
 from transforms.cleaning.detectors import credit_card, email, iban, ip, secret
 from transforms.cleaning.detectors.phone import phone_finder
+from transforms.cleaning.texts import replaced
 from transforms.shapes.base import Example, RowError
 
 Span = tuple[int, int]
@@ -20,8 +21,8 @@ Step = Callable[[Example, Counter[str]], Example]
 
 
 def personal_data_steps(pii: PiiConfig) -> list[Step]:
-    """Return a step for each kind that is not off; the more specific kinds come first."""
-    kinds: Mapping[str, Find] = {
+    """Return the steps for the kinds that are not off: those that drop, then one that masks, then those that tag."""
+    kinds: Mapping[str, Find] = {  # the more specific ones first: a card number is no telephone number
         "secret": secret.find,
         "email": email.find,
         "iban": iban.find,
@@ -29,23 +30,29 @@ def personal_data_steps(pii: PiiConfig) -> list[Step]:
         "ip": ip.find,
         "phone": phone_finder(pii.phone_regions),
     }
-    actions = {"mask": _mask, "drop": _drop, "tag": _tag}
-    return [
-        partial(actions[action], kind, find) for kind, find in kinds.items() if (action := getattr(pii, kind)) != "off"
-    ]
+    by_action: dict[str, list[tuple[str, Find]]] = {}
+    for kind, find in kinds.items():
+        by_action.setdefault(getattr(pii, kind), []).append((kind, find))
+    steps: list[Step] = [partial(_drop, kind, find) for kind, find in by_action.get("drop", ())]
+    if "mask" in by_action:
+        steps.append(partial(_mask, by_action["mask"]))
+    return steps + [partial(_tag, kind, find) for kind, find in by_action.get("tag", ())]
 
 
-def _mask(kind: str, find: Find, example: Example, counts: Counter[str]) -> Example:
+def _mask(kinds: Sequence[tuple[str, Find]], example: Example, counts: Counter[str]) -> Example:
     """Put a label such as ``[EMAIL]`` in place of each hit."""
-    hits = 0
-    label = f"[{kind.upper()}]"
+    hits: Counter[str] = Counter()
 
     def masked(text: str) -> str:
-        nonlocal hits
-        while spans := list(find(text)):  # a label may part what hid another hit
-            hits += len(spans)
-            for start, end in reversed(spans):
-                text = text[:start] + label + text[end:]
+        found = True
+        while found:  # a label may part what hid another hit
+            found = False
+            for kind, find in kinds:
+                spans = list(find(text))
+                if spans:
+                    found = True
+                    hits[kind] += len(spans)
+                    text = replaced(text, spans, f"[{kind.upper()}]")
         return text
 
     messages = [
@@ -55,8 +62,9 @@ def _mask(kind: str, find: Find, example: Example, counts: Counter[str]) -> Exam
     rejected = None if example.rejected is None else masked(example.rejected)
     if not hits:
         return example
-    counts[f"pii.{kind}.masked"] += hits
-    counts[f"pii.{kind}.rows"] += 1
+    for kind, number in hits.items():
+        counts[f"pii.{kind}.masked"] += number
+        counts[f"pii.{kind}.rows"] += 1
     return example._replace(messages=messages, rejected=rejected)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from transforms.conversation import clean_text
 from transforms.shapes.base import Example, RowError
@@ -42,6 +42,17 @@ def map_texts(example: Example, change: Callable[[str], str]) -> Example:
     if messages == example.messages and rejected == example.rejected:
         return example
     return example._replace(messages=messages, rejected=rejected)
+
+
+def replaced(text: str, spans: Iterable[tuple[int, int]], label: str) -> str:
+    """Put ``label`` in place of each span; spans are in order, and one that begins within another is part of it."""
+    parts: list[str] = []
+    done = 0
+    for start, end in spans:
+        if start >= done:
+            parts += (text[done:start], label)
+        done = max(done, end)
+    return "".join((*parts, text[done:]))
 
 
 def _changed(text: str, change: Callable[[str], str], role: str) -> str:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import sys
 from collections import Counter
 
 import pytest
 
 from schemas.config import CleanConfig, PiiConfig
 from transforms.cleaning.chain import make_cleaner
-from transforms.shapes.base import CLEAN_REASONS, Example, RowError
+from transforms.shapes.base import CLEAN_REASONS, Example
 
 
 def chat(answer: str, prompt: str = "What is the capital of France, please?") -> Example:
@@ -24,9 +25,8 @@ def clean():
         counts: Counter[str] = Counter()
         try:
             return cleaner(example, counts), counts
-        except RowError as error:
-            assert error.reason in CLEAN_REASONS
-            assert not counts
-            raise
+        finally:
+            fault = sys.exception()
+            assert fault is None or (fault.reason in CLEAN_REASONS and not counts)
 
     return run

@@ -111,14 +111,19 @@ PIECES = st.sampled_from(
 )  # fmt: skip
 
 
-@given(st.lists(PIECES, min_size=1, max_size=12).map("".join))
-def test_cleaning_twice_is_cleaning_once_and_leaves_no_hit(text):
-    cleaner = make_cleaner(REPAIR, MASK)
-    try:
-        once = cleaner(Example([("user", "hi"), ("assistant", text)], rejected=text), Counter())
-    except RowError as error:
-        assert error.reason == "emptied"
-        return
+@pytest.mark.parametrize(
+    ("clean_config", "pii"),
+    [
+        (CleanConfig(repair_encoding=True), PiiConfig()),
+        (CleanConfig(control_tags="strip"), PiiConfig()),
+        (CleanConfig(), MASK),
+    ],
+    ids=["repair", "strip", "mask"],
+)
+@given(text=st.lists(PIECES, min_size=1, max_size=12).map("".join))
+def test_a_step_done_twice_is_the_step_done_once(clean_config, pii, text):
+    cleaner = make_cleaner(clean_config, pii)
+    once = cleaner(Example([("user", "hi"), ("assistant", f"x{text}")], rejected=f"x{text}"), Counter())
     counts: Counter[str] = Counter()
     assert cleaner(once, counts) == once
     assert not counts

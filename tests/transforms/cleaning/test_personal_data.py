@@ -25,11 +25,12 @@ GOOGLE = "AI" + "za" + "SyD3f8Kq1ZxW9vBn5mTr2Lp7Hc4Gj6Yd0Es"
 SLACK = "xo" + "xb-" + "123456789012-abcdefGHIJKL"
 OPENAI = "s" + "k-" + "aB3dE5fG7hJ9kL1mN3pQ5rS7tU9vW1xY3zA5bC7dE9fG1hJ3"
 JWT = "ey" + "JhbGciOiJIUzI1NiJ9." + "eyJzdWIiOiIxMjM0NTY3ODkwIn0." + "dozjgNryP4J3jVmNHl0w5N_XgL0n3I9P"
-PEM = (
-    "-----BEGIN RSA "
-    + "PRIVATE KEY-----\n"
-    + "MIIEowIBAAKCAQEA7bq98Zx1Lk3QpR5tVw2Yc4Nd6Fg8Hj0Ks\n"
-    + "-----END RSA PRIVATE KEY-----"
+PEM = "\n".join(
+    (
+        "-----BEGIN RSA PRIV" + "ATE KEY-----",
+        "MIIEowIBAAKCAQEA7bq98Zx1Lk3QpR5tVw2Yc4Nd6Fg8Hj0Ks",
+        "-----END RSA PRIVATE KEY-----",
+    )
 )
 
 HITS = {

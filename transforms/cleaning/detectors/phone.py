@@ -13,6 +13,7 @@ from schemas.errors import ConfigError, nearest
 _CANDIDATE = re.compile(
     r"(?<![\w.,$€£¥^*/=-])(?:\(?\+\)? ?)?\(?\d(?:[ \-./()]{0,3}\d){6,24}(?![\w%^*=]|[.,]\d)", re.ASCII
 )
+_GROUP = re.compile(r"\d+", re.ASCII)
 _CUE = re.compile(
     r"(?:\b(?:tele)?phone|\bcell|\bmobile|\bcall|\btel|\bfax|\bfacsimile|\bdial|\bsms|\btext|\bwhats ?app|\bcontact|\bnumber"
     r"|电话|手机|号码|联系|致电|拨打|热线|传真|微信)[^\d\n]{0,20}$",
@@ -38,7 +39,8 @@ def phone_finder(regions: Sequence[str]) -> Callable[[str], Iterator[tuple[int, 
 
     def find(text: str) -> Iterator[tuple[int, int]]:
         for candidate in _CANDIDATE.finditer(text):
-            yield from _numbers(text, candidate, regions)
+            if 2 * len(_GROUP.findall(candidate[0])) <= sum(map(str.isdigit, candidate[0])):  # not "1 2 3 4 5 6 7"
+                yield from _numbers(text, candidate, regions)
 
     return find
 
