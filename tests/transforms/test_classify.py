@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
+import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pytest
+from apache_beam.testing.test_pipeline import TestPipeline as BeamTestPipeline
+from apache_beam.testing.util import assert_that, equal_to
 
-from schemas.arrow import NORMALIZED, example_schema
+import transforms.batch_coders  # noqa: F401  # registers how batches travel
+from schemas.arrow import NORMALIZED, REJECT, classified_fields
 from schemas.errors import ConfigError
 from schemas.taxonomy import DEFAULT_TAXONOMY
+from transforms.batch import Batch, InputSplit
 from transforms.classify import ClassifyDomains, classify_batch
+from transforms.fasttext_classifier import shared_classifier
 
 Rows = Callable[..., pa.RecordBatch]
 LAW, CODE = DEFAULT_TAXONOMY.index("law"), DEFAULT_TAXONOMY.index("code")
@@ -33,8 +40,8 @@ class KeywordClassifier:
 
 def test_a_row_takes_the_most_probable_domain_and_keeps_every_probability(rows: Rows) -> None:
     batch = rows([("user", "a contract"), ("assistant", "void")], [("user", "code"), ("assistant", "x = 1")])
-    classified = classify_batch(batch, KeywordClassifier(), DEFAULT_TAXONOMY, {})
-    assert classified.schema == example_schema(6, tokenized=False)
+    classified = classify_batch(batch, KeywordClassifier(), DEFAULT_TAXONOMY)
+    assert classified.schema == pa.schema([*NORMALIZED, *classified_fields(6)])
     assert classified["domain"].to_pylist() == ["law", "code"]
     assert np.array(classified["domain_probs"].to_pylist()).argmax(axis=1).tolist() == [LAW, CODE]
     assert classified.select(NORMALIZED.names).equals(batch)
@@ -43,38 +50,65 @@ def test_a_row_takes_the_most_probable_domain_and_keeps_every_probability(rows: 
 def test_the_system_turn_is_not_classified(rows: Rows) -> None:
     classifier = KeywordClassifier()
     classify_batch(
-        rows([("system", "you write code"), ("user", "A"), ("assistant", "B")]), classifier, DEFAULT_TAXONOMY, {}
+        rows([("system", "you write code"), ("user", "A"), ("assistant", "B")]), classifier, DEFAULT_TAXONOMY
     )
     assert classifier.texts == ["a b"]
 
 
 def test_a_pinned_source_gets_its_domain_but_keeps_the_classifiers_probabilities(rows: Rows) -> None:
     batch = rows([("user", "code"), ("assistant", "x")])
-    classified = classify_batch(batch, KeywordClassifier(), DEFAULT_TAXONOMY, {"s": "medical", "t": "finance"})
+    classified = classify_batch(batch, KeywordClassifier(), DEFAULT_TAXONOMY, "medical")
     assert classified["domain"].to_pylist() == ["medicine"]  # the alias of the taxonomy
     assert np.argmax(classified["domain_probs"][0].as_py()) == CODE
 
 
 def test_a_slice_of_a_batch_is_classified_as_itself(rows: Rows) -> None:
     batch = rows([("user", "one"), ("assistant", "1")], [("user", "code"), ("assistant", "2")])
-    assert classify_batch(batch.slice(1), KeywordClassifier(), DEFAULT_TAXONOMY, {})["domain"].to_pylist() == ["code"]
+    assert classify_batch(batch.slice(1), KeywordClassifier(), DEFAULT_TAXONOMY)["domain"].to_pylist() == ["code"]
 
 
 def test_an_unknown_pinned_domain_is_refused_by_name(rows: Rows) -> None:
     with pytest.raises(ConfigError, match="'physics'"):
-        classify_batch(rows([("user", "a")]), KeywordClassifier(), DEFAULT_TAXONOMY, {"s": "physics"})
+        classify_batch(rows([("user", "a")]), KeywordClassifier(), DEFAULT_TAXONOMY, "physics")
 
 
-def test_the_transform_gives_what_the_function_gives(rows: Rows) -> None:
-    from apache_beam.testing.test_pipeline import TestPipeline as BeamTestPipeline
-    from apache_beam.testing.util import assert_that, equal_to
+def test_calls_results_and_documents_are_classified_by_what_they_say(rows: Rows) -> None:
+    classifier = KeywordClassifier()
+    chat = [("user", "Time?"), ("tool_call", '[{"name":"clock"}]'), ("tool", "noon"), ("assistant", "It is noon.")]
+    classify_batch(rows(chat, [("text", "a book")]), classifier, DEFAULT_TAXONOMY)
+    assert "noon" in classifier.texts[0]
+    assert classifier.texts[1] == "a book"
 
-    from transforms.fasttext_classifier import shared_classifier
 
-    batch = rows([("user", "def add(a, b): return a + b"), ("assistant", "a Python function")])
-    expected = classify_batch(batch, shared_classifier(None, DEFAULT_TAXONOMY), DEFAULT_TAXONOMY, {})
-    import apache_beam as beam
+def test_a_batch_without_rows_keeps_its_schema() -> None:
+    empty = pa.RecordBatch.from_pylist([], schema=NORMALIZED)
+    classified = classify_batch(empty, KeywordClassifier(), DEFAULT_TAXONOMY)
+    assert classified.schema == pa.schema([*NORMALIZED, *classified_fields(6)])
+    assert classified.num_rows == 0
 
+
+def test_the_transform_gives_what_the_function_gives_and_leaves_rejects_alone(rows: Rows) -> None:
+    examples = rows([("user", "def add(a, b): return a + b"), ("assistant", "a Python function")])
+    rejects = pa.RecordBatch.from_pylist(
+        [{"row": 1, "item": 0, "stage": "read", "reason": "not_json", "detail": "", "payload": b"x"}], schema=REJECT
+    )
+    batches = [
+        Batch(
+            f"{source}-000000",
+            InputSplit(source=source, uri="f", location="/f", bytes=1),
+            examples,
+            rejects,
+            Counter(a=1),
+        )
+        for source in ("s", "t")
+    ]
+    classifier = shared_classifier(None, DEFAULT_TAXONOMY)
+    expected = [
+        (batch.key, classify_batch(examples, classifier, DEFAULT_TAXONOMY, pinned).to_pylist(), rejects.to_pylist())
+        for batch, pinned in zip(batches, (None, "law"), strict=True)
+    ]
     with BeamTestPipeline(runner="FnApiRunner") as root:
-        found = root | beam.Create([batch]) | ClassifyDomains(taxonomy=DEFAULT_TAXONOMY)
-        assert_that(found | beam.Map(pa.RecordBatch.to_pylist), equal_to([expected.to_pylist()]))
+        found = root | beam.Create(batches) | ClassifyDomains(taxonomy=DEFAULT_TAXONOMY, pinned={"t": "law"})
+        assert found.element_type is Batch
+        shown = found | beam.Map(lambda batch: (batch.key, batch.examples.to_pylist(), batch.rejects.to_pylist()))
+        assert_that(shown, equal_to(expected))

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
 import orjson
-import pytest
 from apache_beam.testing.util import assert_that, equal_to
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -241,9 +239,46 @@ def test_a_row_that_the_reader_could_not_give_is_repaired_by_its_head() -> None:
 # --- no row disappears ---
 
 KEYS = st.sampled_from(
-    "messages conversations role from content value instruction input output history system prompt completion question"
-    " answer Answer context choices options label text stem answerKey A B choice_0 query chosen rejected gold type"
-    " tool_calls tools paragraphs qas answers data title".split()
+    [
+        "messages",
+        "conversations",
+        "role",
+        "from",
+        "content",
+        "value",
+        "instruction",
+        "input",
+        "output",
+        "history",
+        "system",
+        "prompt",
+        "completion",
+        "question",
+        "answer",
+        "Answer",
+        "context",
+        "choices",
+        "options",
+        "label",
+        "text",
+        "stem",
+        "answerKey",
+        "A",
+        "B",
+        "choice_0",
+        "query",
+        "chosen",
+        "rejected",
+        "gold",
+        "type",
+        "tool_calls",
+        "tools",
+        "paragraphs",
+        "qas",
+        "answers",
+        "data",
+        "title",
+    ]
 )
 WORDS = st.sampled_from(
     ["", " ", "a", "A", "user", "assistant", "human", "gpt", "system", "tool", "text", "0", "x\r\n"]
