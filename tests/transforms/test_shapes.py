@@ -110,6 +110,26 @@ READ: list[tuple[dict[str, Any], list[tuple[str, str]]]] = [
     ({"conversation": "User: Why?\nAssistant: Because."}, [Q, A]),
     ({"messages": None, "prompt": "Why?", "completion": "Because."}, [Q, A]),
     ({"messages": [{"role": "User", "content": "Why?"}, {"speaker": "Bot", "text": "Because."}]}, [Q, A]),
+    ({"id": "1", "data": ["Why?", "Because."]}, [Q, A]),
+    (
+        {"prompt": "Why?", "answers": [{"answer": "Because.", "rank": 1}, {"answer": "No.", "rank": 2}], "turns": 1},
+        [Q, A],
+    ),
+    ({"query": "Why?", "answers": '[{"name": "f", "arguments": {"a": 1}}]', "tools": "[]"}, [Q, CALL]),
+    # --- other layouts of published data ---
+    (
+        {"story": "C", "questions": ["Why?", ["And?", "Or?"]], "answers": {"input_text": ["Because.", "So."]}},
+        [("user", "C\n\nWhy?"), A, ("user", "And?"), ("assistant", "So.")],
+    ),
+    ({"definition": "D", "inputs": "Why?", "targets": "Because."}, [("user", "D\n\nWhy?"), A]),
+    ({"Definition": ["D"], "Instances": [{"input": "Why?", "output": ["Because."]}]}, [("user", "D\n\nWhy?"), A]),
+    ({"question": "Why?", "solutions": '["Because.", "So."]'}, [Q, A]),
+    ({"problem": "Why?", "solution": "Because.", "answer": "B"}, [Q, A]),
+    ({"passage": "P", "question": "Why?", "answers_spans": {"spans": ["Because."]}}, [("user", "P\n\nWhy?"), A]),
+    (
+        {"premise": "P.", "choice1": "x", "choice2": "y", "question": "cause", "label": 1},
+        [("user", "P.\nWhat was the cause?\nA. x\nB. y"), ("assistant", "B. y")],
+    ),
     # --- histories ---
     ({"query": "Why?", "history": ["[客户] Why?", "[律师] Because."], "laws": ["L"]}, [("user", "L\n\nWhy?"), A]),
     ({"query": "Why?", "laws": ["L", "M"], "response": "Because."}, [("user", "L\n\nM\n\nWhy?"), A]),
@@ -343,6 +363,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ),
     ({"instruction": "Why?", "instances": []}, "missing_answer", "'instances'"),
     ({"title": "T", "paragraphs": []}, "missing_prompt", "no questions"),
+    ({"questions": ["Why?"], "answers": []}, "missing_answer", "0 answers to 1"),
     ({"table": [["a"]], "questions": "Why?"}, "wrong_type", "'questions' holds text"),
     ({"chat": {"turn_1": {"Human": "Why?"}}}, "wrong_type", "chat.turn_1"),
     ({"message_tree_id": "t", "prompt": "Why?"}, "wrong_type", "message 0 of the tree"),

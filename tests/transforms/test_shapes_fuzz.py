@@ -43,6 +43,7 @@ ROWS: list[Any] = [
     {"question": {"stem": "Which?", "choices": [{"text": "x", "label": "A"}, {"text": "y", "label": "B"}]}, "answerKey": "B"},
     {"question": "Which?", "opa": "x", "opb": "y", "cop": 1, "passage": None},
     {"question": "Which?", "options": {"A": "x", "B": "y"}, "answer_idx": "A", "answer": "x"},
+    {"story": "S", "questions": ["Why?", ["How?"]], "answers": {"input_text": ["Because.", "So."]}},
     {"title": "T", "paragraphs": [{"context": "C", "qas": [{"question": "Why?", "answers": [{"text": "B."}]}]}]},
     {"version": "1", "data": [{"title": "T", "paragraphs": [{"context": "C", "qas": []}]}]},
     {"table": {"table": [["a", "1"]]}, "paragraphs": [{"text": "P"}], "questions": [{"question": "Q", "answer": 1, "scale": ""}]},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 Row = Mapping[str, Any]
@@ -112,7 +112,7 @@ class Shape(Protocol):
     NAME: str
     """How the shape is called in messages and documents."""
 
-    def matches(self, names: Container[str], /) -> bool:
+    def matches(self, names: Collection[str], /) -> bool:
         """Say whether a row with these field names has this shape; its values may still be unusable."""
 
     def to_examples(self, row: Row, /) -> Sequence[Example | RowError]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Container
+from typing import Any
+
+import orjson
 
 from transforms.shapes.base import Example, Row, answer_text, first_field, has_any, joined, system_turn, text
 from transforms.shapes.context import row_context
@@ -35,9 +38,18 @@ def to_examples(row: Row) -> list[Example]:
     """Return the task and the code; of several solutions the first."""
     task, code = str(first_field(row, _TASKS)), str(first_field(row, _CODES))
     value = row[code]
+    if isinstance(value, str) and value.startswith('["'):  # APPS: a list of solutions, written as JSON
+        value = _listed(value)
     if isinstance(value, dict):  # WikiSQL: {"human_readable": ...}
         value = value.get("human_readable", value)
     prompt = text(row[task], "prompt", task)
     if prompt.strip():
         prompt = joined([row_context(row), prompt])
     return [Example([*system_turn(row), ("user", prompt), ("assistant", answer_text(value, code))])]
+
+
+def _listed(value: str) -> Any:
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return value

@@ -8,7 +8,7 @@ from transforms.shapes.base import Row, RowError, first_field, joined, type_name
 
 CONTEXTS = (
     "context", "contexts", "passage", "paragraph", "laws", "references", "reference", "documents", "support",
-    "evidence", "story", "article", "knowledge", "sql_context",
+    "evidence", "story", "article", "knowledge", "sql_context", "definition",
 )  # fmt: skip
 _TEXTS = ("text", "contexts", "content", "paragraphs", "paragraph", "passage", "sentences", "context")
 

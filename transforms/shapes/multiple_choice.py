@@ -68,7 +68,10 @@ def matches(names: Container[str]) -> bool:
 
 def to_examples(row: Row) -> list[Example]:
     """Return the question with its options, and the right option."""
-    field = str(first_field(row, _QUESTIONS))
+    field = (
+        "premise" if row.get("question") in ("cause", "effect") and "premise" in row else first_field(row, _QUESTIONS)
+    )
+    field = str(field)
     question: Any = row[field]
     nested = question if isinstance(question, dict) else {}
     if "choices" in nested:
@@ -80,8 +83,8 @@ def to_examples(row: Row) -> list[Example]:
     answer = first_field(row, _ANSWERS)
     if answer is None:
         raise RowError("missing_answer", f"no field names the right one of the {len(options.texts)} options")
-    if field == "premise" and row.get("question") in ("cause", "effect"):
-        question = f"{question}\nWhich is the {row['question']}?"
+    if field == "premise" and "question" in row:  # COPA
+        question = f"{question}\nWhat was the {row['question']}?"
     prompt = text(question, "prompt", field).strip()
     right = positions(row[answer], options, answer)
     return [Example([*system_turn(row), *_turns(prompt, row_context(row, _CONTEXTS), options, right)])]

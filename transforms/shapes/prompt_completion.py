@@ -24,14 +24,15 @@ from transforms.shapes.base import (
 from transforms.shapes.context import row_context
 from transforms.shapes.history import history_turns
 from transforms.shapes.preference_pair import prompt_turns
-from transforms.shapes.tool_use import row_tools
+from transforms.shapes.question_answer import accepted_answer
+from transforms.shapes.tool_use import calls_json, row_tools
 from transforms.shapes.turns import turns
 
 NAME = "prompt_completion"
 _PROMPTS = ("prompt", "query", "inputs", "input", "problem", "user", "human", "sql_prompt")
 _COMPLETIONS = (
-    "completion", "response", "output", "answer", "targets", "target", "solution", "generated_solution", "assistant",
-    "gpt", "bot", "sql",
+    "completion", "response", "output", "solution", "generated_solution", "answer", "answers", "targets", "target",
+    "assistant", "gpt", "bot", "sql",
 )  # fmt: skip
 
 
@@ -56,14 +57,17 @@ def to_examples(row: Row) -> list[Example]:
         messages = before + (
             turns(asked, prompt) if type(asked) is list else prompt_turns(text(asked, "prompt", prompt))
         )
-        messages += _answer(answered, completion)
+        messages += _answer(answered, completion, calls="tools" in row)
     return [Example([*system_turn(row), *_with_context(messages, row_context(row))], row_tools(row))]
 
 
-def _answer(value: Any, field: str) -> list[Message]:
-    if type(value) is list and value and isinstance(value[0], dict):
+def _answer(value: Any, field: str, *, calls: bool) -> list[Message]:
+    if calls and isinstance(value, str) and value.lstrip()[:2] in ("[{", "[ "):  # xLAM: the calls are the answer
+        return [("tool_call", calls_json(value, field))]
+    if type(value) is list and value and isinstance(value[0], dict) and ("role" in value[0] or "from" in value[0]):
         return turns(value, field)
-    return [("assistant", answer_text(value, field))]
+    answer = answer_text(value, field) if isinstance(value, bool) else accepted_answer(value, field)
+    return [("assistant", answer)]
 
 
 def _with_context(messages: list[Message], context: str) -> list[Message]:

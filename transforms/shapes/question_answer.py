@@ -18,7 +18,7 @@ from transforms.shapes.history import history_turns
 NAME = "question_answer"
 _QUESTIONS = ("question", "text", "context")
 _ANSWERS = (
-    "answer", "answers", "response", "output", "completion", "long_answer", "correct_answer", "best_answer",
+    "solution", "answer", "answers", "answers_spans", "response", "output", "completion", "long_answer", "correct_answer", "best_answer",
     "final_answer", "ideal_answer", "reply",
 )  # fmt: skip
 _INNER_ANSWERS = ("text", "value", "spans", "answer", "human_readable")

@@ -1,4 +1,7 @@
-"""Seed tasks: ``{"instruction", "instances": [{"input", "output"}]}``, one example for each instance."""
+"""Seed tasks: ``{"instruction", "instances": [{"input", "output"}]}``, one example for each instance.
+
+Super-NaturalInstructions calls the instruction ``Definition``, and lists it.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,20 @@ from collections.abc import Container
 
 from transforms.shapes import alpaca
 from transforms.shapes.base import Example, Row, RowError, type_name
+from transforms.shapes.context import context_text
 
 NAME = "seed_tasks"
 
 
 def matches(names: Container[str]) -> bool:
     """Say whether there are an instruction and instances of it."""
-    return "instruction" in names and "instances" in names
+    return "instances" in names and ("instruction" in names or "definition" in names)
 
 
 def to_examples(row: Row) -> list[Example | RowError]:
     """Return the instruction with each instance's input and output."""
     instances = row["instances"]
+    instruction = row["instruction"] if "instruction" in row else context_text(row["definition"], "definition")
     if not isinstance(instances, list):
         raise RowError("wrong_type", f"field 'instances' holds {type_name(instances)}; expected a list of objects")
     if not instances:
@@ -27,7 +32,7 @@ def to_examples(row: Row) -> list[Example | RowError]:
         try:
             if not isinstance(instance, dict) or not alpaca.matches({**instance, "instruction": None}):
                 raise RowError("missing_answer", f"instances.{number} is {type_name(instance)} without an output")
-            found += alpaca.to_examples({**instance, "instruction": row["instruction"]})
+            found += alpaca.to_examples({**instance, "instruction": instruction})
         except RowError as error:
             found.append(error)
     return found

@@ -5,9 +5,9 @@ The list may also hold texts in turn, objects with a prompt and its answer, or s
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Collection, Sequence
 
-from transforms.shapes.base import Example, Row, RowError, first_field, has_any, system_turn
+from transforms.shapes.base import Example, Row, RowError, first_field, has_any, system_turn, type_name
 from transforms.shapes.tool_use import row_tools
 from transforms.shapes.turns import turns
 
@@ -15,15 +15,17 @@ NAME = "sharegpt"
 _FIELDS = ("conversations", "conversation", "dialogue", "dialog", "turns", "items")
 
 
-def matches(names: Container[str]) -> bool:
-    """Say whether there are conversations."""
-    return has_any(names, _FIELDS)
+def matches(names: Collection[str]) -> bool:
+    """Say whether there are conversations; a ``data`` counts where nothing but an ``id`` stands beside it."""
+    return has_any(names, _FIELDS) or ("data" in names and set(names) <= {"id", "data"})
 
 
 def to_examples(row: Row) -> Sequence[Example | RowError]:
     """Return the turns."""
-    field = str(first_field(row, _FIELDS))
+    field = first_field(row, _FIELDS) or "data"
     value, tools = row[field], row_tools(row)
+    if not isinstance(value, list | str):  # a number of turns, or null: another field may hold what was said
+        raise RowError("missing_prompt", f"field '{field}' holds {type_name(value)}; expected a list of turns")
     if isinstance(value, list) and value and all(isinstance(item, list) for item in value):
         found: list[Example | RowError] = []
         for number, conversation in enumerate(value):

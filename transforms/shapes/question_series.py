@@ -1,0 +1,50 @@
+"""Questions one after the other about one text, as in CoQA: ``{"story", "questions": [...], "answers": [...]}``.
+
+Later questions lean on earlier ones ("And when?"), so they are one conversation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from typing import Any
+
+from transforms.shapes.base import Example, Message, Row, RowError, first_field, joined, text, type_name
+from transforms.shapes.context import row_context
+from transforms.shapes.question_answer import accepted_answer
+
+NAME = "question_series"
+_INNER_ANSWERS = ("input_text", "text", "texts")
+
+
+def matches(names: Container[str]) -> bool:
+    """Say whether there are lists of questions and answers."""
+    return "questions" in names and "answers" in names
+
+
+def to_examples(row: Row) -> list[Example]:
+    """Return the questions and answers in turn, the text before the first question."""
+    questions, answers = _listed(row["questions"], "questions"), _listed(row["answers"], "answers")
+    if not questions:
+        raise RowError("missing_prompt", "field 'questions' is an empty list")
+    if len(questions) != len(answers):
+        raise RowError("missing_answer", f"there are {len(answers)} answers to {len(questions)} questions")
+    messages: list[Message] = []
+    for number, (question, answer) in enumerate(zip(questions, answers, strict=True)):
+        asked = question[0] if isinstance(question, list) and question else question  # several wordings: the first
+        messages.append(("user", text(asked, "prompt", f"questions.{number}")))
+        messages.append(("assistant", accepted_answer(answer, f"answers.{number}")))
+    asked = messages[0][1]
+    if asked.strip():
+        messages[0] = ("user", joined([row_context(row), asked]))
+    return [Example(messages)]
+
+
+def _listed(value: Any, field: str) -> list[Any]:
+    if isinstance(value, dict):
+        inner = first_field(value, _INNER_ANSWERS)
+        value = value[inner] if inner else value
+    if value is None:
+        raise RowError("missing_answer" if field == "answers" else "missing_prompt", f"field '{field}' is null")
+    if not isinstance(value, list):
+        raise RowError("wrong_type", f"field '{field}' holds {type_name(value)}; expected a list of texts")
+    return value
