@@ -251,3 +251,15 @@ def story(make_version: MakeVersion) -> Story:
         benchmarks={"arc": 10},
     )
     return Story(directory, rows)
+
+
+@pytest.fixture
+def row() -> type[Row]:
+    """The class of a made row."""
+    return Row
+
+
+@pytest.fixture
+def reject() -> type[Reject]:
+    """The class of a made reject."""
+    return Reject
