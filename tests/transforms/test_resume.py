@@ -114,6 +114,19 @@ def test_a_fragment_that_was_not_finished_is_none(killed: tuple[Any, list[InputS
     assert find(made, splits).todo == [splits[2]]
 
 
+@pytest.mark.parametrize("harm", ["gone", "cut short"])
+def test_a_batch_whose_file_a_power_cut_took_is_read_again(killed: tuple[Any, list[InputSplit]], harm: str) -> None:
+    made, splits = killed
+    path = Path(made.fragments[-1].examples)
+    if harm == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:100])
+    found = find(made, splits)
+    assert found.todo == [splits[2]]
+    assert made.fragments[-1] not in found.fragments
+
+
 def test_a_first_build_finds_nothing(tmp_path: Path) -> None:
     split = InputSplit(source="s", uri="a", location="/a", bytes=1)
     assert find_finished(str(tmp_path / "staging"), [split]) == Finished([], [], [split])
