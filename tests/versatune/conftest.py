@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from schemas.arrow import REJECT, example_schema
-from schemas.dataset import BenchmarkRecord, ClassifierRecord, DecontaminationRecord, TokenizerRecord
+from schemas.dataset import BenchmarkRecord, ClassifierRecord, DecontaminationRecord, RepairRecord, TokenizerRecord
 from schemas.taxonomy import DEFAULT_TAXONOMY
 from transforms.batch import Batch, InputSplit
 from transforms.books import Results
@@ -80,6 +80,7 @@ class Recipe:
     benchmarks: dict[str, int] | None = None
     version: str | None = None
     parent: str | None = None
+    repairs: RepairRecord | None = None
 
 
 def make(home: Path, recipe: Recipe) -> Path:
@@ -136,6 +137,7 @@ def make(home: Path, recipe: Recipe) -> Path:
         if recipe.benchmarks is not None
         else None,
         parent=recipe.parent,
+        repairs=recipe.repairs,
         started=0.0,
     )
     outcome = publish(version, make_manifest(version, results))
