@@ -312,6 +312,9 @@ class _Replayed:
         block, self._left = self._left[:size], self._left[size:]
         return block
 
+    def close(self) -> None:
+        """The file is closed by who opened it."""
+
 
 def _columnar_kind(head: bytes, name: str) -> str | None:
     if head.startswith(_PARQUET_MAGIC):

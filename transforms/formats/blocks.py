@@ -30,7 +30,6 @@ class Tap:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._sha256 = hashlib.sha256()
-        self.closed = False  # Arrow asks
         self.count = 0
 
     def read(self, size: int = BLOCK_BYTES) -> bytes:

@@ -14,7 +14,7 @@ from transforms.formats.blocks import BLOCK_BYTES, Blocks, Tap
 from transforms.formats.fault import FormatError
 
 MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\x28\xb5\x2f\xfd": "Zstandard", b"\xfd7zXZ\x00": "xz"}
-_CHUNK_BYTES = 1 << 16  # at most 64 MiB come out of so much, which is asked for in blocks
+_CHUNK_BYTES = 1 << 17  # at most 128 MiB come out of so much, which is asked for in blocks
 _SANE_RATIO = 1000  # text shrinks 3 to 20 times, logs 100 times; deflate cannot do more than 1032
 _ALWAYS_SANE = 2**30
 

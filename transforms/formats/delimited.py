@@ -19,6 +19,7 @@ _DELIMITERS = ",\t;|"
 _SNIFFED_BYTES = 1 << 18
 _SNIFFED_ROWS = 50
 _READ_AGAIN = 16  # times max_row_bytes that stray quotes may cost; then the quoting of the file as a whole is wrong
+_MOST_LINES = 100_000  # in one row; each costs more memory than its text
 _SURELY_NAMES = frozenset(
     """
     id idx index text label question answer prompt completion instruction input output response context query category
@@ -45,7 +46,8 @@ def rows(blocks: Blocks, max_row_bytes: int, *, delimiter: str) -> Iterator[byte
     reading goes on with the very next line, and no row is swallowed by the quote.
 
     Raises:
-        FormatError: a header that is not UTF-8; so many stray quotes that the file's quoting must be another one.
+        FormatError: a header that is not UTF-8; a quoted cell of several lines with more than ``max_row_bytes``, of which
+            nobody can tell whether its quote is stray; so many stray quotes that the quoting must be another one.
     """
     head, blocks = peek(blocks, _SNIFFED_BYTES)
     ends = b"\n" if b"\n" in head or b"\r" not in head else b"\r"  # old spreadsheet programs on the Mac
@@ -157,7 +159,7 @@ def _lines(blocks: Blocks, max_row_bytes: int, ends: bytes) -> Iterator[str | Ro
 
 
 class _TooLongError(Exception):
-    """A record is open and what comes cannot belong to it."""
+    """A record is open and the next line is too long to be held."""
 
 
 class _Feed:
@@ -177,9 +179,14 @@ class _Feed:
     def __next__(self) -> str:
         line = self._again.popleft() if self._again else next(self._source)
         self._chars += len(line)
-        if isinstance(line, RowFault) or (self.taken and self._chars > self._max):
+        if isinstance(line, RowFault):
             self._again.appendleft(line)
             raise _TooLongError
+        if self.taken and (self._chars > self._max or len(self.taken) > _MOST_LINES):
+            raise FormatError(
+                f"found a quoted cell that is still open after {self._chars:,} characters. If a quote is stray, quote the cell and"
+                ' double the quote (""); if the cell is so long, raise build.max_row_bytes'
+            )
         self.taken.append(line)
         return line
 

@@ -157,9 +157,11 @@ def _same_numbered_keys(columns: list[dict[str, Any]], *, whole: bool) -> bool:
 
 
 def _alike(value: dict[str, Any], objects: list[dict[str, Any]], *, whole: bool) -> bool:
-    """Say whether objects are rows: they share fields, or there is one, under something like an id."""
+    """Say whether objects are rows: their keys look like ids, or they share fields."""
+    if all(any(map(str.isdecimal, key)) for key in islice(value, _LOOKED_AT)):
+        return True
     if len(objects) == 1:
-        return not whole or any(character.isdecimal() for character in next(iter(value)))
+        return not whole
     first = objects[0].keys()
     others = objects[1:_LOOKED_AT]
     return 2 * sum(bool(first & row.keys()) or first == row.keys() for row in others) >= len(others)
