@@ -51,6 +51,7 @@ _ENTRIES = pa.schema(
     ]
 )
 _CHUNK_ITEMS = 4096
+_CHUNK_ROWS = 256  # rows whose words are in memory at once: ten times their text
 _SLOTS = 16  # of a filter for each hash: one in 70 passes by chance
 _PROBES = (0, 32)  # which bits of a hash are looked at
 _MAX_SLOTS = 2**26
@@ -262,11 +263,10 @@ def decontaminate_batch(batch: Batch, index: BenchmarkIndex) -> Batch:
     All turns are searched, system turns too, and the worse answer of a preference pair.
     """
     examples = batch.examples
-    overlaps = index.overlaps(words_of_conversations(examples.column("messages")))
-    worse = examples.column("rejected")
-    if worse.null_count < len(worse):
-        for row, found in index.overlaps(words_of_texts(pc.fill_null(worse, ""))).items():
-            overlaps[row] = _united(overlaps.get(row, []), found)
+    overlaps: dict[int, list[Overlap]] = {}
+    for start in range(0, examples.num_rows, _CHUNK_ROWS):
+        for row, found in _overlaps(examples.slice(start, _CHUNK_ROWS), index).items():
+            overlaps[start + row] = found
     if not overlaps:
         return batch
     numbers = sorted(overlaps)
@@ -283,6 +283,15 @@ def decontaminate_batch(batch: Batch, index: BenchmarkIndex) -> Batch:
     kept[numbers] = False
     counts = Counter(f"{STAGE}.{overlap.benchmark}" for found in overlaps.values() for overlap in found)
     return with_rejects(batch, examples.filter(pa.array(kept)), rejects)._replace(counts=batch.counts + counts)
+
+
+def _overlaps(examples: pa.RecordBatch, index: BenchmarkIndex) -> dict[int, list[Overlap]]:
+    overlaps = index.overlaps(words_of_conversations(examples.column("messages")))
+    worse = examples.column("rejected")
+    if worse.null_count < len(worse):
+        for row, found in index.overlaps(words_of_texts(pc.fill_null(worse, ""))).items():
+            overlaps[row] = _united(overlaps.get(row, []), found)
+    return overlaps
 
 
 def _united(first: list[Overlap], second: list[Overlap]) -> list[Overlap]:

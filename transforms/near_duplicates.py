@@ -13,6 +13,7 @@ near-duplicate of a validation row never stays in train.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -27,7 +28,7 @@ from schemas.config import NearDuplicatesConfig
 from schemas.files import sha256_bytes
 from transforms.minhash import band_keys, choose_bands, signatures_of
 from transforms.shingles import shingles_of, words_of_conversations
-from transforms.storage import open_arrow, open_new, replace_bytes
+from transforms.storage import move, open_arrow, open_new, replace_bytes
 
 NEAR_DUPLICATE = pa.schema(
     [
@@ -36,12 +37,14 @@ NEAR_DUPLICATE = pa.schema(
         pa.field("similarity", pa.float32(), nullable=False),  # of the two, estimated; lower along a chain of links
     ]
 )
+_LINK = pa.schema([("a", pa.int64()), ("b", pa.int64())])
 LEADERS = 8
 """Rows of a bucket with which the others are compared at most; see :func:`link_band`."""
 
 _PART_ROWS = 2**22  # rows whose keys are sorted at once
 _CHUNK_PAIRS = 2**15  # pairs whose signatures are in memory at once
 _ROW_GROUP_ROWS = 2**16
+_CHUNK_ROWS = 256  # rows whose words are in memory at once: ten times their text
 
 
 class Links(NamedTuple):
@@ -73,17 +76,18 @@ def signature_rows(batch: pa.RecordBatch, settings: NearDuplicatesConfig) -> pa.
         batch: with the columns ``id`` (32 hex digits) and ``messages``.
         settings: n-gram, permutations and similarity.
     """
-    words = words_of_conversations(batch.column("messages"), without="system")
-    signatures = signatures_of(shingles_of(words, settings.ngram), settings.permutations)
-    has_words = np.diff(words.offsets) > 0
-    ids = _halves(batch.column("id")).astype(">u8")
-    signatures = signatures[has_words]
+    signatures = np.empty((batch.num_rows, settings.permutations), np.uint32)
+    has_words = np.empty(batch.num_rows, bool)
+    for start in range(0, batch.num_rows, _CHUNK_ROWS):
+        here = slice(start, start + _CHUNK_ROWS)
+        words = words_of_conversations(batch.column("messages")[here], without="system")
+        signatures[here] = signatures_of(shingles_of(words, settings.ngram), settings.permutations)
+        has_words[here] = np.diff(words.offsets) > 0
+    ids, signatures = _halves(batch.column("id")).astype(">u8")[has_words], signatures[has_words]
     keys = band_keys(signatures, choose_bands(settings.similarity, settings.permutations))
     places = pa.array(signatures.astype(np.uint16).reshape(-1))
     columns = {
-        "id": pa.FixedSizeBinaryArray.from_buffers(
-            pa.binary(16), len(signatures), [None, pa.py_buffer(ids[has_words].tobytes())]
-        ),
+        "id": pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(signatures), [None, pa.py_buffer(ids.tobytes())]),
         "signature": pa.FixedSizeListArray.from_arrays(places, settings.permutations),
     }
     return pa.record_batch(columns | {_band(number): pa.array(row) for number, row in enumerate(keys)})
@@ -92,11 +96,8 @@ def signature_rows(batch: pa.RecordBatch, settings: NearDuplicatesConfig) -> pa.
 def write_signatures(batch: pa.RecordBatch, settings: NearDuplicatesConfig, directory: str, key: str) -> str:
     """Write the block ``<directory>/<key>.arrow``, whole or not at all, and return its path; a retry writes the same bytes."""
     rows = signature_rows(batch, settings)
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, rows.schema) as writer:
-        writer.write_batch(rows)
     path = f"{directory}/{key}.arrow"
-    replace_bytes(path, sink.getvalue().to_pybytes())
+    _write_arrow([rows], rows.schema, path)
     return path
 
 
@@ -136,13 +137,11 @@ def link_band(blocks: Iterable[str], band: int, similarity: float) -> Iterator[n
 
 def write_links(blocks: Iterable[str], band: int, similarity: float, directory: str) -> Links:
     """Write the links of one band as ``<directory>/links-<band>.arrow``."""
-    path, rows = f"{directory}/links-{band:03d}.arrow", 0
-    schema = pa.schema([("a", pa.int64()), ("b", pa.int64())])
-    with open_new(path) as stream, pa.ipc.new_file(stream, schema) as writer:
-        for pairs in link_band(blocks, band, similarity):
-            rows += len(pairs)
-            writer.write_batch(pa.record_batch([pa.array(column) for column in pairs.T], schema=schema))
-    return Links(path, rows)
+    path = f"{directory}/links-{band:03d}.arrow"
+    columns = (pairs.T for pairs in link_band(blocks, band, similarity))
+    return Links(
+        path, _write_arrow((pa.record_batch([*map(pa.array, pair)], schema=_LINK) for pair in columns), _LINK, path)
+    )
 
 
 def write_clusters(blocks: Iterable[str], links: Iterable[Links], path: str) -> Clusters:
@@ -198,7 +197,7 @@ def dropped_of(path: str) -> tuple[np.ndarray, pa.Array]:
 class FindNearDuplicates(beam.PTransform[PCollection[str], PCollection[Clusters]]):
     """Paths of all blocks in, exactly one :class:`Clusters` out, whose file is ``<directory>/near_duplicates.parquet``.
 
-    Bands are worked on in parallel. The order of blocks means nothing; a retry writes the same files again.
+    Links are written beside the blocks. Bands are worked on in parallel. The order of blocks means nothing; a retry writes the same files again.
     """
 
     settings: NearDuplicatesConfig
@@ -211,7 +210,7 @@ class FindNearDuplicates(beam.PTransform[PCollection[str], PCollection[Clusters]
             blocks.pipeline
             | "ListBands" >> beam.Create(range(bands))
             | "SpreadBands" >> beam.Reshuffle()
-            | "LinkBand" >> beam.Map(self._link, AsList(blocks)).with_output_types(Links)
+            | "LinkBand" >> beam.FlatMap(self._link, AsList(blocks)).with_output_types(Links)
         )
         return (
             blocks.pipeline
@@ -219,8 +218,10 @@ class FindNearDuplicates(beam.PTransform[PCollection[str], PCollection[Clusters]
             | "WriteClusters" >> beam.Map(self._cluster, AsList(blocks), AsList(links)).with_output_types(Clusters)
         )
 
-    def _link(self, band: int, blocks: list[str]) -> Links:
-        return write_links(blocks, band, self.settings.similarity, self.directory)
+    def _link(self, band: int, blocks: list[str]) -> Iterator[Links]:
+        if blocks:
+            beside = min(blocks).rpartition("/")[0]
+            yield write_links(blocks, band, self.settings.similarity, beside)
 
     def _cluster(self, path: str, blocks: list[str], links: list[Links]) -> Clusters:
         return write_clusters(blocks, links, path)
@@ -281,6 +282,20 @@ class _Store:
             values = np.frombuffer(array.flatten().buffers()[1] if column == "signature" else array.buffers()[1], kind)
             taken[here] = values.reshape(-1, width)[rows[here] - self._starts[block]]
         return taken
+
+
+def _write_arrow(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: str) -> int:
+    """Write a file, whole or not at all, and return its rows."""
+    partial, rows = (
+        f"{path}.{uuid.uuid4().hex[:8]}",
+        0,
+    )  # a retry beside a worker that is not dead yet must not share it
+    with open_new(partial) as stream, pa.ipc.new_file(stream, schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+            rows += batch.num_rows
+    move(partial, path)
+    return rows
 
 
 def _column(path: str, name: str) -> pa.Array:

@@ -142,7 +142,8 @@ def test_the_transform_gives_the_same_file_from_any_number_of_workers(
     )
     clusters = find_with_beam(rows, tmp_path / "beam", options)
     assert clusters.sha256 == find(rows, tmp_path / "plain").sha256
-    assert clusters.path == str(tmp_path / "beam" / "near_duplicates.parquet")
+    assert clusters.path == str(tmp_path / "beam" / "out" / "near_duplicates.parquet")
+    assert len(list((tmp_path / "beam" / "out").iterdir())) == 1  # what is published has nothing else in it
 
 
 def find_with_beam(rows: list[Row], directory: Path, options: PipelineOptions | None = None) -> Clusters:
@@ -160,7 +161,7 @@ def find_with_beam(rows: list[Row], directory: Path, options: PipelineOptions | 
             | beam.MapTuple(
                 lambda n, part: write_signatures(batch_of(part), SETTINGS, str(directory), f"{n}")
             ).with_output_types(str)
-            | FindNearDuplicates(settings=SETTINGS, directory=str(directory))
+            | FindNearDuplicates(settings=SETTINGS, directory=str(directory / "out"))
             | beam.Map(keep)
         )
     (line,) = report.read_text().splitlines()
