@@ -33,7 +33,7 @@ _MARKUP = re.compile(r"[\\`*{}\[\]()<>#!|~&$]|(?<!\w)_|_(?!\w)")  # an underscor
 
 def dataset_card(manifest: DatasetManifest) -> str:
     """Return the card: one load configuration for everything (``default``) and one for each domain that has rows."""
-    front = yaml.safe_dump(front_matter(manifest), sort_keys=False, allow_unicode=True).rstrip()
+    front = yaml.safe_dump(front_matter(manifest), sort_keys=False, allow_unicode=True, width=2**16).rstrip()
     tokens = f", token ids and loss masks of {text(manifest.tokenizer.name)}" if manifest.tokenizer else ""
     rows = _rows(manifest)
     domains = _domains(rows)
@@ -63,7 +63,7 @@ def front_matter(manifest: DatasetManifest) -> dict[str, Any]:
     domains = _domains(rows)
     return {
         "pretty_name": manifest.name,
-        "license": sorted({name.lower() for shard in manifest.shards for name in shard.licenses}),
+        "license": sorted({" ".join(name.lower().split()) for shard in manifest.shards for name in shard.licenses}),
         "size_categories": [_size(sum(shard.rows for shard in manifest.shards))],
         "configs": [_load_config("default", "*", rows, domains), *(_load_config(d, d, rows, [d]) for d in domains)],
     }

@@ -54,10 +54,10 @@ def summarize_build(file: Path) -> Summary:
 
 _BOOKS = {
     "read": "rows read",
-    "expanded": "more in them",
+    "expanded": "further",
     "written": "written",
     "duplicates": "duplicates",
-    "near_duplicates": "near-duplicates",
+    "near_duplicates": "near duplicates",
     "rejected": "rejected",
 }
 _SHOWN = 10

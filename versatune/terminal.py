@@ -120,7 +120,8 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
     made = Table(title=Text(title, style="bold"), title_justify="left", header_style="bold")
     for position, column in enumerate(columns):
         texts = all(isinstance(row[position], str) for row in rows)
-        made.add_column(Text(column), justify="left" if position == 0 or texts else "right", overflow="fold")
+        words = position == 0 or (texts and bool(rows))
+        made.add_column(Text(column), justify="left" if words else "right", overflow="fold" if words else "ellipsis")
     for row in rows:
         made.add_row(*(Text(printable(cell) if isinstance(cell, str) else _number(cell)) for cell in row))
     return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from versatune.versions import bucket_of
 REPAIRED = "repaired"
 DECONTAMINATE = "decontaminate."
 _CARD = "README.md"
+_FENCE = re.compile(r"^---\n", re.MULTILINE)
 _OWN_FILES = ("manifest.json", _CARD)
 
 
@@ -181,7 +183,7 @@ def _card(file: Path, manifest: DatasetManifest) -> Iterator[str]:
         return
     expected = front_matter(manifest)
     try:
-        found = yaml.safe_load(file.read_text(encoding="utf-8").split("---\n")[1])
+        found = yaml.safe_load(_FENCE.split(file.read_text(encoding="utf-8"))[1])
         wrong = [key for key in ("license", "configs") if found.get(key) != expected[key]]
     except (yaml.YAMLError, UnicodeDecodeError, IndexError, AttributeError):
         yield f"{file}: does not begin with a card's front matter between two lines of ---"

@@ -26,7 +26,21 @@ def test_help_teaches_every_command_and_needs_neither_torch_nor_beam() -> None:
     assert loaded.stdout.strip() == "[]"
     shown = _versatune("--help")
     assert shown.returncode == 0
-    for command in ("build", "probe", "mix", "train", "run", "report", "verify"):
+    for command in (
+        "build",
+        "probe",
+        "mix",
+        "train",
+        "run",
+        "report",
+        "verify",
+        "inspect",
+        "ls",
+        "diff",
+        "trace",
+        "rejects",
+        "reprocess",
+    ):
         assert command in shown.stdout
         assert _versatune(command, "--help").returncode == 0
 

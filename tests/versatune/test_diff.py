@@ -39,7 +39,9 @@ def everything(directory: Path) -> dict[str, dict[str, str]]:
 def brute_force(before: Path, after: Path) -> tuple[dict[str, Any], set[str]]:
     old, new = everything(before), everything(after)
     common = old.keys() & new.keys()
-    changed = {name: Counter((old[i][name], new[i][name]) for i in common if old[i][name] != new[i][name]) for name in ASPECTS}
+    changed = {
+        name: Counter((old[i][name], new[i][name]) for i in common if old[i][name] != new[i][name]) for name in ASPECTS
+    }
     expected = {
         "common": len(common),
         "unchanged": sum(old[i] == new[i] for i in common),
@@ -80,7 +82,9 @@ def test_random_versions_differ_as_sets_say(make_version: Any, row: Any, seed: i
     assert all((line["before"], line["after"]) == (old.get(line["id"]), new.get(line["id"])) for line in lines)
 
 
-def test_shards_that_are_the_same_file_are_not_opened(make_version: Any, row: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shards_that_are_the_same_file_are_not_opened(
+    make_version: Any, row: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows = [row(f"Text {at}.", row=at) for at in range(60)]
     before = make_version(rows=rows, version="1", shard_bytes=500)
     after = make_version(rows=[*rows, row("One more.", row=60)], version="2", shard_bytes=500)
@@ -100,7 +104,9 @@ def test_a_version_and_itself_and_one_without_rows_of_a_side(make_version: Any, 
 
 def test_manifests_differ_key_by_key(make_version: Any, row: Any) -> None:
     sources = [{"name": "one", "domain": None}, {"name": "two", "domain": "law"}]
-    before = make_version(rows=[row("A.")], version="1", config={"sources": sources, "max_tokens": 9}, licenses={"one": "MIT"})
+    before = make_version(
+        rows=[row("A.")], version="1", config={"sources": sources, "max_tokens": 9}, licenses={"one": "MIT"}
+    )
     after = make_version(
         rows=[row("A."), row("B.", row=1, domain="code")],
         version="2",

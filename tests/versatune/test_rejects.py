@@ -36,7 +36,7 @@ def test_reasons_are_counted_by_source_and_filtered(story) -> None:
         ("two", "normalize", "bad_pair", 1),
     }
     assert sum(count_rejects(manifest(story.directory), Wanted(source="one", stage="read")).values()) == 1
-    with pytest.raises(DataError, match="--reason empty_answr: no rejected row .* did you mean 'empty_answer'"):
+    with pytest.raises(DataError, match=r"--reason empty_answr: no rejected row .* did you mean 'empty_answer'"):
         count_rejects(manifest(story.directory), Wanted(reason="empty_answr"))
 
 
@@ -95,7 +95,9 @@ def test_a_file_that_cannot_be_written_is_named(story, tmp_path: Path) -> None:
 def test_usage_tells_repairs_that_were_not_enough_and_those_of_unknown_rows(make_version, row, reject) -> None:
     stays, goes = b'{"prompt": "still"}', b'{"prompt": "mended"}'
     parent = make_version(
-        rows=[row("A.")], rejects=[reject("empty_answer", row=1, payload=stays), reject("bad_pair", row=2, payload=goes)], version="1"
+        rows=[row("A.")],
+        rejects=[reject("empty_answer", row=1, payload=stays), reject("bad_pair", row=2, payload=goes)],
+        version="1",
     )
     child = make_version(
         rows=[row("A."), row("B.", row=2)],

@@ -92,7 +92,11 @@ def test_the_end_of_a_path_is_enough_and_colons_belong_to_it(story) -> None:
 @pytest.mark.parametrize(
     ("ask", "kind", "said"),
     [
-        (lambda s: row(s, "0" * 32), DataError, r"looked through the lineage of 8 examples.*\n.*broken\.parquet: damaged"),
+        (
+            lambda s: row(s, "0" * 32),
+            DataError,
+            r"looked through the lineage of 8 examples.*\n.*broken\.parquet: damaged",
+        ),
         (lambda s: row(s, "abc"), UsageError, "expected 6 to 32 hex digits"),
         (lambda s: row(s, "zzzzzzzz"), UsageError, "expected 6 to 32 hex digits"),
         (lambda s: origin(s, "raw/one.jsonl"), UsageError, "expected URI:ROW"),

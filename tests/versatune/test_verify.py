@@ -44,7 +44,14 @@ def change_rows(directory: Path, field: str, position: int, edit: Callable[[pa.T
     entry = getattr(load(directory), field)[position]
     file = directory / entry.path
     pq.write_table(edit(pq.read_table(file, partitioning=None)), file)
-    change_part(directory, field, position, bytes=file.stat().st_size, sha256=sha256_file(file), rows=pq.read_metadata(file).num_rows)
+    change_part(
+        directory,
+        field,
+        position,
+        bytes=file.stat().st_size,
+        sha256=sha256_file(file),
+        rows=pq.read_metadata(file).num_rows,
+    )
     return str(entry.path)
 
 
@@ -54,7 +61,6 @@ def with_column(name: str, values: Callable[[pa.Table], Any]) -> Callable[[pa.Ta
         return table.set_column(at, table.schema.field(at), pa.array(values(table), table.schema.field(at).type))
 
     return edit
-
 
 
 def test_a_whole_version_has_no_problems(story) -> None:
@@ -98,7 +104,9 @@ def test_an_edited_manifest_is_refused(story) -> None:
     file.write_text(file.read_text().replace('"name": "made"', '"name": "paid"'))
     with pytest.raises(IntegrityError, match="does not match its digest"):
         problems(story.directory)
-    file.write_text(file.read_text().replace('"name": "paid"', '"name": "made"').replace("raw/one.jsonl", "raw/two.jsonl"))
+    file.write_text(
+        file.read_text().replace('"name": "paid"', '"name": "made"').replace("raw/one.jsonl", "raw/two.jsonl")
+    )
     with pytest.raises(IntegrityError, match="does not match its checksum"):
         problems(story.directory)
 
@@ -197,7 +205,13 @@ def deep_problems(directory: Path) -> list[str]:
 
 
 def edit_lineage(name: str, value: Any, where: str) -> Callable[[pa.Table], pa.Table]:
-    return with_column(name, lambda t: [value if fate == where else old for old, fate in zip(t[name].to_pylist(), t["fate"].to_pylist(), strict=True)])
+    return with_column(
+        name,
+        lambda t: [
+            value if fate == where else old
+            for old, fate in zip(t[name].to_pylist(), t["fate"].to_pylist(), strict=True)
+        ],
+    )
 
 
 @pytest.mark.parametrize(
