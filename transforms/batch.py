@@ -127,9 +127,12 @@ def example_payloads(examples: pa.RecordBatch) -> list[bytes]:
 
 
 def _payload(messages: list[Turn], tools: str | None, worse: str | None) -> bytes:
-    row: dict[str, Any] = {"messages": [{"role": role, "content": content} for role, content in messages]}
+    turns = [{"role": role, "content": content} for role, content in messages]
+    row: dict[str, Any] = {"messages": turns}
+    if messages[0][0] == "text":
+        row = {"text": messages[0][1]}
+    elif worse is not None:
+        row = {"prompt": turns[:-1], "chosen": messages[-1][1], "rejected": worse}
     if tools is not None:
         row["tools"] = tools
-    if worse is not None:
-        row["rejected"] = worse
     return orjson.dumps(row)
