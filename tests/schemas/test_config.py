@@ -41,6 +41,30 @@ def _load(tmp_path: Path, text: str, overrides: list[str] | None = None) -> Conf
         ("name: a\ntrain: {learning_rate: .inf}", "train.learning_rate is inf; input should be a finite number"),
         ("name: a\nmix: {mixer: {name: versatune_expansion}}", "'target' goes with name: versatune_expansion"),
         ("name: a\nsources: [{name: x, files: [f], fields: {prompt: q}}]", "either 'messages', or 'prompt' and"),
+        ("name: a\nsources: [{name: x, files: [f], fields: {messages: m, prompt: q}}]", "do not go with 'messages'"),
+        ("name: a\nsources: [{name: x, files: [f], fields: {text: t, system: s}}]", "names nothing else"),
+        ("name: a\nsources: [{name: x}]", "source 'x' needs either 'files' or 'hub'"),
+        ("name: a\nsources: [{name: x, files: [f], hub: {id: o/n}}]", "source 'x' needs either 'files' or 'hub'"),
+        ("name: a\nsources: [{name: x, files: []}]", "sources.0.files is []"),
+        ("name: a\nsources: [{name: x, hub: {idd: o/n}}]", "unknown key 'sources.0.hub.idd'; did you mean 'id'?"),
+        ("name: a\nsources: [{name: x, hub: {}}]", "key 'sources.0.hub.id' is missing"),
+        ("name: a\nbuild: {clean: {max_char: 9}}", "unknown key 'build.clean.max_char'; did you mean 'max_chars'?"),
+        ("name: a\nbuild: {clean: {control_tags: yes}}", "build.clean.control_tags is True"),
+        ("name: a\nbuild: {clean: {max_repetition: 1.5}}", "build.clean.max_repetition is 1.5"),
+        ("name: a\nbuild: {pii: {emial: mask}}", "unknown key 'build.pii.emial'; did you mean 'email'?"),
+        ("name: a\nbuild: {pii: {email: hide}}", "build.pii.email is 'hide'"),
+        (
+            "name: a\nbuild: {near_duplicates: {similarty: 0.8}}",
+            "unknown key 'build.near_duplicates.similarty'; did you mean 'similarity'?",
+        ),
+        ("name: a\nbuild: {near_duplicates: {similarity: 1.0}}", "build.near_duplicates.similarity is 1.0"),
+        ("name: a\nbuild: {near_duplicates: {permutations: 8}}", "build.near_duplicates.permutations is 8"),
+        (
+            "name: a\nbuild: {decontaminate: {benchmarks: [{name: b, file: x}]}}",
+            "unknown key 'build.decontaminate.benchmarks.0.file'; did you mean 'files'?",
+        ),
+        ("name: a\nbuild: {licenses: {alow: [MIT]}}", "unknown key 'build.licenses.alow'; did you mean 'allow'?"),
+        ("name: a\nbuild: {on_refused_file: ignore}", "build.on_refused_file is 'ignore'"),
     ],
 )
 def test_a_mistake_is_named_with_what_to_do(tmp_path: Path, text: str, said: str) -> None:
@@ -75,7 +99,27 @@ def test_relative_paths_start_at_the_configuration_and_uris_stay(tmp_path: Path)
 
 
 def test_the_fingerprint_of_a_build_ignores_how_it_is_run(tmp_path: Path) -> None:
-    one = _load(tmp_path, "name: a\noutput: x\nbuild: {workers: 1, batch_rows: 10}").build_fingerprint()
-    two = _load(tmp_path, "name: a\noutput: y\nbuild: {workers: 2, batch_rows: 20}").build_fingerprint()
-    other = _load(tmp_path, "name: a\nbuild: {validation_fraction: 0.2}").build_fingerprint()
-    assert one == two != other
+    run = "workers: {0}, batch_rows: {0}, part_bytes: {0}, version: '{0}', on_refused_file: {1}"
+    one, two = (
+        _load(tmp_path, f"name: a\noutput: {name}\nbuild: {{{run.format(number, refused)}}}").build_fingerprint()
+        for name, number, refused in (("x", 1, "skip"), ("y", 2, "fail"))
+    )
+    assert one == two
+    for build in ("validation_fraction: 0.2", "clean: {max_chars: 9}", "licenses: {deny: [X]}", "max_row_bytes: 9"):
+        assert _load(tmp_path, f"name: a\nbuild: {{{build}}}").build_fingerprint() != one
+
+
+def test_the_fingerprint_of_a_build_knows_no_paths_and_no_order_of_sources(tmp_path: Path) -> None:
+    text = """
+name: a
+sources:
+- {{name: {0}, files: [{2}/x], license: MIT}}
+- {{name: {1}, hub: {{id: {2}/data}}, license: MIT}}
+build: {{decontaminate: {{benchmarks: [{{name: b, files: [{2}/b]}}]}}}}
+"""
+    one = _load(tmp_path, text.format("s", "t", "here")).build_fingerprint()
+    two = _load(tmp_path, text.format("t", "s", "there")).build_fingerprint()
+    assert one == two
+    assert "here" not in str(one)
+    assert _load(tmp_path, text.format("s", "u", "here")).build_fingerprint() != one
+    assert _load(tmp_path, text.format("s", "t", "here").replace("name: b", "name: c")).build_fingerprint() != one

@@ -36,13 +36,24 @@ def test_a_document_survives_its_file(tmp_path: Path) -> None:
 def test_a_time_stamp_is_outside_the_digest_and_a_seed_inside() -> None:
     assert _report(created_at="2030-01-01").digest == _report().digest
     assert _report(seed=2).digest != _report().digest
+    assert _report(created_at="2030-01-01").checksum != _report().checksum
+
+
+def test_a_change_in_place_seals_the_document_anew() -> None:
+    changed = _report().changed(seed=2)
+    assert (changed.digest, changed.checksum) == (_report(seed=2).digest, _report(seed=2).checksum)
+    assert ProbeReport.parse(changed.to_bytes(), "p.json") == changed
 
 
 @pytest.mark.parametrize(
     ("changes", "error", "said"),
     [
         ({"samples": 3}, IntegrityError, "does not match its digest"),
-        ({"format_version": 99}, DataError, "format_version is 99; this versatune reads version 1"),
+        ({"created_at": "2030-01-01"}, IntegrityError, "does not match its checksum"),
+        ({"environment": {"workers": 9}}, IntegrityError, "does not match its checksum"),
+        ({"checksum": "0"}, IntegrityError, "does not match its checksum"),
+        ({"format_version": 1}, DataError, "format_version is 1; this versatune reads version 2"),
+        ({"format_version": 99}, DataError, "format_version is 99; this versatune reads version 2"),
         ({"kind": "versatune/dataset"}, DataError, "expected 'versatune/probe'"),
         ({"sampels": 3}, DataError, "unknown key 'sampels'; did you mean 'samples'?"),
         ({"samples": "x"}, DataError, "samples is 'x'"),
