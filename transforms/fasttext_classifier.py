@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -22,8 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.errors import DataError, IntegrityError, RunError
-from schemas.files import sha256_file
+from schemas.files import sha256_bytes
 from schemas.taxonomy import Taxonomy
+from transforms.dense_model import dense_model
 
 CARD_FORMAT = 1
 LABEL_PREFIX = "__label__"
@@ -88,7 +90,8 @@ class DomainClassifier:
                 f"classifier {file}: no such file; give a fastText .bin or .ftz, or none for the bundled one"
             )
         card = _read_card(file.with_suffix(".json"))
-        digest = sha256_file(file)
+        data = file.read_bytes()
+        digest = sha256_bytes(data)
         for expected, whose in (
             (sha256, "the configuration"),
             (card and card["sha256"], f"the card {file.stem}.json"),
@@ -99,7 +102,7 @@ class DomainClassifier:
                     "or damaged, restore it or name the digest of the model you mean"
                 )
         try:
-            model = fasttext.load_model(os.fspath(file))
+            model = _loaded(data)
         except (ValueError, RuntimeError, MemoryError) as e:
             raise DataError(f"classifier {file}: not a fastText model ({e}); expected a supervised .bin or .ftz") from e
         _check_labels(file, model, taxonomy)
@@ -135,6 +138,14 @@ class DomainClassifier:
         out = np.empty(columns.shape, dtype=np.float64)
         np.put_along_axis(out, columns, np.array(probs, dtype=np.float64), axis=1)
         return np.clip(out - _FASTTEXT_OFFSET, _SMALLEST, 1.0)
+
+
+def _loaded(data: bytes) -> Any:
+    """Load a model from the very bytes that were checked; a quantised one is made dense, which is twice as fast."""
+    with tempfile.TemporaryDirectory(prefix="versatune-classifier-") as folder:  # fastText reads files only
+        file = Path(folder, "model.bin")
+        file.write_bytes(dense_model(data) or data)
+        return fasttext.load_model(os.fspath(file))
 
 
 def soften(probs: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
