@@ -12,6 +12,7 @@ from schemas.probe import ProbeReport
 from schemas.progress import Progress
 from schemas.run import RunRecord, read_checkpoints
 from versatune.verify_dataset import check_version, file_problems, row_problems
+from versatune.versions import find_version
 
 Verdict = tuple[Document, list[str]]
 
@@ -20,7 +21,7 @@ def verify(path: Path, progress: Progress, *, deep: bool = False) -> Verdict:
     """Check a dataset version, a probe, a mixture or a run.
 
     Args:
-        path: its directory, or its JSON file.
+        path: its directory, or its JSON file; or a configuration, for its newest dataset version.
         progress: hears how much is checked.
         deep: also look at every row of a dataset version.
 
@@ -42,8 +43,8 @@ def verify(path: Path, progress: Progress, *, deep: bool = False) -> Verdict:
 
 
 def _document_file(path: Path) -> Path:
-    if path.is_file() and path.name in _CHECKS:
-        return path
+    if path.is_file():
+        return path if path.name in _CHECKS else find_version(path)
     for name in _CHECKS:
         if (path / name).is_file():
             return path / name

@@ -70,7 +70,11 @@ def ls(
 
 def verify(
     directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Directory of a dataset version, probe, mixture or run")
+        Path,
+        typer.Argument(
+            metavar="CONFIG|DIR",
+            help="Directory of a dataset version, probe, mixture or run; a configuration, for its newest version",
+        ),
     ],
     deep: Annotated[bool, typer.Option("--deep", help="Also look at every row of a dataset version")] = False,
     as_json: AsJson = False,

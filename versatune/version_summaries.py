@@ -37,7 +37,7 @@ def summarize_versions(versions: Sequence[Found]) -> Summary:
         if entry.manifest is not None:
             shown = ("version", "created_at", "rows", "tokens", "domains", "digest", "parent")
             mark = " *" if entry.latest else ""
-            rows.append([f"{facts['version']}{mark}", *(_cell(facts[name]) for name in shown[1:])])
+            rows.append([f"{facts['version']}{mark}", *(_cell(name, facts[name]) for name in shown[1:])])
     columns = ["version", "created", "rows", "tokens", "domains", "digest", "parent"]
     broken = [f"cannot be read: {entry.problem}" for entry in versions if entry.manifest is None]
     homes = sorted({str(entry.directory.parent) for entry in versions})
@@ -66,7 +66,9 @@ def _facts(entry: Found, names: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def _cell(value: Any) -> Any:
+def _cell(name: str, value: Any) -> Any:
+    if name == "created_at":
+        return value[:16].replace("T", " ")
     if value is None:
         return "-"
     return value[:_DIGITS] if isinstance(value, str) and len(value) == 64 else value
