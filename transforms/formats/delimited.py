@@ -19,6 +19,7 @@ _DELIMITERS = ",\t;|"
 _SNIFFED_BYTES = 1 << 18
 _SNIFFED_ROWS = 50
 _READ_AGAIN = 16  # times max_row_bytes that stray quotes may cost; then the quoting of the file as a whole is wrong
+_MOST_COLUMNS = 1000
 _MOST_LINES = 100_000  # in one row; each costs more memory than its text
 _SURELY_NAMES = frozenset(
     """
@@ -134,6 +135,11 @@ def _names(header: list[str]) -> list[str]:
     if any(cell.strip() for cell in header):
         while not header[-1].strip():  # spreadsheets write empty columns
             header.pop()
+    if len(header) > _MOST_COLUMNS:
+        raise FormatError(
+            f"found {len(header):,} columns in the first row. Expected at most {_MOST_COLUMNS:,}; if the file is a table, write"
+            " it as JSON Lines"
+        )
     names: list[str] = []
     for place, cell in enumerate(header):
         name = base = cell.strip() or f"column_{place}"
