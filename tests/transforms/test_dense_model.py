@@ -47,9 +47,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def quantised(folder: Path, name: str, **settings: object) -> Path:
-    model = fasttext.train_supervised(
-        str(folder / "lines.txt"), dim=10, thread=1, verbose=0, minn=2, maxn=3, bucket=500
-    )
+    with _zeroed_allocations():
+        model = fasttext.train_supervised(
+            str(folder / "lines.txt"), dim=10, thread=1, verbose=0, minn=2, maxn=3, bucket=500
+        )
     if settings.pop("quantise", True):
         model.quantize(input=str(folder / "lines.txt"), verbose=0, thread=1, **settings)
     model.save_model(str(folder / name))
