@@ -12,7 +12,28 @@ import pytest
 from transforms.dense_model import dense_model
 from transforms.fasttext_classifier import _zeroed_allocations, bundled_model, text_view
 
-WORDS = "court tenant fever patient bond yield cell enzyme list return story garden 法院 患者 债券 细胞 42 the of and".split()
+WORDS = [
+    "court",
+    "tenant",
+    "fever",
+    "patient",
+    "bond",
+    "yield",
+    "cell",
+    "enzyme",
+    "list",
+    "return",
+    "story",
+    "garden",
+    "法院",
+    "患者",
+    "债券",
+    "细胞",
+    "42",
+    "the",
+    "of",
+    "and",
+]
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +60,8 @@ def test_the_bundled_model_answers_the_same(texts: list[str], tmp_path: Path) ->
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
-    lines = [
-        f"__label__{'law' if i % 2 else 'code'} {WORDS[i % len(WORDS)]} {WORDS[i * 7 % len(WORDS)]}" for i in range(400)
-    ]
+    # 300 labels, since an output matrix is quantised from 256 rows on
+    lines = [f"__label__{i % 300} {WORDS[i % len(WORDS)]} {WORDS[i * 7 % len(WORDS)]}" for i in range(900)]
     (folder / "lines.txt").write_text("\n".join(lines))
     return folder
 
