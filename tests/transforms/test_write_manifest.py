@@ -277,6 +277,18 @@ def test_files_that_a_version_has_lost_or_that_were_changed_are_put_back(made: A
     assert tree(folder) == before
 
 
+def test_lineage_that_a_version_has_lost_is_not_replaced_by_that_of_other_files(made: Any, corpus: MakeCorpus) -> None:
+    manifest = check_whole(finish_build(plan_of(made), made.results()))
+    folder = home_of(made) / manifest.version
+    (folder / manifest.lineage[0].path).unlink()
+    (folder / manifest.shards[0].path).unlink()
+    other = corpus("other").file("x", [*range(30), 3, 4], rejects=[(32, "read.not_json")])
+    other.file("y", range(25, 40), source="two", license="CC0-1.0")
+    assert finish_build(plan_of(other), other.results()).unchanged
+    assert (folder / manifest.shards[0].path).exists()
+    assert not (folder / manifest.lineage[0].path).exists()
+
+
 def test_a_version_never_changes(made: Any, corpus: MakeCorpus) -> None:
     finish_build(plan_of(made, version="1.0"), made.results())
     before = tree(home_of(made))
