@@ -18,7 +18,6 @@ HEADER_KEY = "__header__"
 _DELIMITERS = ",\t;|"
 _SNIFFED_BYTES = 1 << 18
 _SNIFFED_ROWS = 50
-_READ_AGAIN = 16  # times max_row_bytes that stray quotes may cost; then the quoting of the file as a whole is wrong
 _MOST_COLUMNS = 1000
 _MOST_LINES = 100_000  # in one row; each costs more memory than its text
 _SURELY_NAMES = frozenset(
@@ -48,7 +47,7 @@ def rows(blocks: Blocks, max_row_bytes: int, *, delimiter: str) -> Iterator[byte
 
     Raises:
         FormatError: a header that is not UTF-8; a quoted cell of several lines with more than ``max_row_bytes``, of which
-            nobody can tell whether its quote is stray; so many stray quotes that the quoting must be another one.
+            nobody can tell whether its quote is stray.
     """
     head, blocks = peek(blocks, _SNIFFED_BYTES)
     ends = b"\n" if b"\n" in head or b"\r" not in head else b"\r"  # old spreadsheet programs on the Mac
@@ -176,7 +175,6 @@ class _Feed:
         self._again: deque[str | RowFault] = deque()
         self._max = max_row_bytes
         self._chars = 0
-        self._cost = 0
         self.taken: list[str] = []
 
     def __iter__(self) -> Iterator[str]:
@@ -208,14 +206,8 @@ class _Feed:
         return None
 
     def back(self) -> str:
-        """Return the record's first line and give the others again."""
+        """Return the record's first line and give the others again; those in between hold no quote that opens a cell."""
         first, *others = self.taken
-        self._cost += sum(map(len, others))
-        if self._cost > _READ_AGAIN * self._max:
-            raise FormatError(
-                'found quotes (") that are opened and not closed, again and again. Expected cells with quotes in them to be'
-                ' quoted, and the quotes doubled (""); write the file anew, or as JSON Lines'
-            )
         self._again.extendleft(reversed(others))
         return first
 

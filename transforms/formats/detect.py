@@ -139,7 +139,19 @@ def refuse_unreadable(head: bytes, name: str) -> None:
     found = next((what for signature, what in _SIGNATURES.items() if head.startswith(signature)), None)
     if found is None and head[257:262] == b"ustar":
         found = UNREADABLE[".tar"]
-    if found is None and b"\0" in head[:4096] and not looks_like_json(head):
+    if found is None and _is_binary(head[:4096]) and not looks_like_json(head):
         found = UNREADABLE.get(extensions(name)[0], "binary data of an unknown kind")
     if found is not None:
         raise FormatError(f"found {found}. Known are {KNOWN}")
+
+
+def _is_binary(head: bytes) -> bool:
+    """Say whether a file begins like no text; a text may hold a NUL, and bytes of another encoding."""
+    zeros = head.count(b"\0")
+    if 4 * zeros > len(head):
+        return True
+    try:
+        head[: len(head) - 3].decode()  # a character may be cut at the end
+    except UnicodeDecodeError as error:
+        return zeros > 0 and error.start < len(head) - 8
+    return False

@@ -150,7 +150,8 @@ def _same_numbered_keys(columns: list[dict[str, Any]], *, whole: bool) -> bool:
     first = columns[0].keys()
     if not first or not all(key.isdecimal() for key in islice(first, _LOOKED_AT)):
         return False
-    if all(isinstance(cell, dict) for cell in islice(columns[0].values(), _LOOKED_AT)):
+    cells = (cell for column in columns[:_LOOKED_AT] for cell in islice(column.values(), _LOOKED_AT))
+    if all(isinstance(cell, dict) for cell in cells):
         return False  # rows by number, by the name of their part
     others = columns[1:] if whole else columns[1:-1]
     return all(column.keys() == first for column in others)
