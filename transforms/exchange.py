@@ -8,7 +8,6 @@ build takes what has a record as it is.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
@@ -21,7 +20,7 @@ import pyarrow.compute as pc
 from apache_beam.pvalue import PCollection
 
 from transforms.batch import Batch
-from transforms.storage import move, open_arrow, open_new, read_bytes, replace_bytes, size
+from transforms.storage import open_arrow, read_bytes, replace_bytes, size, write_arrow
 
 KEYS = 2**16
 _DIGITS = 4  # hex digits of a key
@@ -112,7 +111,7 @@ def write_fragment(batch: Batch, directory: str, parts: int) -> Fragment:
     if examples.num_rows:
         present = _write_parts(examples, f"{path}.examples.arrow", parts)
     if rejects.num_rows:
-        _write_arrow([rejects], f"{path}.rejects.arrow")
+        write_arrow([rejects], rejects.schema, f"{path}.rejects.arrow")
     domains = pc.value_counts(examples.column("domain")).to_pylist()
     fragment = Fragment(
         key=batch.key,
@@ -131,7 +130,7 @@ def write_fragment(batch: Batch, directory: str, parts: int) -> Fragment:
         raw_bytes=batch.raw_bytes,
         file_bytes=(size(f"{path}.examples.arrow"), size(f"{path}.rejects.arrow")),
     )
-    replace_bytes(record_path(directory, batch.key), orjson.dumps(asdict(fragment)))
+    replace_bytes(record_path(directory, batch.key), orjson.dumps(asdict(fragment)), durable=False)
     return fragment
 
 
@@ -153,16 +152,9 @@ def _write_parts(examples: pa.RecordBatch, path: str, parts: int) -> tuple[int, 
     examples = examples.take(pa.array(order))
     numbers, starts = np.unique(keys.astype(np.int32) // (KEYS // parts), return_index=True)
     ends = [*starts[1:], len(keys)]
-    _write_arrow([examples.slice(int(a), int(b - a)) for a, b in zip(starts, ends, strict=True)], path)
+    pieces = (examples.slice(int(start), int(end - start)) for start, end in zip(starts, ends, strict=True))
+    write_arrow(pieces, examples.schema, path)
     return tuple(int(number) for number in numbers)
-
-
-def _write_arrow(batches: list[pa.RecordBatch], path: str) -> None:
-    partial = f"{path}.{uuid.uuid4().hex[:8]}"  # a retry beside a worker that is not dead yet must not share it
-    with open_new(partial) as stream, pa.ipc.new_file(stream, batches[0].schema) as writer:
-        for batch in batches:
-            writer.write_batch(batch)
-    move(partial, path)
 
 
 def _text_bytes(examples: pa.RecordBatch) -> int:

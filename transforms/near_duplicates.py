@@ -13,7 +13,6 @@ near-duplicate of a validation row never stays in train.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -28,7 +27,7 @@ from schemas.config import NearDuplicatesConfig
 from schemas.files import sha256_bytes
 from transforms.minhash import band_keys, choose_bands, signatures_of
 from transforms.shingles import shingles_of, words_of_conversations
-from transforms.storage import move, open_arrow, open_new, replace_bytes
+from transforms.storage import open_arrow, replace_bytes, write_arrow
 
 NEAR_DUPLICATE = pa.schema(
     [
@@ -97,7 +96,7 @@ def write_signatures(batch: pa.RecordBatch, settings: NearDuplicatesConfig, dire
     """Write the block ``<directory>/<key>.arrow``, whole or not at all, and return its path; a retry writes the same bytes."""
     rows = signature_rows(batch, settings)
     path = f"{directory}/{key}.arrow"
-    _write_arrow([rows], rows.schema, path)
+    write_arrow([rows], rows.schema, path)
     return path
 
 
@@ -140,7 +139,7 @@ def write_links(blocks: Iterable[str], band: int, similarity: float, directory: 
     path = f"{directory}/links-{band:03d}.arrow"
     columns = (pairs.T for pairs in link_band(blocks, band, similarity))
     return Links(
-        path, _write_arrow((pa.record_batch([*map(pa.array, pair)], schema=_LINK) for pair in columns), _LINK, path)
+        path, write_arrow((pa.record_batch([*map(pa.array, pair)], schema=_LINK) for pair in columns), _LINK, path)
     )
 
 
@@ -282,20 +281,6 @@ class _Store:
             values = np.frombuffer(array.flatten().buffers()[1] if column == "signature" else array.buffers()[1], kind)
             taken[here] = values.reshape(-1, width)[rows[here] - self._starts[block]]
         return taken
-
-
-def _write_arrow(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: str) -> int:
-    """Write a file, whole or not at all, and return its rows."""
-    partial, rows = (
-        f"{path}.{uuid.uuid4().hex[:8]}",
-        0,
-    )  # a retry beside a worker that is not dead yet must not share it
-    with open_new(partial) as stream, pa.ipc.new_file(stream, schema) as writer:
-        for batch in batches:
-            writer.write_batch(batch)
-            rows += batch.num_rows
-    move(partial, path)
-    return rows
 
 
 def _column(path: str, name: str) -> pa.Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -31,18 +32,29 @@ class Finished:
 def find_finished(staging: str, splits: Sequence[InputSplit]) -> Finished:
     """Look at a staging directory; whatever belongs to a split that is no longer planned (a changed file) is ignored."""
     planned = {split.key for split in splits}
-    records_of_batches = (
-        path for path in match(f"{fragments_directory(staging)}/*.json") if _split_of(path) in planned
-    )
-    fragments = [fragment for fragment in map(read_record, records_of_batches) if fragment.is_there]
+    fragments = list(_fragments(staging, planned))
     batches = Counter(fragment.split for fragment in fragments)
-    records = [orjson.loads(read_bytes(path)) for path in match(f"{staging}/reads/*.json")]
     whole = {
         record["key"]: record
-        for record in records
+        for record in _records(staging)
         if record["key"] in planned and not record["refused"] and batches[record["key"]] == record["batches"]
     }
     return Finished(fragments, list(whole.values()), [split for split in splits if split.key not in whole])
+
+
+def _fragments(staging: str, planned: set[str]) -> Iterator[Fragment]:
+    for path in match(f"{fragments_directory(staging)}/*.json"):
+        if _split_of(path) in planned:
+            with contextlib.suppress(ValueError, TypeError):  # a record that a power cut left without its content
+                fragment = read_record(path)
+                if fragment.is_there:
+                    yield fragment
+
+
+def _records(staging: str) -> Iterator[dict[str, Any]]:
+    for path in match(f"{staging}/reads/*.json"):
+        with contextlib.suppress(ValueError):
+            yield orjson.loads(read_bytes(path))
 
 
 def fragments_directory(staging: str) -> str:
@@ -56,7 +68,7 @@ def _split_of(record_path: str) -> str:
 
 def save_read_record(record: dict[str, Any], staging: str) -> dict[str, Any]:
     """Remember that a split was read to its end, and return its record."""
-    replace_bytes(f"{staging}/reads/{record['key']}.json", orjson.dumps(record))
+    replace_bytes(f"{staging}/reads/{record['key']}.json", orjson.dumps(record), durable=False)
     return record
 
 

@@ -6,7 +6,8 @@ import glob
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -66,18 +67,41 @@ def sha256(path: str) -> str:
     return digest.hexdigest()
 
 
-def replace_bytes(path: str, data: bytes) -> None:
-    """Write a small file so that a reader finds the old one, or the new one whole."""
+def replace_bytes(path: str, data: bytes, *, durable: bool = True) -> None:
+    """Write a small file so that a reader finds the old one, or the new one whole.
+
+    Args:
+        path: its name.
+        data: its content.
+        durable: also where the machine loses power; it may make the system write out whatever else is waiting.
+    """
     if not is_local(path):  # an object is whole or absent by itself, and a new one takes the old one's place
         with open_new(path) as stream:
             stream.write(data)
         return
-    partial = f"{path}.partial"
+    partial = _partial(path)
     with open_new(partial) as stream:
         stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
+        if durable:
+            stream.flush()
+            os.fsync(stream.fileno())
     Path(partial).replace(path)
+
+
+def write_arrow(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: str) -> int:
+    """Write an Arrow IPC file, whole or not at all, and return its rows."""
+    partial, rows = _partial(path), 0
+    with open_new(partial) as stream, pa.ipc.new_file(stream, schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+            rows += batch.num_rows
+    move(partial, path)
+    return rows
+
+
+def _partial(path: str) -> str:
+    """Name a file that is being written; a retry beside a worker that is not dead yet must not share it."""
+    return f"{path}.{uuid.uuid4().hex[:8]}.partial"
 
 
 def move(source: str, target: str) -> None:

@@ -164,7 +164,7 @@ class ShardWriter:
             if found["basis"] == basis and self._are_there(written):
                 return written
         written = self._write(bucket, plan, near)
-        replace_bytes(record, orjson.dumps({"basis": basis, "written": asdict(written)}))
+        replace_bytes(record, orjson.dumps({"basis": basis, "written": asdict(written)}), durable=False)
         return written
 
     def _are_there(self, written: Written) -> bool:

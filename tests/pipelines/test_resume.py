@@ -49,7 +49,7 @@ for module, name, call in json.loads(sys.argv[2]):
 print(json.dumps(found))
 """
 MOMENTS = [
-    ["transforms.exchange", "_write_arrow", 1],
+    ["transforms.exchange", "write_arrow", 1],
     ["transforms.exchange", "replace_bytes", 2],  # the second fragment is written, its record is not
     ["transforms.resume", "replace_bytes", 1],  # a file is read, its record is not written
     ["transforms.write_shards", "_write_parquet", 3],

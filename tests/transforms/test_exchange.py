@@ -177,7 +177,7 @@ def test_a_retry_writes_the_same_bytes_under_the_same_names(tmp_path: Path) -> N
     assert set(first) == {fragment.key + end for end in (".examples.arrow", ".rejects.arrow", ".json")}
 
 
-@pytest.mark.parametrize("step", ["writer", "move", "replace_bytes"])
+@pytest.mark.parametrize("step", ["writer", "write_arrow", "replace_bytes"])
 def test_a_fragment_that_was_not_finished_has_no_record_and_no_half_file_under_its_name(
     step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,6 +19,8 @@ Span = tuple[int, int]
 Find = Callable[[str], Iterable[Span]]
 Step = Callable[[Example, Counter[str]], Example]
 
+_MOST_ROUNDS = 8  # a label may part what hid another hit, a few times over
+
 
 def personal_data_steps(pii: PiiConfig) -> list[Step]:
     """Return the steps for the kinds that are not off: those that drop, then one that masks, then those that tag."""
@@ -44,15 +46,15 @@ def _mask(kinds: Sequence[tuple[str, Find]], example: Example, counts: Counter[s
     hits: Counter[str] = Counter()
 
     def masked(text: str) -> str:
-        found = True
-        while found:  # a label may part what hid another hit
-            found = False
+        for _ in range(_MOST_ROUNDS):
+            before = text
             for kind, find in kinds:
                 spans = list(find(text))
                 if spans:
-                    found = True
                     hits[kind] += len(spans)
                     text = replaced(text, spans, f"[{kind.upper()}]")
+            if text == before:
+                break
         return text
 
     messages = [

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 _NUMBER = re.compile(
     r"(?<![\w.+#/=&-])"
     r"(?:[1-9]\d{13,18}|[1-9]\d{3}([ -])\d{4}\1\d{4}\1\d{4}(?:\1\d{3})?|3\d{3}([ -])\d{6}\2\d{4,5})"
-    r"(?![\w%]|[.,-]\d|[ ]\d)",
+    r"(?![\w%]|[.,-]\d)",
     re.ASCII,
 )
 _ISSUERS = re.compile(

@@ -10,9 +10,10 @@ from phonenumbers import SUPPORTED_REGIONS, Leniency, PhoneNumberMatcher
 from schemas.errors import ConfigError, nearest
 
 # Cheap, and wider than any number: seven or more digits, a few other signs between them.
-_CANDIDATE = re.compile(
-    r"(?<![\w.,$€£¥^*/=-])(?:\(?\+\)? ?)?\(?\d(?:[ \-./()]{0,3}\d){6,24}(?![\w%^*=]|[.,]\d)", re.ASCII
-)
+_RUN = re.compile(r"(?<![\w.,$€£¥^*/=-])(?:\(?\+\)? ?)?\(?\d(?:[ \-./()]{0,3}\d){6,}", re.ASCII)
+_MOST_DIGITS = 30  # two numbers side by side; more are a table
+_GOES_ON = re.compile(r"[\w%^*=]|[.,]\d", re.ASCII)  # the last digits belong to a word, a formula or a fraction
+_LAST_GROUP = re.compile(r"\D*\d+\Z", re.ASCII)
 _GROUP = re.compile(r"\d+", re.ASCII)
 _CUE = re.compile(
     r"(?:\b(?:tele)?phone|\bcell|\bmobile|\bcall|\btel|\bfax|\bfacsimile|\bdial|\bsms|\btext|\bwhats ?app|\bcontact|\bnumber"
@@ -38,19 +39,26 @@ def phone_finder(regions: Sequence[str]) -> Callable[[str], Iterator[tuple[int, 
             )
 
     def find(text: str) -> Iterator[tuple[int, int]]:
-        for candidate in _CANDIDATE.finditer(text):
-            if 2 * len(_GROUP.findall(candidate[0])) <= sum(map(str.isdigit, candidate[0])):  # not "1 2 3 4 5 6 7"
-                yield from _numbers(text, candidate, regions)
+        for run in _RUN.finditer(text):
+            candidate = run[0]
+            if _GOES_ON.match(text, run.end()):
+                candidate = _LAST_GROUP.sub("", candidate)
+            if _may_hold_numbers(candidate):
+                yield from _numbers(text, run.start(), candidate, regions)
 
     return find
 
 
-def _numbers(text: str, candidate: re.Match[str], regions: Sequence[str]) -> Iterator[tuple[int, int]]:
+def _may_hold_numbers(candidate: str) -> bool:
+    groups = _GROUP.findall(candidate)
+    digits = sum(map(len, groups))
+    return 7 <= digits <= _MOST_DIGITS and digits >= 2 * len(groups)  # "1 2 3 4 5 6 7" is no number
+
+
+def _numbers(text: str, offset: int, candidate: str, regions: Sequence[str]) -> Iterator[tuple[int, int]]:
     for region in regions or (None,):
-        hits = list(PhoneNumberMatcher(candidate[0], region, leniency=Leniency.STRICT_GROUPING))
-        spans = [
-            (candidate.start() + hit.start + _lone_bracket(hit.raw_string), candidate.start() + hit.end) for hit in hits
-        ]
+        hits = PhoneNumberMatcher(candidate, region, leniency=Leniency.STRICT_GROUPING)
+        spans = [(offset + hit.start + _lone_bracket(hit.raw_string), offset + hit.end) for hit in hits]
         spans = [span for span in spans if _is_written_as_one(text, *span)]
         if spans:
             yield from spans
