@@ -39,7 +39,7 @@ def work(number: int, files: list[Path], output: Path) -> None:
     writers: dict[str, pq.ParquetWriter] = {}
     for file in files:
         for lines in read_batches(file):
-            batch = record_batch([pair(orjson.loads(line)) for line in lines])
+            batch = record_batch([pair(orjson.loads(line)) for line in lines], dense=True)
             for domain in batch["domain"].unique().to_pylist():
                 if domain not in writers:
                     path = output / f"{domain}-{number}.parquet"

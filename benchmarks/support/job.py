@@ -1,7 +1,8 @@
 """The work that every system of build_throughput.py does on a row, and the columns it writes.
 
-Only what belongs to the row: no id, no origin, no checks. The classifier is versatune's own for all of them, called with thousands of texts
-at a time, so that the comparison is of the systems around it.
+Only what belongs to the row: no id, no origin, no checks. The classifier's file is versatune's own for all of them, called with thousands
+of texts at a time. The ceiling uses it as versatune does, made dense when it is loaded; the peers as fastText reads it, since that is what
+their users would do.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import fasttext
 import numpy as np
 import pyarrow as pa
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from schemas.taxonomy import DEFAULT_TAXONOMY
-from transforms.fasttext_classifier import DomainClassifier, text_view
+from transforms.fasttext_classifier import DomainClassifier, bundled_model, text_view
 
 BATCH_ROWS = 4096
 DOMAINS = DEFAULT_TAXONOMY.domains
@@ -49,19 +51,23 @@ def normalised(text: str) -> str:
 
 
 @lru_cache(maxsize=1)
-def classifier() -> DomainClassifier:
+def classifier(*, dense: bool) -> DomainClassifier:
     """Load the bundled classifier, once for each process."""
-    return DomainClassifier.load(None, DEFAULT_TAXONOMY)
+    ours = DomainClassifier.load(None, DEFAULT_TAXONOMY)
+    if dense:
+        return ours
+    plain = fasttext.load_model(str(bundled_model()))
+    return DomainClassifier(plain, DEFAULT_TAXONOMY, sha256=ours.sha256, card=ours.card)
 
 
-def probabilities(pairs: Sequence[Pair]) -> np.ndarray:
+def probabilities(pairs: Sequence[Pair], *, dense: bool = False) -> np.ndarray:
     """Return the probabilities of the domains, (n, k) float32."""
-    return classifier().predict([text_view(turns) for turns in pairs])
+    return classifier(dense=dense).predict([text_view(turns) for turns in pairs])
 
 
-def record_batch(pairs: Sequence[Pair]) -> pa.RecordBatch:
+def record_batch(pairs: Sequence[Pair], *, dense: bool = False) -> pa.RecordBatch:
     """Label some rows and return them as columns."""
-    count, probs = len(pairs), probabilities(pairs)
+    count, probs = len(pairs), probabilities(pairs, dense=dense)
     contents = [content for turns in pairs for content in turns]
     turns = pa.StructArray.from_arrays(
         [pa.array(["user", "assistant"] * count), pa.array(contents)], fields=list(MESSAGES.value_type)
