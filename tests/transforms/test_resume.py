@@ -127,6 +127,15 @@ def test_a_batch_whose_file_a_power_cut_took_is_read_again(killed: tuple[Any, li
     assert made.fragments[-1] not in found.fragments
 
 
+def test_records_that_a_power_cut_emptied_are_none(killed: tuple[Any, list[InputSplit]]) -> None:
+    made, splits = killed
+    (Path(made.home) / "reads" / f"{splits[0].key}.json").write_bytes(b"")
+    (Path(fragments_directory(str(made.home))) / f"{splits[2].key}-000001.json").write_bytes(b"")
+    found = find(made, splits)
+    assert found.todo == [splits[0], splits[2]]
+    assert len(found.fragments) == 5
+
+
 def test_a_first_build_finds_nothing(tmp_path: Path) -> None:
     split = InputSplit(source="s", uri="a", location="/a", bytes=1)
     assert find_finished(str(tmp_path / "staging"), [split]) == Finished([], [], [split])
