@@ -54,7 +54,9 @@ def hub_rows(address: HubAddress, max_row_bytes: int) -> Iterator[bytes | RowFau
         FormatError: no such dataset, configuration or split; no network.
     """
     import datasets
+    import huggingface_hub
 
+    huggingface_hub.utils.logging.set_verbosity_error()  # what it retries is said once, by the error below
     datasets.logging.set_verbosity_error()
     datasets.disable_progress_bars()
     revision = None if os.path.isdir(address.id) else address.revision
