@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -22,7 +23,7 @@ from schemas.dataset import SPLITS
 from transforms.exchange import Bucket, Fragment, buckets, read_bucket, read_rejects
 from transforms.near_duplicates import Clusters, dropped_of
 from transforms.plan_shards import Place, ShardPlan
-from transforms.storage import exists, open_new, read_bytes, replace_bytes, sha256
+from transforms.storage import exists, open_new, read_bytes, replace_bytes, size, sha256
 
 ROW_GROUP_ROWS = 8192
 _REPEATING_COLUMNS = [
@@ -159,10 +160,11 @@ class ShardWriter:
         record = f"{self.staging}/shards/{bucket.number:05d}-of-{bucket.of:05d}.json"
         basis = f"{plan.basis}-{near.digest}"
         if exists(record):
-            found = orjson.loads(read_bytes(record))
-            written = Written(**found["written"])
-            if found["basis"] == basis and self._are_there(written):
-                return written
+            with contextlib.suppress(ValueError):  # a record that a power cut left without its content
+                found = orjson.loads(read_bytes(record))
+                written = Written(**found["written"])
+                if found["basis"] == basis and self._are_there(written):
+                    return written
         written = self._write(bucket, plan, near)
         replace_bytes(record, orjson.dumps({"basis": basis, "written": asdict(written)}), durable=False)
         return written

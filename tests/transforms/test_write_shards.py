@@ -330,13 +330,26 @@ def test_a_finished_bucket_is_not_written_again(written_once: tuple[Any, list[st
     assert sum(shard["rows"] for shard in again.shards) == 40
 
 
+@pytest.mark.parametrize("harm", ["gone", "cut short"])
 @pytest.mark.parametrize("folder", ["data", "lineage"])
-def test_a_finished_bucket_of_which_a_file_is_gone_is_written_again(
-    written_once: tuple[Any, list[str]], folder: str
+def test_a_finished_bucket_of_which_a_file_is_gone_or_cut_short_is_written_again(
+    written_once: tuple[Any, list[str]], folder: str, harm: str
 ) -> None:
     made, opened = written_once
     before = files(made)
-    next((made.home / "out" / folder).rglob("*.parquet")).unlink()
+    path = next((made.home / "out" / folder).rglob("*.parquet"))
+    if harm == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(b"")
+    write(made)
+    assert (len(opened), files(made)) == (len(before), before)
+
+
+def test_a_bucket_whose_record_a_power_cut_emptied_is_written_again(written_once: tuple[Any, list[str]]) -> None:
+    made, opened = written_once
+    before = files(made)
+    next((made.home / "shards").iterdir()).write_bytes(b"")
     write(made)
     assert (len(opened), files(made)) == (len(before), before)
 
