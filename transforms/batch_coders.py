@@ -31,9 +31,13 @@ class BatchCoder(beam.coders.Coder):
         """Read it back; the columns are views of ``encoded``."""
         head, examples, rejects = _cut(encoded)
         fields = orjson.loads(head)
-        batches = (pa.ipc.open_stream(part).read_next_batch() for part in (examples, rejects))
         return Batch(
-            fields["key"], InputSplit(**fields["split"]), *batches, Counter(fields["counts"]), fields["raw_bytes"]
+            fields["key"],
+            InputSplit(**fields["split"]),
+            pa.ipc.open_stream(examples).read_next_batch(),
+            pa.ipc.open_stream(rejects).read_next_batch(),
+            Counter(fields["counts"]),
+            fields["raw_bytes"],
         )
 
     def estimate_size(self, value: Batch) -> int:

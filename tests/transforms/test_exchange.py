@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 import transforms.batch_coders  # noqa: F401  # registers how batches travel
 from schemas.arrow import NORMALIZED, REJECT
-from transforms import exchange
+from transforms import exchange, storage
 from transforms.batch import Batch, InputSplit, rejected_rows
 from transforms.exchange import (
     KEYS,
@@ -177,7 +177,7 @@ def test_a_retry_writes_the_same_bytes_under_the_same_names(tmp_path: Path) -> N
     assert set(first) == {fragment.key + end for end in (".examples.arrow", ".rejects.arrow", ".json")}
 
 
-@pytest.mark.parametrize("step", ["writer", "write_arrow", "replace_bytes"])
+@pytest.mark.parametrize("step", ["writer", "move", "replace_bytes"])
 def test_a_fragment_that_was_not_finished_has_no_record_and_no_half_file_under_its_name(
     step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -191,7 +191,7 @@ def test_a_fragment_that_was_not_finished_has_no_record_and_no_half_file_under_i
         if step == "writer":
             patch.setattr(pa.ipc.RecordBatchFileWriter, "write_batch", killed)
         else:
-            patch.setattr(exchange, step, killed)
+            patch.setattr(storage if step == "move" else exchange, step, killed)
         write_fragment(batch, str(tmp_path / "killed"), 4)
     left = files(tmp_path / "killed")
     assert f"{batch.key}.json" not in left
