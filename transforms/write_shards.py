@@ -23,7 +23,7 @@ from schemas.dataset import SPLITS
 from transforms.exchange import Bucket, Fragment, buckets, read_bucket, read_rejects
 from transforms.near_duplicates import Clusters, dropped_of
 from transforms.plan_shards import Place, ShardPlan
-from transforms.storage import exists, open_new, read_bytes, replace_bytes, size, sha256
+from transforms.storage import exists, open_new, read_bytes, replace_bytes, sha256
 
 ROW_GROUP_ROWS = 8192
 _REPEATING_COLUMNS = [
