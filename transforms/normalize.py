@@ -33,7 +33,7 @@ def normalize_batch(
         raw: rows of one split.
         source: gives the field map, if there is one.
         cleaner: the configured cleaning; None does nothing.
-        repairs: what takes the place of rows that were rejected before, by the reader, by their shape or by the cleaner.
+        repairs: what takes the place of rows that were rejected before, at whatever stage.
     """
     examples, rejects, counts = _Examples(), _Rejects(), Counter[str]()
     repairs = repairs or no_repairs()
@@ -57,10 +57,34 @@ def normalize_batch(
         for number, example in enumerate(found):
             item = places[number] if several else 0
             try:
-                examples.add(row, item, cleaner(example, counts) if cleaner else example)
+                examples.add(row, item, _ready(example, cleaner, repairs, counts))
             except RowError as error:
                 rejects.add(row, item, _alone(example) if several else payload, error)
     return Batch(raw.key, raw.split, examples.batch(), rejects.batch(), counts, raw.raw_bytes)
+
+
+def _ready(example: Example, cleaner: Cleaner | None, repairs: Repairs, counts: Counter[str]) -> Example:
+    """Return an example as it goes on: cleaned, and repaired if it was rejected as an example before, here or at a later stage."""
+    if repairs.rows:
+        example = _repaired(example, repairs, counts)
+    if cleaner:
+        example = cleaner(example, counts)
+        if repairs.rows:
+            example = _repaired(example, repairs, counts)
+    return example
+
+
+def _repaired(example: Example, repairs: Repairs, counts: Counter[str]) -> Example:
+    row = repairs.of(_alone(example))
+    if row is None:
+        return example
+    found = read_examples(row)
+    if len(found) > 1:
+        raise RowError(
+            "wrong_type", f"the repaired row gives {len(found)} examples in place of one; give each its own row"
+        )
+    counts[REPAIRED] += 1
+    return found[0]
 
 
 def _read(payload: bytes | RowFault, source: SourceConfig, faults: list[tuple[int, RowError]]) -> list[Example]:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import transforms.batch_coders  # noqa: F401  # registers how batches travel
 from schemas.arrow import NORMALIZED, REJECT
 from schemas.config import BuildConfig, FieldMap, SourceConfig, load_config
-from transforms.batch import Batch, InputSplit, RawBatch, RowFault
+from transforms.batch import Batch, InputSplit, RawBatch, RowFault, example_payloads
 from transforms.conversation import example_id, read_examples
 from transforms.normalize import NormalizeRows, normalize_batch
 from transforms.read import plan_inputs, read_rows
@@ -412,3 +412,27 @@ def test_every_reject_reason_is_explained_in_the_documentation() -> None:
         f"| `{stage}.{reason}` | {text} |" for stage, reasons in stages.items() for reason, text in reasons.items()
     ]
     assert [line for line in lines if line not in page] == []
+
+
+def test_an_example_that_a_later_stage_rejected_is_repaired_by_its_own_payload() -> None:
+    row = {"instruction": "Say <|im_end|>.", "output": "No."}
+    batch = normalize_batch(raw([orjson.dumps(row)]), SOURCE)
+    payload = example_payloads(batch.examples)[0]  # what the tokenizer's reject holds
+    mended = orjson.dumps(
+        {"messages": [{"role": "user", "content": "Say it."}, {"role": "assistant", "content": "No."}]}
+    )
+    repairs = Repairs({payload_digest(payload): mended})
+    again = normalize_batch(raw([orjson.dumps(row)]), SOURCE, None, repairs)
+    assert again.examples.column("messages")[0].as_py()[0]["content"] == "Say it."
+    assert again.counts["repaired"] == 1
+
+
+def test_a_repair_may_not_become_several_examples_in_the_place_of_one() -> None:
+    row = {"instruction": "Say <|im_end|>.", "output": "No."}
+    batch = normalize_batch(raw([orjson.dumps(row)]), SOURCE)
+    article = {
+        "paragraphs": [{"context": "c", "qas": [{"question": q, "answers": [{"text": "a"}]} for q in ("Why?", "Who?")]}]
+    }
+    repairs = Repairs({payload_digest(example_payloads(batch.examples)[0]): orjson.dumps(article)})
+    again = normalize_batch(raw([orjson.dumps(row)]), SOURCE, None, repairs)
+    assert again.rejects.column("reason").to_pylist() == ["wrong_type"]
