@@ -55,6 +55,9 @@ class BuildPlan:
 
     config: Config
     splits: list[InputSplit]
+    """What is left to read, the large ones first: an even end."""
+    expected: list[str]
+    """Keys of all splits, those that are read already among them."""
     finished: Finished
     """What an earlier, killed try has done of it."""
     parts: int
@@ -121,7 +124,10 @@ def planned_bytes(splits: Sequence[InputSplit]) -> int:
 
 
 def _planned(split: InputSplit) -> int:
-    return split.bytes // split.parts * (_COMPRESSED_BY if split.location.lower().endswith(_COMPRESSED) else 1)
+    packed = split.member is None and split.location.lower().endswith(
+        _COMPRESSED
+    )  # a member's bytes are those unpacked
+    return split.bytes // split.parts * (_COMPRESSED_BY if packed else 1)
 
 
 def plan_build(
@@ -159,7 +165,8 @@ def plan_build(
     fingerprint = config.build_fingerprint()
     return BuildPlan(
         config=config,
-        splits=todo,  # large ones first: an even end
+        splits=todo,
+        expected=[split.key for split in splits],
         finished=finished,
         parts=count_buckets(planned_bytes(splits), config.build.shard_bytes),
         staging=staging,
@@ -251,6 +258,7 @@ def graph(root: beam.Pipeline, plan: BuildPlan) -> None:
     shard_plan = root | "PlanShards" >> PlanShards(
         fragments=fragments,
         records=records,
+        splits=frozenset(plan.expected),
         shard_bytes=build.shard_bytes,
         settings=sha256_json([config.taxonomy.domains, build.validation_fraction]),
     )

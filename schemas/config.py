@@ -211,7 +211,9 @@ class DecontaminateConfig(Section):
         names = [benchmark.name for benchmark in self.benchmarks]
         for name in names:
             if names.count(name) > 1:
-                raise ValueError(f"two benchmarks are named '{name}'; give each its own name, or list their files under one")
+                raise ValueError(
+                    f"two benchmarks are named '{name}'; give each its own name, or list their files under one"
+                )
         return self
 
 

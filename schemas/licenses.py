@@ -28,7 +28,8 @@ def check_licenses(policy: LicensePolicy, inputs: Sequence[InputFile], shards: S
     Raises:
         DataError: names each licence, its sources with their rows, and the shards that hold it.
     """
-    forbidden = sorted({file.license for file in inputs if file.rows and not is_allowed(policy, file.license)})
+    emitted = {name for shard in shards for name in shard.licenses}
+    forbidden = sorted(name for name in emitted if not is_allowed(policy, name))
     if not forbidden:
         return
     lines = [_finding(name, inputs, shards) for name in forbidden]
@@ -46,7 +47,7 @@ def _finding(name: str, inputs: Sequence[InputFile], shards: Sequence[Shard]) ->
             rows[file.source] = rows.get(file.source, 0) + file.rows
     holding = [shard for shard in shards if name in shard.licenses]
     listed = ", ".join(shard.path for shard in holding[:_SHOWN]) + (", ..." if len(holding) > _SHOWN else "")
-    sources = ", ".join(f"source '{source}' ({count:,} rows)" for source, count in sorted(rows.items()))
+    sources = ", ".join(f"source '{source}' ({count:,} rows read)" for source, count in sorted(rows.items()))
     return f"{name}: {sources}; in {len(holding)} shards of {sum(shard.rows for shard in holding):,} rows ({listed})"
 
 

@@ -135,6 +135,8 @@ class PlanShards(beam.PTransform[Any, PCollection[ShardPlan]]):
 
     fragments: PCollection[Fragment]
     records: PCollection[dict[str, Any]]
+    splits: frozenset[str]
+    """Keys of all that was to be read."""
     shard_bytes: int
     settings: str
 
@@ -148,4 +150,10 @@ class PlanShards(beam.PTransform[Any, PCollection[ShardPlan]]):
         )
 
     def _plan(self, _: None, fragments: list[Fragment], records: list[dict[str, Any]]) -> ShardPlan:
+        lost = self.splits - {record["key"] for record in records}
+        if lost:
+            raise RunError(
+                f"build: nothing is known of {len(lost)} of {len(self.splits)} parts of files: rows were lost on the way. Run it again;"
+                " if it happens twice, it is a fault in versatune or in the engine"
+            )
         return plan_shards(fragments, records, self.shard_bytes, self.settings)

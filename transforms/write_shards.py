@@ -61,14 +61,14 @@ class Rows(NamedTuple):
     """(n,) int64, the row's number in its file."""
     item: np.ndarray
     places: list[Place]
-    """One for each file, ordered by source and uri."""
+    """One for each file, ordered by source, licence and uri."""
 
 
 class Fates(NamedTuple):
     """What becomes of a bucket's rows, in the order of their ids; each array (n,)."""
 
     order: np.ndarray
-    """Row numbers, sorted by id, then source, uri, row and item."""
+    """Row numbers, sorted by id, then source, licence, uri, row and item."""
     duplicate: np.ndarray
     """True but for the first row of an id."""
     near: np.ndarray
@@ -82,7 +82,8 @@ class Fates(NamedTuple):
 
 def gather(bucket: Bucket, plan: ShardPlan) -> Rows:
     """Read a bucket's rows from every fragment."""
-    files = sorted({(place.source, place.uri): place for place in plan.places.values()}.items())
+    # By licence before uri: which of equal rows stays must not depend on the names of files.
+    files = sorted({(place.source, place.license, place.uri): place for place in plan.places.values()}.items())
     number = {file: at for at, (file, _) in enumerate(files)}
     batches: list[pa.RecordBatch] = []
     places, first_rows = [], []
@@ -90,7 +91,7 @@ def gather(bucket: Bucket, plan: ShardPlan) -> Rows:
         found = read_bucket(fragment, bucket) if fragment.rows else []
         place = plan.places[fragment.split]
         batches += found
-        places += [number[place.source, place.uri]] * len(found)
+        places += [number[place.source, place.license, place.uri]] * len(found)
         first_rows += [place.first_row] * len(found)
     lengths = [batch.num_rows for batch in batches]
     halves = _id_halves(batches)
@@ -106,7 +107,7 @@ def gather(bucket: Bucket, plan: ShardPlan) -> Rows:
 
 
 def decide(rows: Rows, near_ids: np.ndarray) -> Fates:
-    """Say what becomes of every row: of equal ids that of the smallest source, uri, row and item stays.
+    """Say what becomes of every row: of equal ids that of the smallest source, licence, uri, row and item stays.
 
     Args:
         rows: the bucket's.

@@ -184,12 +184,14 @@ def write_bombs(folder: Path) -> None:
     (folder / "large.jsonl").write_bytes(small + b"\n" + large + b"\n" + small + b"\n")
     (folder / "large.json").write_bytes(b"[" + small + b"," + large + b"]")
     (folder / "large.csv").write_bytes(b"question,answer\nq," + b"x" * 50_000_000 + b"\nq,a\n")
-    packer = gzip.GzipFile(folder / "bomb.jsonl.gz", "wb", compresslevel=1)
-    with packer, zipfile.ZipFile(folder / "bomb.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        with archive.open("bomb.jsonl", "w", force_zip64=True) as member:
-            for block in (b'{"instruction": "a", "output": "', *[b"x" * 2**20] * 1500, b'"}\n'):
-                packer.write(block)
-                member.write(block)
+    with (
+        gzip.GzipFile(folder / "bomb.jsonl.gz", "wb", compresslevel=1) as packer,
+        zipfile.ZipFile(folder / "bomb.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+        archive.open("bomb.jsonl", "w", force_zip64=True) as member,
+    ):
+        for block in (b'{"instruction": "a", "output": "', *[b"x" * 2**20] * 1500, b'"}\n'):
+            packer.write(block)
+            member.write(block)
     (folder / "deep.json").write_bytes(b'[{"a":' * 200_000)
     (folder / "deep.jsonl").write_bytes(b"[" * 1_000_000 + b"\n" + small + b"\n")
     (folder / "lonely-quote.csv").write_text('question,answer\n"q,a\n' + "q,a\n" * 50_000)

@@ -129,7 +129,7 @@ def by_arrival(rows: Any, near_ids: np.ndarray) -> Any:
     seen: set[tuple[int, int]] = set()
     duplicate = np.array([half in seen or bool(seen.add(half)) for half in halves])
     order = np.arange(len(halves))
-    return write_shards.Fates(order, duplicate, write_shards._found(near_ids, rows.first, rows.second))  # noqa: SLF001
+    return write_shards.Fates(order, duplicate, write_shards._found(near_ids, rows.first, rows.second))
 
 
 def shuffled_ids(example: Any) -> str:

@@ -57,8 +57,11 @@ def test_what_is_forbidden_is_named_with_its_sources_rows_and_shards() -> None:
         check_licenses(LicensePolicy(allow=["MIT"], deny=["Z"]), inputs, shards)
     lines = str(error.value).splitlines()
     assert "nothing was emitted" in lines[0]
-    assert lines[1] == "X-NC: source 'b' (1,234 rows), source 'c' (1 rows); in 2 shards of 12 rows (data/1, data/3)"
-    assert lines[2] == "Y: source 'd' (10 rows); in 1 shards of 7 rows (data/3)"
+    assert (
+        lines[1]
+        == "X-NC: source 'b' (1,234 rows read), source 'c' (1 rows read); in 2 shards of 12 rows (data/1, data/3)"
+    )
+    assert lines[2] == "Y: source 'd' (10 rows read); in 1 shards of 7 rows (data/3)"
     assert "allow: MIT; deny: Z" in lines[3]
     assert len(lines) == 4
 
@@ -71,3 +74,7 @@ def test_a_long_list_of_shards_is_cut() -> None:
 def test_a_policy_that_nothing_breaks_lets_everything_pass() -> None:
     check_licenses(LicensePolicy(), [file("a", "unknown")], [shard("s", "unknown")])
     check_licenses(LicensePolicy(deny=["X"]), [file("a", "X", rows=0), file("b", "MIT")], [shard("s", "MIT")])
+
+
+def test_a_file_of_which_nothing_is_emitted_breaks_no_policy() -> None:
+    check_licenses(LicensePolicy(deny=["x"]), [file("a", "X"), file("b", "MIT")], [shard("s", "MIT")])

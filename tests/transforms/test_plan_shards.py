@@ -143,7 +143,20 @@ def test_the_transform_gives_what_the_function_gives(three: Any) -> None:
         plans = root | PlanShards(
             fragments=root | "F" >> beam.Create(three.fragments[::-1]),
             records=root | "R" >> beam.Create(three.records[::-1]),
+            splits=frozenset(record["key"] for record in three.records),
             shard_bytes=1000,
             settings="x",
         )
         assert_that(plans, equal_to([plan_of(three)]))
+
+
+def test_a_part_of_which_nothing_was_heard_is_noticed(three: Any) -> None:
+    keys = frozenset([*(record["key"] for record in three.records), "never-read"])
+    with pytest.raises(Exception, match="nothing is known of 1 of"), BeamTestPipeline(runner="FnApiRunner") as root:
+        root | PlanShards(
+            fragments=root | "F" >> beam.Create(three.fragments),
+            records=root | "R" >> beam.Create(three.records),
+            splits=keys,
+            shard_bytes=1000,
+            settings="x",
+        )

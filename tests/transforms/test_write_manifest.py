@@ -194,7 +194,7 @@ def failed(outcome: Outcome, plan: VersionPlan, kind: type[Exception]) -> str:
 def test_a_forbidden_licence_stops_everything_and_is_named(made: Any) -> None:
     plan = plan_of(made, licenses=LicensePolicy(deny=["cc0-*"]))
     said = failed(finish_build(plan, made.results()), plan, DataError)
-    assert "CC0-1.0: source 'two' (15 rows); in 4 shards of" in said
+    assert "CC0-1.0: source 'two' (15 rows read); in 4 shards of" in said
     assert "data/train/code/part-00000-of-00001.parquet" in said
     assert "nothing was emitted" in said
     assert "MIT" not in said
