@@ -29,11 +29,11 @@ from schemas.errors import ConfigError, DataError, RunError, VersatuneError
 from schemas.licenses import check_licenses
 from schemas.taxonomy import Taxonomy
 from schemas.version import VERSION
+from transforms import storage
 from transforms.books import DECONTAMINATE, REPAIRED, Results, balance, check_books, check_refused, list_inputs
 from transforms.dataset_card import dataset_card
 from transforms.near_duplicates import Clusters
 from transforms.plan_shards import ShardPlan
-from transforms import storage
 from transforms.storage import match, move, read_bytes, replace_bytes
 from transforms.write_shards import Rejected, Written
 

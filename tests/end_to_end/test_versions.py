@@ -113,7 +113,7 @@ def test_a_lineage_that_counts_rows_wrongly_is_seen(make: Any, monkeypatch: pyte
         "_places",
         lambda records: {key: place._replace(first_row=0) for key, place in places(records).items()},
     )
-    with pytest.raises(Exception):  # noqa: B017, PT011  # rows are not found, or others than expected
+    with pytest.raises(Exception):  # noqa: B017  # rows are not found, or others than expected
         assert_every_row_is_traced(build(make(raw_rows())), raw_rows())
 
 
