@@ -17,7 +17,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines.execute import execute
 from pipelines.options import local_workers, pipeline_options, runner_name
-from pipelines.staging import staging_directory, sweep
+from pipelines.staging import check_inputs, staging_directory, sweep
 from pipelines.watch import watched
 from schemas.config import Config
 from schemas.dataset import BenchmarkRecord, ClassifierRecord, DatasetManifest, DecontaminationRecord, RepairRecord
@@ -92,6 +92,7 @@ def run(config: Config, *, beam_args: Sequence[str] = (), progress: Progress, re
     """
     started = time.time()
     splits = plan_inputs(config)
+    check_inputs(config, splits)
     workers = local_workers(config.build.workers, planned_bytes(splits))
     options = pipeline_options(beam_args, workers)
     tokenization = plan_tokenization(config) if config.build.tokenize and config.model else None

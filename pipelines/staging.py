@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from schemas.config import Config
+from schemas.errors import DataError
 from schemas.files import sha256_json
+from transforms.batch import InputSplit
 from transforms.storage import delete_tree, exists, is_local, match
 from transforms.write_manifest import REJECTED
 
 _STAGING = ".staging-"
 _DIGITS = 12
+_PART = r"part-\d{5}-of-\d{5}\.parquet"
+_OF_A_VERSION = re.compile(
+    rf"data/(train|validation)/[a-z0-9_]+/{_PART}|(lineage|rejects)/{_PART}|near_duplicates\.parquet"
+    r"|(README\.md|manifest\.json)(\.[0-9a-f]{8}\.partial)?"
+)
+_OF_REJECTED = re.compile(_PART)
 
 
 def staging_directory(config: Config, *identity: Any) -> str:
@@ -27,15 +38,44 @@ def staging_directory(config: Config, *identity: Any) -> str:
 
 
 def sweep(config: Config, staging: str) -> None:
-    """Delete what other builds left: their staging directories, rejected rows, a version that never got its manifest."""
-    delete_tree(f"{config.home}/{REJECTED}")
+    """Delete what other builds left: their staging directories, rejected rows, a version that never got its manifest.
+
+    A directory of such a name that holds anything else is somebody's data, and stays.
+    """
+    _delete_own(f"{config.home}/{REJECTED}", _OF_REJECTED)
     for leftover in _staging_directories(config.home):
         if leftover != staging:
             delete_tree(leftover)
     versions = [path.name for path in Path(config.home).glob("[0-9]*")] if is_local(config.home) else []
     for version in {*versions, *([config.build.version] if config.build.version else [])}:
         if not exists(f"{config.home}/{version}/manifest.json"):
-            delete_tree(f"{config.home}/{version}")
+            _delete_own(f"{config.home}/{version}", _OF_A_VERSION)
+
+
+def check_inputs(config: Config, splits: Iterable[InputSplit]) -> None:
+    """Refuse raw files that lie where this configuration's outputs go: a second build would read what the first one wrote.
+
+    Raises:
+        DataError: naming the first of them.
+    """
+    for split in splits:
+        if split.location.startswith(f"{config.home}/"):
+            raise DataError(
+                f"source '{split.source}': {split.uri} lies in {config.home}, where this configuration's outputs go; a build does"
+                " not read what builds wrote. Take it out of the source's files, or give 'output' a place outside of them"
+            )
+
+
+def _delete_own(directory: str, own: re.Pattern[str]) -> None:
+    """Delete a directory if every file in it has a name that builds give."""
+    if is_local(directory):
+        if os.path.islink(directory):
+            return
+        files = [os.path.join(folder, name) for folder, _, names in os.walk(directory) for name in names]
+    else:
+        files = list(match(f"{directory}/**"))
+    if all(own.fullmatch(file.removeprefix(f"{directory}/")) for file in files):
+        delete_tree(directory)
 
 
 def _staging_directories(home: str) -> list[str]:

@@ -312,3 +312,15 @@ def test_errors_are_for_the_user(make_config: Any, tmp_path: Path) -> None:
     (tmp_path / "raw" / "law.jsonl").unlink()
     with pytest.raises(VersatuneError, match=r"law\.jsonl"):
         build(make_config())
+
+
+def test_a_build_never_reads_what_builds_wrote(make_config: Any, tmp_path: Path) -> None:
+    (tmp_path / "small.json").write_text("[]")
+    sources = [{"name": "all", "files": ["."], "domain": "law"}]
+    run(make_config("outputs", sources=sources), progress=Silence())
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(
+        DataError, match=r"source 'all': outputs/small/.* lies in .*outputs/small, where .* give 'output'"
+    ):
+        run(make_config("outputs", sources=sources), progress=Silence())
+    assert sorted(tmp_path.rglob("*")) == before

@@ -128,8 +128,10 @@ def test_what_a_killed_build_left_on_an_object_store_is_swept(make_config: Any) 
     home = "store://bucket/out/small"
     STORE[f"{home}/.staging-0123/fragments/rows-1-a.arrow"] = b"x"
     STORE[f"{home}/1.0/data/train/law/part-00099-of-00100.parquet"] = b"x"
+    STORE["store://bucket/out/small/1.0.b"] = b"mine"
     run(make_config("store://bucket/out", version="1.0"), progress=Silence())
     assert b"x" not in STORE.values()
+    assert b"mine" in STORE.values()
 
 
 def test_raw_files_come_from_an_object_store(make_config: Any, tmp_path: Path) -> None:

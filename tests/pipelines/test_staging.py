@@ -78,8 +78,9 @@ def test_what_other_builds_left_is_swept_and_everything_else_stays(tmp_path: Pat
         "latest.json", "probe/probe.json", "runs/7/x",
     ]  # fmt: skip
     goes = [
-        ".staging-000000000000/out/data/x.parquet", "20260102-bbbb/data/x.parquet", "7-mine/README.md",
-        "rejected/part-00000-of-00001.parquet",
+        ".staging-000000000000/out/data/x.parquet", "20260102-bbbb/data/train/law/part-00000-of-00002.parquet",
+        "20260102-bbbb/lineage/part-00001-of-00002.parquet", "20260102-bbbb/near_duplicates.parquet",
+        "20260102-bbbb/manifest.json.0123abcd.partial", "7-mine/README.md", "rejected/part-00000-of-00001.parquet",
     ]  # fmt: skip
     for name in [*stays, *goes]:
         (home / name).parent.mkdir(parents=True, exist_ok=True)
@@ -87,6 +88,33 @@ def test_what_other_builds_left_is_swept_and_everything_else_stays(tmp_path: Pat
     sweep(config, staging)
     assert sorted(str(path.relative_to(home)) for path in home.rglob("*") if path.is_file()) == sorted(stays)
     assert not any((home / name).parent.exists() for name in goes)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "2023/a.jsonl", "2023/data/train/law/mine.parquet", "2023/part-00000-of-00001.parquet", "7-mine/data/rows.jsonl",
+        "rejected/notes.txt",
+    ],
+)  # fmt: skip
+def test_a_directory_with_somebodys_files_is_never_swept(name: str, tmp_path: Path) -> None:
+    config = config_of(tmp_path, version="7-mine")
+    path = Path(config.home) / name
+    path.parent.mkdir(parents=True)
+    path.write_text("rows")
+    (path.parent / "README.md").write_text("mine too")
+    sweep(config, staging_directory(config))
+    assert path.read_text() == "rows"
+    assert (path.parent / "README.md").exists()
+
+
+def test_a_link_of_a_versions_name_is_left_alone(tmp_path: Path) -> None:
+    config = config_of(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    Path(config.home).mkdir(parents=True)
+    (Path(config.home) / "2023").symlink_to(tmp_path / "elsewhere")
+    sweep(config, staging_directory(config))
+    assert (Path(config.home) / "2023").is_symlink()
 
 
 def test_sweeping_before_the_first_build_does_nothing(tmp_path: Path) -> None:
