@@ -12,6 +12,7 @@ import orjson
 import pyarrow as pa
 
 from schemas.arrow import REJECT
+from schemas.errors import DataError
 from transforms.messages import Turn, conversations
 
 
@@ -104,11 +105,26 @@ def rejected_rows(
     columns = [rows, items, stages, reasons, details, payloads]
     return pa.record_batch(
         [
-            column if isinstance(column, pa.Array) else pa.array(column, field.type)
+            column if isinstance(column, pa.Array) else one_array(column, field.type)
             for column, field in zip(columns, REJECT, strict=True)
         ],
         schema=REJECT,
     )
+
+
+def one_array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """Return values as one Arrow array, whose texts have at most 2 GiB together.
+
+    Raises:
+        DataError: they have more.
+    """
+    array = pa.array(values, kind)
+    if isinstance(array, pa.ChunkedArray):
+        raise DataError(
+            f"build.batch_rows: the examples of one batch of rows hold more than 2 GiB of text (values: {len(values):,}); expected less."
+            " Some rows stand for many examples that repeat a long passage: set it lower, such as 64"
+        )
+    return array
 
 
 def with_rejects(batch: Batch, examples: pa.RecordBatch, rejects: pa.RecordBatch) -> Batch:

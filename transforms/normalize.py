@@ -13,12 +13,15 @@ from apache_beam.pvalue import PCollection
 
 from schemas.arrow import MESSAGES, NORMALIZED
 from schemas.config import BuildConfig, SourceConfig
-from transforms.batch import Batch, RawBatch, RowFault, example_payloads, rejected_rows
+from transforms.batch import Batch, RawBatch, RowFault, example_payloads, one_array, rejected_rows
 from transforms.books import EXPANDED, REPAIRED
 from transforms.cleaning.chain import make_cleaner
 from transforms.conversation import example_id, read_examples
 from transforms.repairs import Repairs, no_repairs
 from transforms.shapes.base import CLEAN_REASONS, READ_REASONS, Example, RowError
+
+MAX_EXPANDED_CHARS = 2**28
+"""Characters that the examples of one row may have together."""
 
 Cleaner = Callable[[Example, Counter[str]], Example]
 """Cleans an example, or raises RowError; counts what it changed."""
@@ -45,14 +48,17 @@ def normalize_batch(
         except RowError as error:
             rejects.add(row, 0, payload, error)
             continue
+        several = len(found) + len(faults) - 1
+        if several and (error := _too_much(found)):
+            rejects.add(row, 0, payload, error)
+            faults.clear()
+            continue
         if repaired is not None:
             counts[REPAIRED] += 1
-        several = len(found) + len(faults) - 1
         if several:
             counts[EXPANDED] += several
             places = _places(len(found), faults)
-            for item, fault in faults:
-                rejects.add(row, item, payload, fault)
+            rejects.add_several(row, payload, faults)
             faults.clear()
         for number, example in enumerate(found):
             item = places[number] if several else 0
@@ -91,6 +97,17 @@ def _read(payload: bytes | RowFault, source: SourceConfig, faults: list[tuple[in
     if isinstance(payload, RowFault):
         raise RowError(payload.reason, payload.detail)
     return read_examples(payload, source.fields, faults)
+
+
+def _too_much(examples: Sequence[Example]) -> RowError | None:
+    """Return why a row that repeats a long passage in thousands of examples is rejected: a batch of them would not fit into memory."""
+    chars = sum(len(content) for example in examples for _, content in example.messages)
+    if chars <= MAX_EXPANDED_CHARS:
+        return None
+    return RowError(
+        "too_large",
+        f"its {len(examples):,} examples have {chars:,} characters; expected at most {MAX_EXPANDED_CHARS:,} from one row",
+    )
 
 
 def _places(good: int, faults: list[tuple[int, RowError]]) -> list[int]:
@@ -145,7 +162,7 @@ class _Examples:
         count = len(self._ids)
         roles = pa.array(self._roles, pa.string())
         turns = pa.StructArray.from_arrays(
-            [roles, pa.array(self._contents, pa.string())], fields=list(MESSAGES.value_type)
+            [roles, one_array(self._contents, pa.string())], fields=list(MESSAGES.value_type)
         )
         columns = [
             pa.array(self._ids, pa.string()),
@@ -163,7 +180,7 @@ class _Examples:
 
 
 def _sparse(values: Mapping[int, str], count: int) -> pa.Array:
-    return pa.array(map(values.get, range(count)), pa.string()) if values else pa.nulls(count, pa.string())
+    return one_array(list(map(values.get, range(count))), pa.string()) if values else pa.nulls(count, pa.string())
 
 
 class _Rejects:
@@ -180,6 +197,18 @@ class _Rejects:
         self._items.append(item)
         self._payloads.append(payload.head if isinstance(payload, RowFault) else payload)
         self._errors.append(error)
+
+    def add_several(self, row: int, payload: bytes | RowFault, faults: list[tuple[int, RowError]]) -> None:
+        """Add what cannot be used of a row of several examples.
+
+        Only the first holds the row, or an article of a thousand questions without an answer would be kept a thousand times.
+        """
+        for position, (item, error) in enumerate(faults):
+            if position:
+                detail = f"{error.detail} (the row is the payload of its item {faults[0][0]})"
+                self.add(row, item, b"", RowError(error.reason, detail))
+            else:
+                self.add(row, item, payload, error)
 
     def batch(self) -> pa.RecordBatch:
         return rejected_rows(

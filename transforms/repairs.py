@@ -44,9 +44,10 @@ class Repairs:
 
     def of(self, payload: bytes | RowFault) -> bytes | None:
         """Return what takes a rejected payload's place, or None."""
-        if not self.rows:
+        content = payload.head if isinstance(payload, RowFault) else payload
+        if not self.rows or not content:  # nothing of the row was kept, so it cannot be told from others
             return None
-        return self.rows.get(payload_digest(payload.head if isinstance(payload, RowFault) else payload))
+        return self.rows.get(payload_digest(content))
 
     def save(self, path: str) -> None:
         """Write them where the workers find them."""

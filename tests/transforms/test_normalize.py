@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import types
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
 import orjson
+import pyarrow as pa
+import pytest
 from apache_beam.testing.util import assert_that, equal_to
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,7 +19,8 @@ from hypothesis import strategies as st
 import transforms.batch_coders  # noqa: F401  # registers how batches travel
 from schemas.arrow import NORMALIZED, REJECT
 from schemas.config import BuildConfig, FieldMap, SourceConfig, load_config
-from transforms.batch import Batch, InputSplit, RawBatch, RowFault, example_payloads
+from schemas.errors import DataError
+from transforms.batch import Batch, InputSplit, RawBatch, RowFault, example_payloads, one_array
 from transforms.conversation import example_id, read_examples
 from transforms.normalize import NormalizeRows, normalize_batch
 from transforms.read import plan_inputs, read_rows
@@ -174,6 +178,43 @@ def test_faults_of_one_row_are_not_those_of_the_next() -> None:
         (8, 1, "normalize.empty_prompt"),
     ]
     assert batch.counts == {"expanded": 4}
+
+
+def test_a_row_of_many_faults_is_kept_once() -> None:
+    asked = [{"question": f"What is {i}?", "answers": []} for i in range(200)]
+    asked.append({"question": "Who?", "answers": [{"text": "Me"}]})
+    row = json.dumps({"paragraphs": [{"context": "word " * 1000, "qas": asked}]}).encode()
+    batch = normalize_batch(raw([row]), SOURCE)
+    assert (batch.examples.num_rows, batch.rejects.num_rows) == (1, 200)
+    payloads = batch.rejects.column("payload").to_pylist()
+    assert (payloads[0], set(payloads[1:])) == (row, {b""})
+    details = batch.rejects.column("detail").to_pylist()
+    assert "payload" not in details[0]
+    assert all(detail.endswith("(the row is the payload of its item 0)") for detail in details[1:])
+
+
+def test_a_row_that_would_fill_the_memory_with_copies_of_a_passage_is_rejected(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = [{"question": f"What is {i}?", "answers": [{"text": "Me"}]} for i in range(50)]
+    asked.append({"question": "Who?", "answers": []})
+    row = json.dumps({"paragraphs": [{"context": "word " * 100, "qas": asked}]}).encode()
+    assert normalize_batch(raw([row]), SOURCE).examples.num_rows == 50
+    monkeypatch.setattr("transforms.normalize.MAX_EXPANDED_CHARS", 10_000)
+    batch = normalize_batch(raw([GOOD, row, GOOD]), SOURCE)
+    assert [(number, item) for number, item, _ in examples_of(batch)] == [(5, 0), (7, 0)]
+    assert rejects_of(batch) == [(6, 0, "read.too_large")]
+    assert batch.rejects.column("payload").to_pylist() == [row]
+    assert batch.counts == {}
+
+
+def test_a_batch_of_more_text_than_arrow_holds_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def in_pieces(values: Any, kind: Any) -> Any:
+        return pa.chunked_array([values[:1], values[1:]], kind)
+
+    monkeypatch.setattr("transforms.batch.pa", types.SimpleNamespace(array=in_pieces, ChunkedArray=pa.ChunkedArray))
+    with pytest.raises(DataError, match=r"build\.batch_rows: .* more than 2 GiB of text .* set it lower"):
+        one_array(["a", "b"], pa.string())
 
 
 def test_a_cleaner_rejects_one_example_of_several_with_that_example_as_payload() -> None:

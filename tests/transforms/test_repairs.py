@@ -74,3 +74,9 @@ def test_a_file_that_is_not_there_or_repairs_nothing_is_refused(tmp_path: Path) 
     path.write_bytes(line(b"a", "a"))
     with pytest.raises(DataError, match="every payload is as it was rejected"):
         read_repairs(path)
+
+
+def test_a_row_of_which_nothing_was_kept_is_never_repaired() -> None:
+    repairs = Repairs({payload_digest(b""): b"[]"})
+    assert repairs.of(b"") is None
+    assert repairs.of(RowFault("not_utf8", "", b"")) is None
