@@ -6,7 +6,7 @@ import contextlib
 import platform
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -147,8 +147,10 @@ def plan_build(
     staging = staging_directory(
         config,
         VERSION,
+        environment.get("versions"),
         classifier.sha256,
-        tokenizer and tokenizer.model_dump(mode="json"),
+        classifier.temperature,
+        tokenization and sha256_json(asdict(tokenization)),
         record and record.sha256,
         index and index.digest,
     )
@@ -245,12 +247,11 @@ def graph(root: beam.Pipeline, plan: BuildPlan) -> None:
     )
     if plan.tokenizer_path is not None:
         batches |= "TokenizeMessages" >> TokenizeMessages(path=plan.tokenizer_path)
-    if build.near_duplicates.enabled:
-        batches |= "WriteSignatures" >> WriteSignatures(
-            settings=build.near_duplicates, directory=f"{plan.staging}/signatures"
-        )
+    signatures = f"{plan.staging}/signatures" if build.near_duplicates.enabled else None
+    if signatures is not None:
+        batches |= "WriteSignatures" >> WriteSignatures(settings=build.near_duplicates, directory=signatures)
     written = batches | "WriteFragments" >> WriteFragments(
-        directory=fragments_directory(plan.staging), parts=plan.parts
+        directory=fragments_directory(plan.staging), parts=plan.parts, signatures=signatures
     )
     earlier = root | "FinishedFragments" >> beam.Create(plan.finished.fragments)
     fragments = (written, earlier) | "AllFragments" >> beam.Flatten()
@@ -264,8 +265,8 @@ def graph(root: beam.Pipeline, plan: BuildPlan) -> None:
         settings=sha256_json([config.taxonomy.domains, build.validation_fraction]),
     )
     clusters = None
-    if build.near_duplicates.enabled:
-        blocks = shard_plan | "ListSignatures" >> ListSignatures(directory=f"{plan.staging}/signatures")
+    if signatures is not None:
+        blocks = shard_plan | "ListSignatures" >> ListSignatures(directory=signatures)
         clusters = blocks | "FindNearDuplicates" >> FindNearDuplicates(settings=build.near_duplicates, directory=out)
     writer = ShardWriter(
         staging=plan.staging, domains=config.taxonomy.domains, validation_fraction=build.validation_fraction

@@ -55,13 +55,15 @@ class Fragment:
     counts: dict[str, int]
     raw_bytes: int
     """Of the rows as read."""
-    file_bytes: tuple[int, int]
-    """Of the two files; -1 for one that is not there."""
+    signatures: str
+    """Path of the batch's signature block; empty where near-duplicates are not looked for."""
+    file_bytes: tuple[int, ...]
+    """Of the three files; -1 for one that is not there."""
 
     @property
     def is_there(self) -> bool:
         """Whether the files are as they were written: a machine that went down may have lost them."""
-        return (size(self.examples), size(self.rejects)) == self.file_bytes
+        return _sizes(self.examples, self.rejects, self.signatures) == self.file_bytes
 
 
 class Bucket(NamedTuple):
@@ -97,13 +99,14 @@ def keys_of_ids(ids: pa.Array) -> np.ndarray:
     return key
 
 
-def write_fragment(batch: Batch, directory: str, parts: int) -> Fragment:
+def write_fragment(batch: Batch, directory: str, parts: int, signatures: str | None = None) -> Fragment:
     """Write a batch of classified examples and its rejects, then the record that says they are there.
 
     Args:
         batch: as it comes out of the last step.
         directory: where the files go.
         parts: a power of two; more than there will be buckets costs file headers, fewer costs reading.
+        signatures: where the batch's signature block is already, if it has one.
     """
     examples, rejects = batch.examples, batch.rejects
     path = f"{directory}/{batch.key}"
@@ -112,6 +115,7 @@ def write_fragment(batch: Batch, directory: str, parts: int) -> Fragment:
         present = _write_parts(examples, f"{path}.examples.arrow", parts)
     if rejects.num_rows:
         write_arrow([rejects], rejects.schema, f"{path}.rejects.arrow")
+    block = f"{signatures}/{batch.key}.arrow" if signatures and examples.num_rows else ""
     domains = pc.value_counts(examples.column("domain")).to_pylist()
     fragment = Fragment(
         key=batch.key,
@@ -128,10 +132,15 @@ def write_fragment(batch: Batch, directory: str, parts: int) -> Fragment:
         domains={entry["values"]: entry["counts"] for entry in domains},
         counts=dict(batch.counts),
         raw_bytes=batch.raw_bytes,
-        file_bytes=(size(f"{path}.examples.arrow"), size(f"{path}.rejects.arrow")),
+        signatures=block,
+        file_bytes=_sizes(f"{path}.examples.arrow", f"{path}.rejects.arrow", block),
     )
     replace_bytes(record_path(directory, batch.key), orjson.dumps(asdict(fragment)), durable=False)
     return fragment
+
+
+def _sizes(*paths: str) -> tuple[int, ...]:
+    return tuple(size(path) if path else -1 for path in paths)
 
 
 def record_path(directory: str, key: str) -> str:
@@ -159,7 +168,8 @@ def _write_parts(examples: pa.RecordBatch, path: str, parts: int) -> tuple[int, 
 
 def _text_bytes(examples: pa.RecordBatch) -> int:
     contents = examples.column("messages").flatten().field("content")
-    return int(pc.sum(pc.binary_length(contents)).as_py() or 0)
+    texts = (contents, examples.column("tools"), examples.column("rejected"))
+    return sum(int(pc.sum(pc.binary_length(column)).as_py() or 0) for column in texts)
 
 
 def read_bucket(fragment: Fragment, bucket: Bucket) -> list[pa.RecordBatch]:
@@ -198,12 +208,13 @@ class WriteFragments(beam.PTransform[PCollection[Batch], PCollection[Fragment]])
 
     directory: str
     parts: int
+    signatures: str | None = None
+    """Where signature blocks are, if there are some."""
 
     def expand(self, batches: PCollection[Batch]) -> PCollection[Fragment]:
         """Write every batch on its own."""
-        return batches | "WriteFragment" >> beam.Map(write_fragment, self.directory, self.parts).with_output_types(
-            Fragment
-        )
+        write = beam.Map(write_fragment, self.directory, self.parts, self.signatures)
+        return batches | "WriteFragment" >> write.with_output_types(Fragment)
 
 
 def total(fragments: Iterable[Fragment]) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from apache_beam.pvalue import PCollection
 
 from transforms.batch import InputSplit, RawBatch
 from transforms.exchange import Fragment, read_record
+from transforms.formats.hub import SCHEME
 from transforms.storage import match, read_bytes, replace_bytes
 
 
@@ -33,19 +34,24 @@ def find_finished(staging: str, splits: Sequence[InputSplit]) -> Finished:
     """Look at a staging directory; whatever belongs to a split that is no longer planned (a changed file) is ignored."""
     planned = {split.key for split in splits}
     fragments = list(_fragments(staging, planned))
+    changing = {split.key for split in splits if split.location.startswith(SCHEME)}
     batches = Counter(fragment.split for fragment in fragments)
     whole = {
         record["key"]: record
         for record in _records(staging)
         if record["key"] in planned and not record["refused"] and batches[record["key"]] == record["batches"]
     }
+    # A hub dataset does not tell when it was changed: its batches may be used together, but not beside some that are read later.
+    fragments = [fragment for fragment in fragments if fragment.split in whole or fragment.split not in changing]
     return Finished(fragments, list(whole.values()), [split for split in splits if split.key not in whole])
 
 
 def _fragments(staging: str, planned: set[str]) -> Iterator[Fragment]:
     for path in match(f"{fragments_directory(staging)}/*.json"):
         if _split_of(path) in planned:
-            with contextlib.suppress(ValueError, TypeError):  # a record that a power cut left without its content
+            with contextlib.suppress(
+                ValueError, TypeError, KeyError
+            ):  # a record that a power cut left without its content
                 fragment = read_record(path)
                 if fragment.is_there:
                     yield fragment

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,11 +15,13 @@ from typing import Any
 
 import pytest
 
-from pipelines.build import run
-from schemas.config import Config
+from pipelines.build import plan_build, run
+from schemas.config import ClassifierConfig, Config
 from schemas.dataset import DatasetManifest
 from schemas.pointer import read_pointer
 from schemas.progress import Silence
+from transforms.fasttext_classifier import _shared, bundled_model
+from transforms.tokenize import plan_tokenization
 
 ROOT = Path(__file__).resolve().parents[2]
 # Dies at the n-th call of a function, as often as it is told to, and says after each death what was there.
@@ -201,3 +204,48 @@ def test_a_build_with_worker_processes_is_killed_from_outside(make_config: Any, 
     path = run(killed, progress=Silence())
     assert_same(path, reference)
     assert_nothing_else(killed, path)
+
+
+def test_a_signature_block_that_a_power_cut_emptied_is_made_again(
+    make_config: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"shard_bytes": 4000, "near_duplicates": NEAR}
+    reference = run(make_config("reference", **settings), progress=Silence())
+    config = make_config(**settings)
+    interrupted(config, monkeypatch, "transforms.write_shards.replace_bytes", 4)
+    next(block for block in Path(config.home).rglob("signatures/*.arrow") if "links" not in block.name).write_bytes(b"")
+    assert_same(run(config, progress=Silence()), reference)
+
+
+def staging_of(config: Config) -> str:
+    """Return where a build of a configuration works."""
+    return plan_build(config, [], plan_tokenization(config), {"versions": {}}, 0.0).staging
+
+
+@pytest.mark.parametrize("change", ["special_tokens", "temperature"])
+def test_work_done_with_another_tokenizer_or_calibration_is_not_taken_over(
+    make_config: Any, tiny_model: Path, tmp_path: Path, change: str
+) -> None:
+    model = shutil.copytree(tiny_model, tmp_path / "model")
+    classifier = Path(shutil.copy(bundled_model(), tmp_path / "mine.ftz"))
+    card = json.loads(bundled_model().with_suffix(".json").read_text())
+    classifier.with_suffix(".json").write_text(json.dumps(card))
+    config = make_config(model=model)
+    config = config.model_copy(update={"classifier": ClassifierConfig(path=str(classifier))})
+    before = staging_of(config)
+    assert staging_of(config) == before
+    if change == "special_tokens":  # the vocabulary and the template stay
+        file = model / "tokenizer_config.json"
+        file.write_text(file.read_text().replace('"eos_token": "<|im_end|>"', '"eos_token": "<|endoftext|>"'))
+    else:
+        classifier.with_suffix(".json").write_text(json.dumps(card | {"temperature": 3.5}))
+        _shared.cache_clear()  # another process
+    assert staging_of(config) != before
+
+
+def test_work_done_with_other_libraries_is_not_taken_over(make_config: Any) -> None:
+    config = make_config()
+    versions = [{"pyarrow": "1"}, {"pyarrow": "1"}, {"pyarrow": "2"}]
+    one, same, other = (plan_build(config, [], None, {"versions": found}, 0.0).staging for found in versions)
+    assert one == same
+    assert one != other

@@ -133,6 +133,14 @@ def test_every_row_is_in_its_bucket_exactly_once(keys: list[int], parts: int, of
     assert sorted(rows, key=lambda row: row["row"]) == batch.examples.to_pylist()
 
 
+def test_tools_and_worse_answers_count_among_the_bytes_that_decide_the_shards(tmp_path: Path) -> None:
+    batch = batch_of(identities(2))
+    rows = [{**row, "tools": "[" + " " * 998 + "]", "rejected": "é" * 50} for row in batch.examples.to_pylist()]
+    larger = batch._replace(examples=pa.RecordBatch.from_pylist(rows, schema=batch.examples.schema))
+    plain = write_fragment(batch, str(tmp_path), 2).bytes
+    assert write_fragment(larger, str(tmp_path), 2).bytes == plain + 2 * (1000 + 100)
+
+
 def test_the_fragment_says_what_is_in_the_files(tmp_path: Path) -> None:
     names = identities(7)
     fragment = write_fragment(batch_of(names, rejected=3), str(tmp_path), 2)

@@ -73,6 +73,18 @@ def test_a_split_of_which_a_batch_is_missing_is_read_again(killed: tuple[Any, li
     assert len(found.fragments) == 5
 
 
+def test_a_hub_dataset_is_taken_whole_or_not_at_all(
+    killed: tuple[Any, list[InputSplit]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, splits = killed
+    monkeypatch.setattr("transforms.resume.SCHEME", "/b")  # the second file's location
+    assert find(made, splits).todo == []
+    (Path(made.home) / "reads" / f"{splits[2].key}.json").unlink()
+    found = find(made, splits)
+    assert found.todo == [splits[2]]
+    assert {fragment.split for fragment in found.fragments} == {split.key for split in splits[:2]}
+
+
 def test_a_split_that_was_refused_is_tried_again(killed: tuple[Any, list[InputSplit]]) -> None:
     made, splits = killed
     save_read_record({**made.records[2], "refused": "b: damaged"}, str(made.home))
