@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import tempfile
 import zipfile
@@ -15,7 +16,7 @@ import apache_beam as beam
 from apache_beam.pvalue import PCollection, TaggedOutput
 
 from schemas.config import Config
-from schemas.errors import DataError
+from schemas.errors import DataError, RunError
 from transforms.batch import InputSplit, RawBatch, RowFault
 from transforms.formats import columnar, delimited, json_document, json_lines, plain_text, sidecar
 from transforms.formats.blocks import HEAD, Blocks, Tap, line_range, peek, utf8
@@ -30,6 +31,7 @@ MAX_ROW_BYTES = 8 * 2**20
 _BATCH_BYTES = 32 * 2**20  # with rows of many kilobytes a batch ends before batch_rows
 _GROUP_BYTES = 2**20
 _PARQUET_MAGIC = b"PAR1"
+_FAULTS_OF_THE_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE}
 _ARROW_MAGICS = (b"ARROW1", b"\xff\xff\xff\xff")
 
 Rows = Iterator[list[bytes | RowFault]]
@@ -89,7 +91,7 @@ def plan_inputs(config: Config) -> list[InputSplit]:
 def read_rows(
     split: InputSplit, batch_rows: int = 4096, max_row_bytes: int = MAX_ROW_BYTES
 ) -> Generator[RawBatch, None, ReadRecord]:
-    """Yield a split's rows in batches; the generator returns the split's record. Nothing is raised.
+    """Yield a split's rows in batches; the generator returns the split's record. Nothing about the file is raised.
 
     A payload is the row as JSON: the bytes in the file where the file is JSON, else an object by column name. Nothing
     inside a row is checked here. Blank lines and the header are not rows. What a file holds is found out from its
@@ -101,6 +103,9 @@ def read_rows(
         split: the file, or a part of it.
         batch_rows: rows in one batch at most.
         max_row_bytes: a larger row comes out as a :class:`~transforms.batch.RowFault`, ``too_large``.
+
+    Raises:
+        RunError: the machine fails (no space, too many open files, no connection): a sound file must not count as a damaged one.
     """
     stored = _Stored()
     rows = batches = 0
@@ -112,7 +117,12 @@ def read_rows(
             yield batch
     except FormatError as fault:
         refused = f"source '{split.source}': {split.uri}: {fault}"
-    except Exception as error:  # noqa: BLE001  # what the parsers of a dozen formats raise on damaged bytes
+    except Exception as error:  # what the parsers of a dozen formats raise on damaged bytes
+        if isinstance(error, ConnectionError | TimeoutError) or getattr(error, "errno", None) in _FAULTS_OF_THE_MACHINE:
+            raise RunError(
+                f"source '{split.source}': {split.uri}: cannot be read now ({_one_line(error)}). The file is not at fault: mend what is"
+                " (space, open files, network) and run it again; what is done stays done"
+            ) from error
         refused = (
             f"source '{split.source}': {split.uri}: cannot be read ({type(error).__name__}: {_one_line(error)}). The file is"
             " damaged, cut short, or not what its name says: fetch it again, or take it out of the source"

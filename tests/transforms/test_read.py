@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import csv
+import errno
 import gzip
 import hashlib
 import io
@@ -27,7 +28,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from schemas.config import Config, load_config
-from schemas.errors import DataError
+from schemas.errors import DataError, RunError
 from transforms.batch import InputSplit, RawBatch, RowFault
 from transforms.formats.listing import _divided
 from transforms.read import ReadRecord, ReadRows, plan_inputs, read_rows
@@ -578,6 +579,20 @@ def test_a_hub_dataset_that_is_not_there_is_refused(tmp_path: Path, monkeypatch:
 
 
 # --- whole files that cannot be read ---
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EMFILE, errno.ETIMEDOUT, errno.ECONNRESET])
+def test_a_file_is_not_refused_for_what_its_machine_lacks(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(location: str) -> Any:
+        raise OSError(number, "out of it")
+
+    split = write(tmp_path, "a.jsonl", LINES)
+    with monkeypatch.context() as patch, pytest.raises(RunError, match=r"a\.jsonl: cannot be read now .*out of it"):
+        patch.setattr("transforms.read.open_stored", fail)
+        read(split)
+    assert len(read(split)[0][0].payloads) == 2
 
 
 @pytest.mark.parametrize(
