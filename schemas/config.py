@@ -237,13 +237,13 @@ class BuildConfig(Section):
     """Store token ids and loss masks, with the model's tokenizer and chat template; needs a model."""
     max_tokens: PositiveInt = 512
     """Longer conversations are cut to this many tokens; one whose every answer is cut off is rejected."""
-    shard_bytes: PositiveInt = 64 * 2**20
-    """Raw input bytes that one shard of one domain may hold at most, about."""
+    shard_bytes: Annotated[int, Field(gt=0, le=2**30)] = 64 * 2**20
+    """Bytes of text that one shard of one domain may hold at most, about; a writer has them in memory. At most 1 GiB."""
     max_rejected_fraction: Share = 0.5
     """The build fails when a larger share of the rows is rejected."""
     on_refused_file: Literal["skip", "fail"] = "skip"
     """A file that cannot be read: skip leaves all of it out, says so and records it; fail ends the build."""
-    max_row_bytes: PositiveInt = 8 * 2**20
+    max_row_bytes: Annotated[int, Field(gt=0, le=2**30)] = 8 * 2**20
     """Larger raw rows are rejected; a reject keeps the first 4,096 bytes of such a row."""
     clean: CleanConfig = CleanConfig()
     """Filters on conversations."""
@@ -499,7 +499,7 @@ class Config(Section):
     @property
     def home(self) -> str:
         """``<output>/<name>``: the dataset versions, probe, mixture and runs of this configuration."""
-        return f"{self.resolve(self.output)}/{self.name}"
+        return f"{self.resolve(self.output).rstrip('/')}/{self.name}"
 
     @property
     def classifier_path(self) -> str | None:

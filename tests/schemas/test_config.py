@@ -64,6 +64,11 @@ def _load(tmp_path: Path, text: str, overrides: list[str] | None = None) -> Conf
             "unknown key 'build.decontaminate.benchmarks.0.file'; did you mean 'files'?",
         ),
         ("name: a\nbuild: {licenses: {alow: [MIT]}}", "unknown key 'build.licenses.alow'; did you mean 'allow'?"),
+        (
+            "name: a\nbuild: {shard_bytes: 2000000000}",
+            "build.shard_bytes is 2000000000; input should be less than or equal to 1073741824",
+        ),
+        ("name: a\nbuild: {max_row_bytes: 2000000000}", "build.max_row_bytes is 2000000000"),
         ("name: a\nbuild: {on_refused_file: ignore}", "build.on_refused_file is 'ignore'"),
     ],
 )
@@ -96,6 +101,11 @@ def test_relative_paths_start_at_the_configuration_and_uris_stay(tmp_path: Path)
     config = _load(tmp_path, "name: a\noutput: out")
     assert config.home == f"{tmp_path.resolve()}/out/a"
     assert config.resolve("gs://bucket/x") == "gs://bucket/x"
+
+
+def test_a_slash_at_the_end_of_output_means_nothing(tmp_path: Path) -> None:
+    assert _load(tmp_path, "name: a\noutput: gs://bucket/out/").home == "gs://bucket/out/a"
+    assert _load(tmp_path, "name: a\noutput: out/").home == str(tmp_path / "out" / "a")
 
 
 def test_the_fingerprint_of_a_build_ignores_how_it_is_run(tmp_path: Path) -> None:
