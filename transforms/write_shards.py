@@ -26,6 +26,7 @@ from transforms.plan_shards import Place, ShardPlan
 from transforms.storage import exists, open_new, read_bytes, replace_bytes, sha256
 
 ROW_GROUP_ROWS = 8192
+_LINEAGE_ROWS = 2 * ROW_GROUP_ROWS  # at once
 _REPEATING_COLUMNS = [
     "source", "license", "domain", "origin.uri", "stage", "reason", "fate", "messages.list.element.role", "tags.list.element",
 ]  # fmt: skip
@@ -185,7 +186,7 @@ class ShardWriter:
         fates = decide(rows, ids)
         domains = pa.chunked_array([batch.column("domain") for batch in rows.batches])
         tally = _Tally(rows, fates, domains)
-        lineage = _write_parquet([_lineage(rows, fates, kept_for)], f"{self.staging}/out/lineage/{name}")
+        lineage = _write_parquet(_lineage(rows, fates, kept_for), f"{self.staging}/out/lineage/{name}")
         return Written(
             list(self._shards(rows, fates, name)),
             [{"path": f"lineage/{name}", **lineage}],
@@ -289,24 +290,28 @@ def _filtered(batches: list[pa.RecordBatch], keep: np.ndarray) -> Iterator[pa.Re
         yield batch if here.all() else batch.filter(pa.array(here))
 
 
-def _lineage(rows: Rows, fates: Fates, kept_for: pa.Array) -> pa.Table:
-    """Return where each of a bucket's examples came from and what became of it: :data:`schemas.arrow.LINEAGE`, in the order of ids."""
-    order = fates.order
-    ids = pa.concat_arrays([batch.column("id") for batch in rows.batches]).take(pa.array(order))
-    fate = np.where(fates.duplicate, 1, np.where(fates.near >= 0, 2, 0))
-    stands_for = (
-        pc.if_else(pa.array(fates.near >= 0), kept_for.take(pa.array(np.maximum(fates.near, 0))), ids)
-        if len(kept_for)
-        else ids
-    )
-    columns = [
-        ids,
-        _shared(rows, order, "source"),
-        _origin(_shared(rows, order, "uri"), pa.array(rows.row[order]), pa.array(rows.item[order])),
-        pa.array(["written", "duplicate", "near_duplicate"]).take(pa.array(fate)),
-        stands_for,
-    ]
-    return pa.Table.from_arrays(columns, schema=LINEAGE)
+def _lineage(rows: Rows, fates: Fates, kept_for: pa.Array) -> Iterator[pa.Table]:
+    """Yield where each of a bucket's examples came from and what became of it: :data:`schemas.arrow.LINEAGE`, in the order of ids.
+
+    In pieces: of a row that millions of files repeat the names alone take more than the 2 GiB of an Arrow array, which overflows silently.
+    """
+    ids = pa.concat_arrays([batch.column("id") for batch in rows.batches])
+    for start in range(0, len(fates.order), _LINEAGE_ROWS):
+        here = slice(start, start + _LINEAGE_ROWS)
+        order, near = fates.order[here], fates.near[here]
+        own = ids.take(pa.array(order))
+        fate = np.where(fates.duplicate[here], 1, np.where(near >= 0, 2, 0))
+        stands_for = (
+            pc.if_else(pa.array(near >= 0), kept_for.take(pa.array(np.maximum(near, 0))), own) if len(kept_for) else own
+        )
+        columns = [
+            own,
+            _shared(rows, order, "source"),
+            _origin(_shared(rows, order, "uri"), pa.array(rows.row[order]), pa.array(rows.item[order])),
+            pa.array(["written", "duplicate", "near_duplicate"]).take(pa.array(fate)),
+            stands_for,
+        ]
+        yield pa.Table.from_arrays(columns, schema=LINEAGE)
 
 
 def _shared(rows: Rows, order: np.ndarray, name: str) -> pa.Array:

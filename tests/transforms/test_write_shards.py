@@ -308,6 +308,26 @@ def test_lineage_has_every_example_in_the_order_of_ids(corpus: MakeCorpus) -> No
     assert {kept for *_, kept in rows} == stays
 
 
+def test_lineage_is_made_in_pieces_and_the_pieces_change_nothing(
+    corpus: MakeCorpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = corpus("pieces").file("a", [*range(20_000), 3, 4])
+    pieces: list[int] = []
+    shared = write_shards._shared
+
+    def counted(rows: Any, order: Any, name: str) -> Any:
+        pieces.append(len(order))
+        return shared(rows, order, name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(write_shards, "_shared", counted)
+        written = write(made)
+    assert max(pieces) <= 16_384 < sum(pieces)
+    again = corpus("whole").file("a", [*range(20_000), 3, 4])
+    monkeypatch.setattr(write_shards, "_LINEAGE_ROWS", 10**9)
+    assert write(again).lineage == written.lineage
+
+
 # --- a killed build ---
 
 
