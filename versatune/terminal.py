@@ -81,12 +81,12 @@ class Terminal:
     def say(self, message: str) -> None:
         """Print one line that stays, above the bar."""
         console = self._bars.console if self._bars is not None else self._errors
-        console.print(message, markup=False, soft_wrap=True)
+        console.print(printable(message), markup=False, soft_wrap=True)
 
     def fail(self, message: str) -> None:
         """Print an error."""
         self.end()
-        self._errors.print(Text.assemble(("error: ", "bold red"), message), soft_wrap=True)
+        self._errors.print(Text.assemble(("error: ", "bold red"), printable(message)), soft_wrap=True)
 
     def summary(self, title: str, table: RenderableType | None, result: Mapping[str, Any]) -> None:
         """End a command: a table for people, or ``result`` as the last line of standard output for programs."""
@@ -100,7 +100,7 @@ class Terminal:
         console = Console(highlight=False)
         if table is not None:
             console.print(table)
-        console.print(title, markup=False, soft_wrap=True)
+        console.print(printable(title), markup=False, soft_wrap=True)
 
 
 class _Rate(ProgressColumn):

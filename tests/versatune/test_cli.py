@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from versatune.terminal import Terminal
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -97,3 +99,13 @@ def test_nothing_a_library_prints_reaches_standard_output_in_json_mode() -> None
     )
     done = subprocess.run([*PYTHON, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout == '{"a":1}\nafter\n'
+
+
+def test_a_file_name_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal = Terminal(as_json=False)
+    terminal.say("refused: \x1b[2Ja.jsonl")
+    terminal.fail("\x1b]0;b\x07.jsonl")
+    terminal.summary("rows: \x1b[1Ac", None, {})
+    printed = capsys.readouterr()
+    assert "\x1b" not in (printed.err + printed.out).replace("\x1b[1;31m", "").replace("\x1b[0m", "")
+    assert "a.jsonl" in printed.err
