@@ -212,13 +212,20 @@ def _zeroed_allocations() -> Iterator[None]:
 
 
 @lru_cache(maxsize=4)
-def _shared(path: str | None, taxonomy_json: str, sha256: str | None) -> DomainClassifier:
+def _shared(path: str | None, taxonomy_json: str, sha256: str | None, _state: tuple[float, ...]) -> DomainClassifier:
     return DomainClassifier.load(path, Taxonomy.model_validate_json(taxonomy_json), sha256=sha256)
 
 
 def shared_classifier(path: str | Path | None, taxonomy: Taxonomy, sha256: str | None = None) -> DomainClassifier:
-    """Load a classifier once per process; later calls with the same arguments give the same object."""
-    return _shared(None if path is None else os.fspath(path), taxonomy.model_dump_json(), sha256)
+    """Load a classifier once per process; later calls with the same arguments give the same object until the files change."""
+    file = bundled_model() if path is None else Path(path)
+    state = tuple(
+        number
+        for part in (file, file.with_suffix(".json"))
+        if part.is_file()
+        for number in (part.stat().st_mtime_ns, part.stat().st_size)
+    )
+    return _shared(None if path is None else os.fspath(path), taxonomy.model_dump_json(), sha256, state)
 
 
 def _read_card(path: Path) -> dict[str, Any] | None:

@@ -151,6 +151,18 @@ def test_the_shared_classifier_is_loaded_once() -> None:
     assert shared_classifier(None, DEFAULT_TAXONOMY) is shared_classifier(None, Taxonomy())
 
 
+def test_a_classifier_that_changed_is_loaded_again(tmp_path: Path) -> None:
+    file, card = tmp_path / "c.ftz", tmp_path / "c.json"
+    file.write_bytes(bundled_model().read_bytes())
+    first = shared_classifier(file, DEFAULT_TAXONOMY)
+    assert shared_classifier(file, DEFAULT_TAXONOMY) is first
+    card.write_text(json.dumps({"format": 1, "sha256": first.sha256, "temperature": 2.5}))
+    assert shared_classifier(file, DEFAULT_TAXONOMY).temperature == 2.5
+    file.write_bytes(b"x")
+    with pytest.raises(IntegrityError):
+        shared_classifier(file, DEFAULT_TAXONOMY)
+
+
 def test_the_bundled_model_is_small_and_its_card_names_it(
     classifier: DomainClassifier,
 ) -> None:
