@@ -331,10 +331,13 @@ class _Watch:
         self._planned = {split.key: _planned(split) for split in plan.splits}
         self._seen: dict[str, Fragment] = {}
         self._writing = False
-        done = {fragment.key for fragment in plan.finished.fragments}
-        self._passed = {f"{key}.json" for key in done}
+        self._passed: set[str] = set()
+        for fragment in plan.finished.fragments:  # of splits that are read again in part
+            self._passed.add(f"{fragment.key}.json")
+            if fragment.split in self._planned:
+                self._planned[fragment.split] = max(0, self._planned[fragment.split] - fragment.raw_bytes)
         task = "read, classify and tokenize" if plan.tokenizer_path else "read and classify"
-        progress.begin(task, sum(self._planned.values()) / 1e6, "MB")
+        progress.begin(task, sum(self._planned.values()) / 1e6 or None, "MB")
 
     def look(self) -> None:
         """Say where things are."""

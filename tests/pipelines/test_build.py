@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from schemas.errors import ConfigError, DataError, RunError, VersatuneError
 from schemas.files import sha256_file
 from schemas.pointer import read_pointer
 from schemas.progress import Silence
+from transforms import exchange
 from transforms.read import plan_inputs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -278,6 +280,39 @@ def test_flags_that_cannot_be_used_are_named(make_config: Any, flag: str, said: 
 def test_compressed_files_count_for_more(make_config: Any) -> None:
     splits = plan_inputs(make_config())
     assert planned_bytes(splits) == sum(split.bytes * (4 if split.uri.endswith(".gz") else 1) for split in splits)
+
+
+def test_members_of_an_archive_count_as_what_they_are_unpacked(make_config: Any, tmp_path: Path) -> None:
+    rows = "".join(json.dumps({"question": f"Why {i}?", "answer": "So."}) + "\n" for i in range(99))
+    with zipfile.ZipFile(tmp_path / "raw" / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.jsonl", rows)
+    config = make_config(sources=[{"name": "zip", "files": ["raw/a.zip"]}])
+    assert planned_bytes(plan_inputs(config)) == len(rows)
+
+
+def test_progress_of_a_resumed_build_counts_what_is_left(
+    make_config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config(batch_rows=20, sources=[{"name": "law", "files": ["raw/law.jsonl"], "domain": "law"}])
+    whole, calls = exchange.replace_bytes, iter(range(9))
+
+    def fail(*args: Any, **kwargs: Any) -> None:
+        if next(calls) == 2:
+            raise OSError("power cut")
+        whole(*args, **kwargs)
+
+    with monkeypatch.context() as patch, pytest.raises(RunError, match="power cut"):
+        patch.setattr(exchange, "replace_bytes", fail)
+        build(config)
+    totals: list[float | None] = []
+
+    class Listener(Silence):
+        def begin(self, task: str, total: float | None, unit: str) -> None:
+            totals.append(total)
+
+    run(config, progress=Listener())
+    left = (tmp_path / "raw" / "law.jsonl").read_bytes().splitlines()[40:]
+    assert totals[0] == pytest.approx(sum(map(len, left)) / 1e6, abs=100e-6)
 
 
 def test_a_version_left_half_moved_is_swept(make_config: Any) -> None:
