@@ -49,8 +49,8 @@ def normalize_batch(
             rejects.add(row, 0, payload, error)
             continue
         several = len(found) + len(faults) - 1
-        if several and (error := _too_much(found)):
-            rejects.add(row, 0, payload, error)
+        if several and (excess := _too_much(found)):
+            rejects.add(row, 0, payload, excess)
             faults.clear()
             continue
         if repaired is not None:
