@@ -29,6 +29,7 @@ from schemas.version import VERSION
 from transforms import batch_coders  # noqa: F401  # registers how batches travel
 from transforms.batch import InputSplit
 from transforms.classify import ClassifyDomains
+from transforms.cleaning.chain import make_cleaner
 from transforms.decontaminate import BenchmarkIndex, Decontaminate, index_benchmarks
 from transforms.exchange import Fragment, WriteFragments, count_buckets, read_record
 from transforms.fasttext_classifier import shared_classifier
@@ -102,7 +103,8 @@ def run(config: Config, *, beam_args: Sequence[str] = (), progress: Progress, re
         )
     repaired = read_repairs(repairs) if repairs else None
     with only_one(config.home, "build") if is_local(config.home) else contextlib.nullcontext():
-        plan = plan_build(config, splits, tokenization, _environment(options, workers), started, repaired)
+        before = _newest(config.home)
+        plan = plan_build(config, splits, tokenization, _environment(options, workers), started, repaired, before)
         if plan.finished.fragments:
             progress.say(
                 f"build: goes on with {sum(f.rows for f in plan.finished.fragments):,} rows that were done already"
@@ -115,6 +117,11 @@ def run(config: Config, *, beam_args: Sequence[str] = (), progress: Progress, re
     path = str(outcome.manifest)
     manifest = DatasetManifest.parse(read_bytes(path), path)
     _say_what_to_know(manifest, config, progress)
+    if before and before.repairs and not manifest.repairs:
+        progress.say(
+            f"build: version {before.version} had {before.repairs.used:,} repaired rows, this one has none;"
+            " `versatune reprocess CONFIG REPAIRED` builds with them"
+        )
     progress.say(_said(manifest, path, outcome))
     return Path(path)
 
@@ -125,9 +132,8 @@ def planned_bytes(splits: Sequence[InputSplit]) -> int:
 
 
 def _planned(split: InputSplit) -> int:
-    packed = split.member is None and split.location.lower().endswith(
-        _COMPRESSED
-    )  # a member's bytes are those unpacked
+    by_name = split.location.lower().endswith(_COMPRESSED)
+    packed = by_name and split.member is None  # a member's bytes are those unpacked
     return split.bytes // split.parts * (_COMPRESSED_BY if packed else 1)
 
 
@@ -138,11 +144,15 @@ def plan_build(
     environment: dict[str, Any],
     started: float,
     repairs: Repairs | None = None,
+    before: DatasetManifest | None = None,
 ) -> BuildPlan:
     """Decide everything that does not need a row, clear away what other builds left, and put things where the workers find them."""
     classifier = shared_classifier(config.classifier_path, config.taxonomy, config.classifier.sha256)
     tokenizer = tokenization.record() if tokenization else None
     record = RepairRecord(sha256=repairs.sha256, rows=len(repairs.rows), used=0) if repairs else None
+    make_cleaner(
+        config.build.clean, config.build.pii
+    )  # says what is wrong with a pattern or a language, before any work
     index = index_benchmarks(config)
     staging = staging_directory(
         config,
@@ -192,7 +202,7 @@ def plan_build(
             skip_refused=config.build.on_refused_file == "skip",
             decontamination=_decontamination(index) if index else None,
             repairs=record,
-            parent=_newest_digest(config.home),
+            parent=before.digest if before else None,
             environment=environment,
             started=started,
         ),
@@ -208,13 +218,13 @@ def _decontamination(index: BenchmarkIndex) -> DecontaminationRecord:
     return DecontaminationRecord(digest=index.digest, benchmarks=benchmarks)
 
 
-def _newest_digest(home: str) -> str | None:
-    """Return the digest of the version that the pointer names, which the new one follows."""
+def _newest(home: str) -> DatasetManifest | None:
+    """Return the version that the pointer names, which the new one follows."""
     path = f"{home}/latest.json"
     with contextlib.suppress(VersatuneError, OSError, ValueError, KeyError):
         if exists(path):
             pointer = orjson.loads(read_bytes(path))
-            return DatasetManifest.parse(read_bytes(f"{home}/{pointer['path']}"), path).digest
+            return DatasetManifest.parse(read_bytes(f"{home}/{pointer['path']}"), path)
     return None
 
 

@@ -118,15 +118,17 @@ def list_inputs(records: Iterable[dict[str, Any]]) -> list[InputFile]:
 
 
 def check_refused(inputs: Sequence[InputFile], *, skip: bool) -> None:
-    """Refuse to go on without a file, where that is wanted, or where nothing is left.
+    """Refuse to go on without a file where that is wanted, and always without all files of a source.
 
     Raises:
         DataError: naming the files.
     """
-    broken = [file.refused for file in inputs if file.refused]
-    if broken and (not skip or len(broken) == len(inputs)):
+    read = {file.source for file in inputs if not file.refused}
+    broken = [file.refused for file in inputs if file.refused and not (skip and file.source in read)]
+    if broken:
         more = f"\n... and {len(broken) - _SHOWN} more files" if len(broken) > _SHOWN else ""
-        raise DataError("\n".join(broken[:_SHOWN]) + more)
+        why = "\nNothing is left of their source." if skip else ""
+        raise DataError("\n".join(broken[:_SHOWN]) + more + why)
 
 
 def check_books(books: Sequence[SourceBooks], max_rejected_fraction: float) -> None:

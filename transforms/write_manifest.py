@@ -228,7 +228,7 @@ def _keep_rejects(plan: VersionPlan, rejected: Sequence[Rejected]) -> str:
     paths = [file["path"] for group in rejected for file in group.files]
     for path in paths:
         move(f"{plan.staging}/{path}", f"{kept}/{path.removeprefix('rejects/')}")
-    return f" The rejected rows, with reasons, are in {kept}." if paths else ""
+    return f"\nThe rejected rows, with reasons, are in the Parquet files of {kept}." if paths else ""
 
 
 @dataclass(kw_only=True)

@@ -57,7 +57,7 @@ _BOOKS = {
     "expanded": "further",
     "written": "written",
     "duplicates": "duplicates",
-    "near_duplicates": "near duplicates",
+    "near_duplicates": "near",
     "rejected": "rejected",
 }
 _SHOWN = 10

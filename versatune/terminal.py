@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -115,13 +116,24 @@ class _Rate(ProgressColumn):
         return Text(f"{task.speed:,.1f} {self._unit}/s" if task.speed else "", style="dim")
 
 
+_NAME = re.compile(r"\S{1,40}( \*)?")
+
+
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
     """Make a table: the first column is text, numbers to the right. What comes from data shows as it is, brackets and all."""
     made = Table(title=Text(title, style="bold"), title_justify="left", header_style="bold")
     for position, column in enumerate(columns):
         texts = all(isinstance(row[position], str) for row in rows)
         words = position == 0 or (texts and bool(rows))
-        made.add_column(Text(column), justify="left" if words else "right", overflow="fold" if words else "ellipsis")
+        names = bool(rows) and all(
+            _NAME.fullmatch(str(row[position])) for row in rows
+        )  # to be copied: never cut or broken
+        made.add_column(
+            Text(column),
+            justify="left" if words else "right",
+            overflow="fold" if words else "ellipsis",
+            no_wrap=names or not words,
+        )
     for row in rows:
         made.add_row(*(Text(printable(cell) if isinstance(cell, str) else _number(cell)) for cell in row))
     return made

@@ -235,7 +235,9 @@ def summarize_rejects(
         title = f"{total:,} rows were rejected; the rows themselves: versatune rejects {file.parent} -o rejects.jsonl"
         return title, table("rejected rows", ["source", "stage", "reason", "rows"], body), result
     written = export_rejects(file.parent, manifest, wanted, output, limit, progress)
-    title = f"{written:,} rows: {output}\nMend 'payload' there, then: versatune reprocess CONFIG {output}"
+    title = f"{written:,} rows: {output}"
+    if written:
+        title += f"\nMend 'payload' there, then: versatune reprocess CONFIG {output}"
     return title, None, result | {"written": written, "output": str(output)}
 
 
@@ -248,7 +250,7 @@ def summarize_reprocess(config: Config, repaired: Path, progress: Progress) -> S
     child = run(config, progress=progress, repairs=repaired)
     found = usage(child, read_repairs(repaired).rows)
     title, shown, result = summarize_build(child)
-    lines = [f"{found.given:,} repairs given; {found.used:,} raw rows were replaced by them"]
+    lines = [f"repairs given: {found.given:,}; raw rows replaced by them: {found.used:,}"]
     lines += [f"still rejected: {why}, {rows:,}" for why, rows in found.still_rejected.most_common()]
     if found.unknown:
         lines.append(

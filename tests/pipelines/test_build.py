@@ -160,15 +160,22 @@ def test_a_damaged_file_is_left_out_as_a_whole_and_said(make_config: Any, tmp_pa
         def say(self, message: str) -> None:
             heard.append(message)
 
-    path = run(make_config(), progress=Listener())
-    manifest = DatasetManifest.load(path)
-    (medicine,) = [file for file in manifest.inputs if file.source == "medicine"]
-    assert medicine.rows == 0
-    assert "raw/medicine.json.gz" in medicine.refused
-    assert [message for message in heard if medicine.refused in message]
-    books = {book.source: book for book in manifest.books}
-    assert (books["medicine"].read, books["medicine"].written) == (0, {})
-    assert books["copies"].written == {"general": 7}
+    files = ["raw/law.jsonl", "raw/medicine.json.gz"]
+    manifest = DatasetManifest.load(run(make_config(sources=[{"name": "mine", "files": files}]), progress=Listener()))
+    damaged = manifest.inputs[1]
+    assert (damaged.uri, damaged.rows) == ("raw/medicine.json.gz", 0)
+    assert "raw/medicine.json.gz" in damaged.refused
+    assert [message for message in heard if damaged.refused in message]
+    (book,) = manifest.books
+    assert (book.read, sum(book.written.values())) == (68, 60)
+
+
+def test_a_source_of_which_no_file_can_be_read_ends_the_build(make_config: Any, tmp_path: Path) -> None:
+    damage(tmp_path)
+    config = make_config()
+    with pytest.raises(DataError, match=r"raw/medicine\.json\.gz(.|\n)*Nothing is left of their source"):
+        build(config)
+    assert_nothing_complete(config)
 
 
 def test_a_damaged_file_ends_the_build_where_that_is_wanted(make_config: Any, tmp_path: Path) -> None:
@@ -182,7 +189,7 @@ def test_a_damaged_file_ends_the_build_where_that_is_wanted(make_config: Any, tm
 def test_too_many_rejects_end_the_build_and_are_kept_to_look_at(make_config: Any) -> None:
     config = make_config(max_rejected_fraction=0.01)
     with pytest.raises(
-        DataError, match=r"3 of 145 rows were rejected.*max_rejected_fraction.*rejected rows, with reasons"
+        DataError, match=r"3 of 145 rows were rejected.*max_rejected_fraction.*\nThe rejected rows, with reasons"
     ):
         build(config)
     assert_nothing_complete(config)

@@ -213,7 +213,7 @@ def test_a_build_that_fails_publishes_nothing_and_keeps_its_rejects(
     made.file("c", [99], refused="c: damaged")
     plan = plan_of(made, **changes)
     assert said in (message := failed(finish_build(plan, made.results()), plan, kind))
-    assert f"are in {plan.home}/rejected." in message
+    assert f"are in the Parquet files of {plan.home}/rejected." in message
     assert pq.read_table(f"{plan.home}/rejected/part-00000-of-00001.parquet").num_rows == 1
     assert said in failed(finish_build(plan, made.results()), plan, kind)  # a retry finds the work done
 

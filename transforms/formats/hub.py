@@ -71,6 +71,6 @@ def hub_rows(address: HubAddress, max_row_bytes: int) -> Iterator[bytes | RowFau
     except Exception as error:  # noqa: BLE001  # whatever the library, its file systems and its parsers raise
         found = " ".join(str(error).split())[:300] or type(error).__name__
         raise FormatError(
-            f"found that the dataset cannot be read ({type(error).__name__}: {found}). Check the id, config, split and"
+            f"the dataset cannot be read ({type(error).__name__}: {found}). Check the id, config, split and"
             " revision, the network, HF_TOKEN for a private one and HF_HUB_OFFLINE; or download it and name its files"
         ) from None
