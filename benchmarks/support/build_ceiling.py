@@ -1,6 +1,6 @@
 """The least a build can do: read, normalise, label and write, in as many processes as it has workers, and nothing else.
 
-    python benchmarks/support/build_ceiling.py FOLDER OUTPUT --workers 2
+    python benchmarks/support/build_ceiling.py FOLDER OUTPUT --workers 2 [--dense]
 
 Plain pyarrow and fastText: columns are built without a Python object for each nested value, texts have no Parquet dictionary, each process
 writes one zstd Parquet file for each domain. No engine, no ids, no origins, no checks, no order, no duplicates dropped, no splits, no books.
@@ -34,12 +34,12 @@ def read_batches(file: Path) -> Iterator[list[bytes]]:
             yield batch
 
 
-def work(number: int, files: list[Path], output: Path) -> None:
+def work(number: int, files: list[Path], output: Path, dense: bool = False) -> None:
     """Do one process's share."""
     writers: dict[str, pq.ParquetWriter] = {}
     for file in files:
         for lines in read_batches(file):
-            batch = record_batch([pair(orjson.loads(line)) for line in lines], dense=True)
+            batch = record_batch([pair(orjson.loads(line)) for line in lines], dense=dense)
             for domain in batch["domain"].unique().to_pylist():
                 if domain not in writers:
                     path = output / f"{domain}-{number}.parquet"
@@ -57,12 +57,13 @@ def main() -> None:
     flags.add_argument("folder", type=Path, help="*.jsonl.gz with the fields instruction and output")
     flags.add_argument("output", type=Path)
     flags.add_argument("--workers", type=int, required=True)
+    flags.add_argument("--dense", action="store_true", help="with the classifier made dense, as versatune does")
     arguments = flags.parse_args()
     arguments.output.mkdir(parents=True)
     files = sorted(arguments.folder.glob("*.jsonl.gz"))
     context = multiprocessing.get_context("spawn")
     shares = [
-        context.Process(target=work, args=(i, files[i :: arguments.workers], arguments.output))
+        context.Process(target=work, args=(i, files[i :: arguments.workers], arguments.output, arguments.dense))
         for i in range(arguments.workers)
     ]
     for share in shares:

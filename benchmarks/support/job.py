@@ -1,8 +1,7 @@
 """The work that every system of build_throughput.py does on a row, and the columns it writes.
 
 Only what belongs to the row: no id, no origin, no checks. The classifier's file is versatune's own for all of them, called with thousands
-of texts at a time. The ceiling uses it as versatune does, made dense when it is loaded; the peers as fastText reads it, since that is what
-their users would do.
+of texts at a time, as fastText reads it; the dense ceiling has it made dense when it is loaded, as versatune does.
 """
 
 from __future__ import annotations
