@@ -17,7 +17,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines.execute import execute
 from pipelines.options import local_workers, pipeline_options, runner_name
-from pipelines.staging import check_inputs, staging_directory, sweep
+from pipelines.staging import check_inputs, stage_classifier, staging_directory, sweep
 from pipelines.watch import watched
 from schemas.config import Config
 from schemas.dataset import BenchmarkRecord, ClassifierRecord, DatasetManifest, DecontaminationRecord, RepairRecord
@@ -63,6 +63,8 @@ class BuildPlan:
     """What an earlier, killed try has done of it."""
     parts: int
     """Into how many ranges of keys a fragment is cut."""
+    classifier_path: str | None
+    """Where the workers find the classifier; None for the bundled one."""
     staging: str
     """Of this very build: fragments, records, and the new files under their final relative paths."""
     tokenizer_path: str | None
@@ -182,6 +184,7 @@ def plan_build(
         expected=[split.key for split in splits],
         finished=finished,
         parts=count_buckets(planned_bytes(splits), config.build.shard_bytes),
+        classifier_path=stage_classifier(config.classifier_path, staging),
         staging=staging,
         tokenizer_path=tokenizer_path,
         repairs_path=f"{staging}/repairs.jsonl" if repairs else None,
@@ -251,7 +254,7 @@ def graph(root: beam.Pipeline, plan: BuildPlan) -> None:
         batches |= "Decontaminate" >> Decontaminate(path=plan.benchmarks_path)
     batches |= "ClassifyDomains" >> ClassifyDomains(
         taxonomy=config.taxonomy,
-        path=config.classifier_path,
+        path=plan.classifier_path,
         sha256=plan.version.classifier.sha256,
         pinned={source.name: source.domain for source in config.sources if source.domain},
     )

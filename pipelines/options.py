@@ -42,7 +42,12 @@ def local_workers(configured: int, input_bytes: int) -> int:
     """Return the number of local processes: as configured, or for 0 one for a small input, else one per core."""
     if configured:
         return configured
-    return 1 if input_bytes < _SMALL_INPUT_BYTES else len(os.sched_getaffinity(0))
+    return 1 if input_bytes < _SMALL_INPUT_BYTES else _cores()
+
+
+def _cores() -> int:
+    """Return how many cores this process may use; where the system does not tell, how many there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def pipeline_options(beam_args: Sequence[str], workers: int) -> PipelineOptions:

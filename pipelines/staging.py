@@ -12,7 +12,8 @@ from schemas.config import Config
 from schemas.errors import DataError
 from schemas.files import sha256_json
 from transforms.batch import InputSplit
-from transforms.storage import delete_tree, exists, is_local, match
+from transforms.fasttext_classifier import card_path
+from transforms.storage import delete_tree, exists, is_local, match, replace_bytes
 from transforms.write_manifest import REJECTED
 
 _STAGING = ".staging-"
@@ -35,6 +36,17 @@ def staging_directory(config: Config, *identity: Any) -> str:
     build = config.build
     key = sha256_json([config.build_fingerprint(), build.batch_rows, build.part_bytes, list(identity)])
     return f"{config.home}/{_STAGING}{key[:_DIGITS]}"
+
+
+def stage_classifier(path: str | None, staging: str) -> str | None:
+    """Return where the workers find the classifier: a local one, and its card, is copied beside remote output, where they can read it."""
+    if path is None or not is_local(path) or is_local(staging):
+        return path
+    staged = f"{staging}/classifier/{Path(path).name}"
+    for file, copy in ((path, staged), (card_path(path), card_path(staged))):
+        if Path(file).is_file():
+            replace_bytes(copy, Path(file).read_bytes())
+    return staged
 
 
 def sweep(config: Config, staging: str) -> None:

@@ -6,6 +6,7 @@
     `-- UsageError            exit code 2   what the user gave cannot be used
         |-- ConfigError       exit code 2   a configuration key or value
         `-- DataError         exit code 2   an input file, a row, a model folder, a manifest of another version
+            `-- LicenseError  exit code 2   data that the licence policy forbids
 
 A message names the thing, its value, what was expected and what to do. It never quotes a row's text.
 """
@@ -42,6 +43,10 @@ class ConfigError(UsageError):
 
 class DataError(UsageError):
     """An input file, a row, a model folder or a manifest cannot be used."""
+
+
+class LicenseError(DataError):
+    """The data hold a licence that the policy forbids."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

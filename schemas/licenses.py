@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 
 from schemas.config import LicensePolicy
 from schemas.dataset import InputFile, Shard
-from schemas.errors import DataError
+from schemas.errors import LicenseError
 
 _SHOWN = 5
 
@@ -26,14 +26,14 @@ def check_licenses(policy: LicensePolicy, inputs: Sequence[InputFile], shards: S
         shards: every shard, with the set of its rows' licences.
 
     Raises:
-        DataError: names each licence, its sources with their rows, and the shards that hold it.
+        LicenseError: names each licence, its sources with their rows, and the shards that hold it.
     """
     emitted = {name for shard in shards for name in shard.licenses}
     forbidden = sorted(name for name in emitted if not is_allowed(policy, name))
     if not forbidden:
         return
     lines = [_finding(name, inputs, shards) for name in forbidden]
-    raise DataError(
+    raise LicenseError(
         "build.licenses forbids what the sources hold; nothing was emitted.\n"
         + "\n".join(lines)
         + f"\nTake these sources out, or change the policy ({_policy(policy)})."

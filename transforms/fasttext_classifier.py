@@ -26,6 +26,7 @@ from schemas.errors import DataError, IntegrityError, RunError
 from schemas.files import sha256_bytes
 from schemas.taxonomy import Taxonomy
 from transforms.dense_model import dense_model
+from transforms.storage import is_local, local_copy
 
 CARD_FORMAT = 1
 LABEL_PREFIX = "__label__"
@@ -217,7 +218,12 @@ def _shared(path: str | None, taxonomy_json: str, sha256: str | None, _state: tu
 
 
 def shared_classifier(path: str | Path | None, taxonomy: Taxonomy, sha256: str | None = None) -> DomainClassifier:
-    """Load a classifier once per process; later calls with the same arguments give the same object until the files change."""
+    """Load a classifier once per process; later calls with the same arguments give the same object until the files change.
+
+    The file may lie on any file system Beam knows; its card is looked for beside it.
+    """
+    if path is not None and not is_local(os.fspath(path)):
+        path = local_copy(os.fspath(path), card_path(os.fspath(path)))
     file = bundled_model() if path is None else Path(path)
     state = tuple(
         number
@@ -226,6 +232,11 @@ def shared_classifier(path: str | Path | None, taxonomy: Taxonomy, sha256: str |
         for number in (part.stat().st_mtime_ns, part.stat().st_size)
     )
     return _shared(None if path is None else os.fspath(path), taxonomy.model_dump_json(), sha256, state)
+
+
+def card_path(model: str) -> str:
+    """Return where the card of a model file is, if it has one: beside it, named alike."""
+    return f"{os.path.splitext(model)[0]}.json"
 
 
 def _read_card(path: Path) -> dict[str, Any] | None:

@@ -18,10 +18,7 @@ from transforms.books import EXPANDED, REPAIRED
 from transforms.cleaning.chain import make_cleaner
 from transforms.conversation import example_id, read_examples
 from transforms.repairs import Repairs, no_repairs
-from transforms.shapes.base import CLEAN_REASONS, READ_REASONS, Example, RowError
-
-MAX_EXPANDED_CHARS = 2**28
-"""Characters that the examples of one row may have together."""
+from transforms.shapes.base import CLEAN_REASONS, MAX_EXPANDED_CHARS, READ_REASONS, Example, RowError
 
 Cleaner = Callable[[Example, Counter[str]], Example]
 """Cleans an example, or raises RowError; counts what it changed."""

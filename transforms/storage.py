@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import glob
 import hashlib
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +89,21 @@ def replace_bytes(path: str, data: bytes, *, durable: bool = True) -> None:
             stream.flush()
             os.fsync(stream.fileno())
     Path(partial).replace(path)
+
+
+@lru_cache(maxsize=8)
+def local_copy(path: str, *beside: str) -> str:
+    """Return a local file with the content of a remote one, fetched once per process and deleted with it.
+
+    Args:
+        path: the file.
+        beside: others that belong next to it, where they exist.
+    """
+    folder = tempfile.mkdtemp(prefix="versatune-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for file in (path, *filter(exists, beside)):
+        Path(folder, file.rpartition("/")[2]).write_bytes(read_bytes(file))
+    return f"{folder}/{path.rpartition('/')[2]}"
 
 
 def write_arrow(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: str) -> int:

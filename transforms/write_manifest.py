@@ -25,7 +25,7 @@ from schemas.dataset import (
     SourceBooks,
     TokenizerRecord,
 )
-from schemas.errors import ConfigError, DataError, RunError, VersatuneError
+from schemas.errors import ConfigError, DataError, LicenseError, RunError, VersatuneError
 from schemas.licenses import check_licenses
 from schemas.taxonomy import Taxonomy
 from schemas.version import VERSION
@@ -215,7 +215,8 @@ def finish_build(plan: VersionPlan, results: Results) -> Outcome:
     try:
         outcome = publish(plan, make_manifest(plan, results))
     except DataError as error:
-        outcome = Outcome(None, error="DataError", message=str(error) + _keep_rejects(plan, results.rejected))
+        kept = "" if isinstance(error, LicenseError) else _keep_rejects(plan, results.rejected)
+        outcome = Outcome(None, error="DataError", message=str(error) + kept)
     except VersatuneError as error:
         outcome = Outcome(None, error=type(error).__name__, message=str(error))
     outcome.save(plan.staging)

@@ -131,7 +131,7 @@ def _model_without(folder: Path, config: dict[str, Any], *names: str) -> None:
     [
         (_missing_file, (), ["source 'law'", "raw/nowhere.jsonl"]),
         (_empty_glob, (), ["source 'law'", "raw/2025-*.jsonl"]),
-        (_cut_gzip, (), ["source 'law'", "raw/law.jsonl.gz", "cut short", "fetch it again"]),
+        (_cut_gzip, (), ["source 'law'", "raw/law.jsonl.gz", "cut short", "Fetch the file again"]),
         (_not_json, (), ["source 'law'", "raw/page.json", "JSON"]),
         (_unknown_key, (), ["my.yaml", "unknown key 'build.worker'", "did you mean 'workers'?"]),
         (_unknown_domain, (), ["my.yaml", "'medicin'", "did you mean 'medicine'?"]),
@@ -202,7 +202,7 @@ def test_a_manifest_of_another_version_is_refused_by_number(work: Path) -> None:
     file.write_bytes(orjson.dumps(orjson.loads(file.read_bytes()) | {"format_version": 99}))
     for command in (("verify", "outputs/small/1"), ("mix", "my.yaml")):
         message = _refused(work, *command)
-        for part in ("manifest.json", "format_version is 99", "reads version 1", "make it again"):
+        for part in ("manifest.json", "format_version is 99", "reads version 2", "make it again"):
             assert part in message
 
 

@@ -12,9 +12,12 @@ import pytest
 from apache_beam.io.filesystem import BeamIOError, FileMetadata, FileSystem
 
 from pipelines.build import run
+from schemas.config import ClassifierConfig
 from schemas.dataset import DatasetManifest
 from schemas.errors import ConfigError, DataError
 from schemas.progress import Silence
+from transforms import classify
+from transforms.fasttext_classifier import bundled_model, card_path
 
 STORE: dict[str, bytes] = {}
 WRITES: list[str] = []
@@ -141,3 +144,21 @@ def test_raw_files_come_from_an_object_store(make_config: Any, tmp_path: Path) -
     assert [(file.uri, file.rows) for file in manifest.inputs] == [("store://bucket/raw/law.jsonl", 68)]
     with pytest.raises(DataError, match="matches no file"):
         run(make_config(sources=[{"name": "law", "files": ["store://bucket/none/*.jsonl"]}]), progress=Silence())
+
+
+def test_workers_find_a_local_classifier_beside_remote_output(
+    make_config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for file in (str(bundled_model()), card_path(str(bundled_model()))):
+        (tmp_path / f"mine{Path(file).suffix}").write_bytes(Path(file).read_bytes())
+    opened: list[str | None] = []
+    load = classify.shared_classifier
+    monkeypatch.setattr(classify, "shared_classifier", lambda path, *rest: opened.append(path) or load(path, *rest))
+    config = make_config("store://bucket/out")
+    mine = config.model_copy(update={"classifier": ClassifierConfig(path=str(tmp_path / "mine.ftz"))})
+    reference = DatasetManifest.load(run(make_config("local"), progress=Silence()))
+    run(mine, progress=Silence())
+    assert opened[-1] is not None
+    assert opened[-1].startswith("store://bucket/out/small/.staging-")
+    pointer = json.loads(STORE["store://bucket/out/small/latest.json"])
+    assert pointer["digest"] == reference.digest

@@ -635,3 +635,20 @@ def test_a_field_map_takes_choices_tools_a_worse_answer_and_a_document() -> None
 def test_a_field_map_that_says_too_little_or_too_much_is_refused(fields: dict[str, str]) -> None:
     with pytest.raises(ValidationError):
         FieldMap(**fields)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"paragraphs": [{"context": "c" * 100, "qas": [{"question": "Why?", "answers": ["a"]}] * 9}] * 3},
+        {"table": [["c" * 100]], "paragraphs": [], "questions": [{"question": "Why?", "answer": "a"}] * 27},
+    ],
+)
+def test_a_row_that_would_repeat_its_passages_for_ever_is_refused_before_it_does(
+    row: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert len(read_row(row)) == 27
+    monkeypatch.setattr("transforms.shapes.base.MAX_EXPANDED_CHARS", 2000)
+    with pytest.raises(RowError) as error:
+        read_row(row)
+    assert error.value.reason == "too_large"

@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, NoReturn
 
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
@@ -96,12 +96,25 @@ def _expand(source: SourceConfig, pattern: str, directory: Path) -> Iterator[_Fo
 
 
 def _files_below(directory: str) -> Iterator[str]:
-    for folder, folders, files in os.walk(directory):
+    """Yield the files of a folder and of all below it, those that links lead to among them; each folder once."""
+    seen: set[str] = set()
+    for folder, folders, files in os.walk(directory, onerror=_refuse_folder, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in files:
             path = os.path.join(folder, name)
             if not name.startswith(".") and os.path.isfile(path):
                 yield path
+
+
+def _refuse_folder(error: OSError) -> NoReturn:
+    raise DataError(
+        f"{error.filename}: the folder cannot be listed ({error.strerror}); its rows would be lost. Mend its permissions"
+    )
 
 
 def _is_data(location: str, *, hidden: bool) -> bool:

@@ -79,6 +79,9 @@ PART_OF_ROLE = {"user": "prompt", "assistant": "answer", "system": "system", "te
 
 SYSTEMS = ("system", "system_prompt", "meta_instruction")
 
+MAX_EXPANDED_CHARS = 2**28
+"""Of all examples of one row: a batch of such rows must fit into memory."""
+
 _SHOWN_KEYS = 12
 _SHOWN_KEY_CHARS = 40
 _EXACT_FLOATS = 1e15  # integers of more digits arrive rounded from JSON
@@ -104,6 +107,19 @@ class RowError(Exception):
         super().__init__(reason, detail)
         self.reason = reason
         self.detail = detail
+
+
+def check_expanded(chars: int) -> None:
+    """Refuse a row that repeats its passages before so many questions that they take ``chars`` characters; asked before they do.
+
+    Raises:
+        RowError: more than one row may give.
+    """
+    if chars > MAX_EXPANDED_CHARS:
+        raise RowError(
+            "too_large",
+            f"its passages take {chars:,} characters before its questions; expected at most {MAX_EXPANDED_CHARS:,} from one row",
+        )
 
 
 class Shape(Protocol):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterator
 from typing import Any
 
-from transforms.shapes.base import Example, Row, RowError, joined, text, type_name
+from transforms.shapes.base import Example, Row, RowError, check_expanded, joined, text, type_name
 from transforms.shapes.question_answer import accepted_answer
 
 NAME = "squad"
@@ -26,9 +26,13 @@ def matches(names: Container[str]) -> bool:
 def to_examples(row: Row) -> list[Example | RowError]:
     """Return every question with its paragraph before it, and the first answer; a question without one is an error."""
     found: list[Example | RowError] = []
+    repeated = 0
     for where, paragraph in _paragraphs(row):
         context = text(paragraph.get("context", ""), "prompt", f"{where}.context")
-        for number, question in enumerate(_listed(paragraph.get("qas"), f"{where}.qas")):
+        questions = _listed(paragraph.get("qas"), f"{where}.qas")
+        repeated += len(context) * len(questions)
+        check_expanded(repeated)
+        for number, question in enumerate(questions):
             try:
                 found.append(_example(context, question, f"{where}.qas.{number}"))
             except RowError as error:

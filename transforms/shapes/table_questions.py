@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Any
 
-from transforms.shapes.base import Example, Row, RowError, answer_text, joined, text, type_name
+from transforms.shapes.base import Example, Row, RowError, answer_text, check_expanded, joined, text, type_name
 from transforms.shapes.context import context_text, table_text
 
 NAME = "table_questions"
@@ -27,6 +27,7 @@ def to_examples(row: Row) -> list[Example | RowError]:
         raise RowError("wrong_type", f"field 'questions' holds {type_name(questions)}; expected a list of objects")
     if not questions:
         raise RowError("missing_prompt", "field 'questions' is an empty list")
+    check_expanded(len(context) * len(questions))
     found: list[Example | RowError] = []
     for number, question in enumerate(questions):
         try:
