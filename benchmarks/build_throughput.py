@@ -10,7 +10,8 @@ with its start-up, on the same number of processes:
     build       `versatune build` without a tokenizer, all else as it is by default
     ceiling     the bare pyarrow and fastText loop of support/build_ceiling.py
     dense_ceiling   the same with the classifier made dense when it is loaded, which is half of what makes the build fast
-    datatrove   its local executor (support/build_datatrove.py)
+    datatrove   its local executor, a document at a time (support/build_datatrove.py)
+    datatrove_batched   the same with documents classified thousands at a time
     datasets    load_dataset, map and to_parquet (support/build_datasets.py)
 
 Only the build drops duplicates, divides the rows, orders them and keeps books. Medians are reported; ratios are the other's seconds by the build's.
@@ -161,6 +162,7 @@ def main() -> None:
     if not arguments.without_peers:
         python = peers_python(arguments.peers_venv)
         systems["datatrove"] = script_system(python, "build_datatrove.py", workers)
+        systems["datatrove_batched"] = script_system(python, "build_datatrove.py", workers, "--batched")
         systems["datasets"] = script_system(python, "build_datasets.py", workers)
     with tempfile.TemporaryDirectory(prefix="versatune-bench-") as name:
         work = Path(name)

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from importlib import resources
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -134,10 +135,11 @@ class DomainClassifier:
         ):  # a text that text_view did not make
             names, probs = self._model.predict([text_view([text]) for text in texts], k=len(self.labels))
         # fastText orders each row by probability: put every value into its domain's column.
-        column = self._column
-        columns = np.array([[column[name] for name in row] for row in names])
-        out = np.empty(columns.shape, dtype=np.float64)
-        np.put_along_axis(out, columns, np.array(probs, dtype=np.float64), axis=1)
+        shape = len(texts), len(self.labels)
+        columns = np.fromiter(map(self._column.__getitem__, chain.from_iterable(names)), np.intp).reshape(shape)
+        values = np.fromiter(chain.from_iterable(probs), np.float64).reshape(shape)
+        out = np.empty(shape, np.float64)
+        np.put_along_axis(out, columns, values, axis=1)
         return np.clip(out - _FASTTEXT_OFFSET, _SMALLEST, 1.0)
 
 

@@ -20,7 +20,7 @@ import pyarrow as pa
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from schemas.taxonomy import DEFAULT_TAXONOMY
-from transforms.fasttext_classifier import DomainClassifier, bundled_model, text_view
+from transforms.fasttext_classifier import LABEL_PREFIX, DomainClassifier, bundled_model, text_view
 
 BATCH_ROWS = 4096
 DOMAINS = DEFAULT_TAXONOMY.domains
@@ -55,13 +55,25 @@ def classifier(*, dense: bool) -> DomainClassifier:
     ours = DomainClassifier.load(None, DEFAULT_TAXONOMY)
     if dense:
         return ours
-    plain = fasttext.load_model(str(bundled_model()))
-    return DomainClassifier(plain, DEFAULT_TAXONOMY, sha256=ours.sha256, card=ours.card)
+    return DomainClassifier(plain_model(), DEFAULT_TAXONOMY, sha256=ours.sha256, card=ours.card)
 
 
 def probabilities(pairs: Sequence[Pair], *, dense: bool = False) -> np.ndarray:
     """Return the probabilities of the domains, (n, k) float32."""
     return classifier(dense=dense).predict([text_view(turns) for turns in pairs])
+
+
+@lru_cache(maxsize=1)
+def plain_model() -> Any:
+    """Load the bundled classifier as fastText reads it, once for each process."""
+    return fasttext.load_model(str(bundled_model()))
+
+
+def one_row(turns: Pair) -> list[float]:
+    """Return the probabilities of the domains for one row, as somebody gets them who asks fastText for one text at a time."""
+    labels, scores = plain_model().predict(text_view(turns), k=len(DOMAINS))
+    found = dict(zip(labels, scores, strict=True))
+    return [float(found[LABEL_PREFIX + name]) for name in DOMAINS]
 
 
 def record_batch(pairs: Sequence[Pair], *, dense: bool = False) -> pa.RecordBatch:
