@@ -237,7 +237,7 @@ class BuildConfig(Section):
     """Store token ids and loss masks, with the model's tokenizer and chat template; needs a model."""
     max_tokens: PositiveInt = 512
     """Longer conversations are cut to this many tokens; one whose every answer is cut off is rejected."""
-    shard_bytes: Annotated[int, Field(gt=0, le=2**30)] = 64 * 2**20
+    shard_bytes: Annotated[int, Field(gt=0, le=2**30)] = 128 * 2**20
     """Bytes of text that one shard of one domain may hold at most, about; a writer has them in memory. At most 1 GiB."""
     max_rejected_fraction: Share = 0.5
     """The build fails when a larger share of the rows is rejected."""

@@ -15,7 +15,7 @@ from schemas.arrow import classified_fields
 from schemas.taxonomy import Taxonomy
 from transforms.batch import Batch
 from transforms.fasttext_classifier import shared_classifier, text_view
-from transforms.messages import conversations
+from transforms.messages import contents_without
 
 
 class Classifier(Protocol):
@@ -38,7 +38,7 @@ def classify_batch(
         taxonomy: the domains.
         pinned: the domain (or alias) of all these rows; they keep the classifier's probabilities but not its choice.
     """
-    texts = [text_view([content for role, content in turns if role != "system"]) for turns in conversations(examples)]
+    texts = [text_view(contents) for contents in contents_without(examples, "system")]
     probs = classifier.predict(texts)
     chosen = np.full(len(texts), taxonomy.index(pinned)) if pinned else probs.argmax(axis=1)
     columns = [

@@ -20,12 +20,10 @@ import pyarrow.compute as pc
 from apache_beam.pvalue import PCollection
 
 from transforms.batch import Batch
+from transforms.ids import id_keys
 from transforms.storage import open_arrow, read_bytes, replace_bytes, size, write_arrow
 
 KEYS = 2**16
-_DIGITS = 4  # hex digits of a key
-_HEX = np.zeros(256, np.uint16)
-_HEX[np.frombuffer(b"0123456789abcdef", np.uint8)] = np.arange(16)
 _ROW_BYTES = 64  # what a row takes besides its text, about
 
 
@@ -85,20 +83,6 @@ def count_buckets(total_bytes: int, bucket_bytes: int) -> int:
     return min(KEYS, 1 << (wanted - 1).bit_length())
 
 
-def keys_of_ids(ids: pa.Array) -> np.ndarray:
-    """Return (n,) uint16: the last 4 hex digits of each id.
-
-    The first digits decide the split, so a bucket must come from others: it holds rows of both splits.
-    """
-    if not len(ids):
-        return np.zeros(0, np.uint16)
-    text = np.frombuffer(b"".join(ids.cast(pa.binary()).to_pylist()), np.uint8).reshape(len(ids), -1)
-    key = np.zeros(len(ids), np.uint16)
-    for column in text[:, -_DIGITS:].T:
-        key = (key << 4) | _HEX[column]
-    return key
-
-
 def write_fragment(batch: Batch, directory: str, parts: int, signatures: str | None = None) -> Fragment:
     """Write a batch of classified examples and its rejects, then the record that says they are there.
 
@@ -155,11 +139,11 @@ def read_record(path: str) -> Fragment:
 
 
 def _write_parts(examples: pa.RecordBatch, path: str, parts: int) -> tuple[int, ...]:
-    keys = keys_of_ids(examples.column("id"))
+    keys = id_keys(examples.column("id"))
     order = np.argsort(keys, kind="stable")
     keys = keys[order]
     examples = examples.take(pa.array(order))
-    numbers, starts = np.unique(keys.astype(np.int32) // (KEYS // parts), return_index=True)
+    numbers, starts = np.unique(keys // (KEYS // parts), return_index=True)
     ends = [*starts[1:], len(keys)]
     pieces = (examples.slice(int(start), int(end - start)) for start, end in zip(starts, ends, strict=True))
     write_arrow(pieces, examples.schema, path)
@@ -188,7 +172,7 @@ def read_bucket(fragment: Fragment, bucket: Bucket) -> list[pa.RecordBatch]:
 
 
 def _slice(batch: pa.RecordBatch, first: int, last: int) -> pa.RecordBatch:
-    keys = keys_of_ids(batch.column("id")).astype(np.int64)
+    keys = id_keys(batch.column("id"))
     start, end = np.searchsorted(keys, [first, last])
     return batch.slice(int(start), int(end - start))
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 Turn = tuple[str, str]
 
@@ -14,3 +16,16 @@ def conversations(batch: pa.RecordBatch) -> list[list[Turn]]:
     turns = list(zip(roles, contents, strict=True))
     ends = column.value_lengths().to_numpy().cumsum().tolist()
     return [turns[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def contents_without(batch: pa.RecordBatch, role: str) -> list[list[str]]:
+    """Return the contents of each row's turns but those of one role."""
+    column = batch.column("messages")
+    roles, contents = column.flatten().flatten()
+    left = pc.not_equal(roles, role).to_numpy(zero_copy_only=False)
+    ends = column.value_lengths().to_numpy().cumsum()
+    if not left.all():
+        contents = contents.filter(pa.array(left))
+        ends = np.concatenate([[0], left.cumsum()])[ends]
+    texts, limits = contents.to_pylist(), ends.tolist()
+    return [texts[start:end] for start, end in zip([0, *limits], limits, strict=False)]

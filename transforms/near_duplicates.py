@@ -25,6 +25,7 @@ from apache_beam.pvalue import AsList, PCollection
 
 from schemas.config import NearDuplicatesConfig
 from schemas.files import sha256_bytes
+from transforms.ids import hex_ids, id_halves
 from transforms.minhash import band_keys, choose_bands, signatures_of
 from transforms.shingles import shingles_of, words_of_conversations
 from transforms.storage import open_arrow, replace_bytes, write_arrow
@@ -82,7 +83,7 @@ def signature_rows(batch: pa.RecordBatch, settings: NearDuplicatesConfig) -> pa.
         words = words_of_conversations(batch.column("messages")[here], without="system")
         signatures[here] = signatures_of(shingles_of(words, settings.ngram), settings.permutations)
         has_words[here] = np.diff(words.offsets) > 0
-    ids, signatures = _halves(batch.column("id")).astype(">u8")[has_words], signatures[has_words]
+    ids, signatures = id_halves(batch.column("id")).astype(">u8")[has_words], signatures[has_words]
     keys = band_keys(signatures, choose_bands(settings.similarity, settings.permutations))
     places = pa.array(signatures.astype(np.uint16).reshape(-1))
     columns = {
@@ -163,7 +164,7 @@ def write_clusters(blocks: Iterable[str], links: Iterable[Links], path: str) -> 
         for start in range(0, len(gone), _ROW_GROUP_ROWS):
             here = gone[start : start + _ROW_GROUP_ROWS]
             similar = store.similarity(members[kept[here]], members[here]).astype(np.float32)
-            columns = [_hex(ids[kept[here]]), _hex(ids[here]), pa.array(similar)]
+            columns = [hex_ids(ids[kept[here]]), hex_ids(ids[here]), pa.array(similar)]
             writer.write_table(pa.table(columns, schema=NEAR_DUPLICATE))
     data = sink.getvalue().to_pybytes()
     replace_bytes(path, data)
@@ -189,7 +190,7 @@ def dropped_of(path: str) -> tuple[np.ndarray, pa.Array]:
     """Read a file of clusters: the ids that go, (d, 2) uint64 in order, and beside each the id that stays in its place."""
     with open_arrow(path) as stream:
         rows = pq.read_table(stream, columns=["id", "kept"]).sort_by("id").combine_chunks()
-    return _halves(rows["id"]), rows["kept"].combine_chunks()
+    return id_halves(rows["id"]), rows["kept"].combine_chunks()
 
 
 @dataclass(kw_only=True)
@@ -326,14 +327,3 @@ def _read_links(links: Links) -> Iterator[np.ndarray]:
         file = pa.ipc.open_file(stream)
         for number in range(file.num_record_batches):
             yield np.column_stack([column.to_numpy() for column in file.get_batch(number).columns])
-
-
-def _halves(ids: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """Return ids of 32 hex digits as (n, 2) uint64."""
-    data = bytes.fromhex("".join(ids.to_pylist()))
-    return np.frombuffer(data, ">u8").reshape(-1, 2).astype(np.uint64)
-
-
-def _hex(ids: np.ndarray) -> pa.Array:
-    digits = ids.astype(">u8").tobytes().hex()
-    return pa.array([digits[start : start + 32] for start in range(0, len(digits), 32)], pa.string())

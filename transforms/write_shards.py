@@ -21,6 +21,7 @@ from apache_beam.pvalue import AsSingleton, PCollection
 from schemas.arrow import LINEAGE, ORIGIN, REJECT_FILE
 from schemas.dataset import SPLITS
 from transforms.exchange import Bucket, Fragment, buckets, read_bucket, read_rejects
+from transforms.ids import all_halves
 from transforms.near_duplicates import Clusters, dropped_of
 from transforms.plan_shards import Place, ShardPlan
 from transforms.storage import exists, open_new, read_bytes, replace_bytes, sha256
@@ -95,7 +96,7 @@ def gather(bucket: Bucket, plan: ShardPlan) -> Rows:
         places += [number[place.source, place.license, place.uri]] * len(found)
         first_rows += [place.first_row] * len(found)
     lengths = [batch.num_rows for batch in batches]
-    halves = _id_halves(batches)
+    halves = all_halves(batch.column("id") for batch in batches)
     return Rows(
         batches,
         halves[:, 0],
@@ -241,16 +242,6 @@ NO_NEAR_DUPLICATES = NearDuplicates(np.zeros((0, 2), np.uint64), pa.array([], pa
 def load_near_duplicates(path: str, sha256: str) -> NearDuplicates:
     """Read a file of clusters once per process."""
     return NearDuplicates(*dropped_of(path), sha256)
-
-
-def id_halves(ids: Iterable[bytes]) -> np.ndarray:
-    """Return ids of 32 hex digits as (n, 2) uint64, whose order is that of the ids."""
-    data = bytes.fromhex(b"".join(ids).decode("ascii"))
-    return np.frombuffer(data, ">u8").astype(np.uint64).reshape(-1, 2)
-
-
-def _id_halves(batches: list[pa.RecordBatch]) -> np.ndarray:
-    return id_halves(value for batch in batches for value in batch.column("id").cast(pa.binary()).to_pylist())
 
 
 def _column(batches: list[pa.RecordBatch], name: str, dtype: Any) -> np.ndarray:

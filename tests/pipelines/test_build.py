@@ -11,7 +11,8 @@ from typing import Any
 import apache_beam as beam
 import pytest
 
-from pipelines.build import planned_bytes, run
+from pipelines.build import run
+from pipelines.build_plan import planned_bytes
 from schemas.config import Config, load_config
 from schemas.dataset import DatasetManifest
 from schemas.errors import ConfigError, DataError, RunError, VersatuneError
@@ -366,3 +367,24 @@ def test_a_build_never_reads_what_builds_wrote(make_config: Any, tmp_path: Path)
     ):
         run(make_config("outputs", sources=sources), progress=Silence())
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_file_of_unknown_shape_comes_with_the_field_map_that_would_read_it(make_config: Any, tmp_path: Path) -> None:
+    lines = [
+        f'{number},"How do I reset number {number}?","Open the settings of number {number}."\n' for number in range(9)
+    ]
+    (tmp_path / "raw" / "helpdesk.csv").write_text("".join(["ticket,ask,reply\n", *lines]))
+    heard: list[str] = []
+
+    class Listener(Silence):
+        def say(self, message: str) -> None:
+            heard.append(message)
+
+    sources = [{"name": "mine", "files": ["raw/code.csv", "raw/helpdesk.csv"]}]
+    run(make_config(sources=sources), progress=Listener())
+    (advice,) = [message for message in heard if "helpdesk" in message]
+    assert "9 of 9 rows have no known shape" in advice
+    assert "fields: {prompt: ask, completion: reply}" in advice
+    sources = [{"name": "mine", "files": ["raw/helpdesk.csv"], "fields": {"prompt": "ask", "completion": "reply"}}]
+    run(make_config(sources=sources), progress=Listener())
+    assert len([message for message in heard if "helpdesk" in message]) == 1

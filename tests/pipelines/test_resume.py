@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from pipelines.build import plan_build, run
+from pipelines.build import run
+from pipelines.build_plan import plan_build
 from schemas.config import ClassifierConfig, Config
 from schemas.dataset import DatasetManifest
 from schemas.pointer import read_pointer

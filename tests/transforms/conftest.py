@@ -16,8 +16,9 @@ from schemas.taxonomy import DEFAULT_TAXONOMY
 from transforms.batch import Batch, InputSplit
 from transforms.books import EXPANDED, Results
 from transforms.exchange import Fragment, buckets, write_fragment
+from transforms.ids import id_halves
 from transforms.plan_shards import ShardPlan, plan_shards
-from transforms.write_shards import NO_NEAR_DUPLICATES, NearDuplicates, ShardWriter, id_halves, write_rejects
+from transforms.write_shards import NO_NEAR_DUPLICATES, NearDuplicates, ShardWriter, write_rejects
 
 DOMAINS = DEFAULT_TAXONOMY.domains
 
@@ -65,7 +66,7 @@ class Corpus:
     def near(dropped: dict[int, int]) -> NearDuplicates:
         """Return near-duplicates: which number goes for which other one."""
         pairs = sorted((Corpus.identity(gone), Corpus.identity(kept)) for gone, kept in dropped.items())
-        halves = id_halves(gone.encode() for gone, _ in pairs)
+        halves = id_halves(pa.array([gone for gone, _ in pairs], pa.string()))
         return NearDuplicates(halves, pa.array([kept for _, kept in pairs], pa.string()), str(sorted(dropped.items())))
 
     def file(

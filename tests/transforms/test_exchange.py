@@ -30,7 +30,6 @@ from transforms.exchange import (
     WriteFragments,
     buckets,
     count_buckets,
-    keys_of_ids,
     read_bucket,
     read_record,
     read_rejects,
@@ -38,6 +37,7 @@ from transforms.exchange import (
     total,
     write_fragment,
 )
+from transforms.ids import id_keys
 
 SPLIT = InputSplit(source="s", uri="f.jsonl", location="/f.jsonl", bytes=1)
 SCHEMA = pa.schema([*NORMALIZED, pa.field("domain", pa.string(), nullable=False)])
@@ -92,9 +92,9 @@ def test_buckets_are_the_smallest_power_of_two_that_keeps_shards_small(total_byt
 
 def test_a_key_is_the_last_digits_of_the_id() -> None:
     names = identities(200)
-    assert keys_of_ids(pa.array(names)).tolist() == [int(name[-4:], 16) for name in names]
-    assert keys_of_ids(pa.array(names).slice(7, 3)).tolist() == [int(name[-4:], 16) for name in names[7:10]]
-    assert keys_of_ids(pa.array([], pa.string())).tolist() == []
+    assert id_keys(pa.array(names)).tolist() == [int(name[-4:], 16) for name in names]
+    assert id_keys(pa.array(names).slice(7, 3)).tolist() == [int(name[-4:], 16) for name in names[7:10]]
+    assert id_keys(pa.array([], pa.string())).tolist() == []
 
 
 @pytest.mark.parametrize("count", [1, 2, 64, KEYS])
@@ -105,7 +105,7 @@ def test_buckets_cover_every_key_once(count: int) -> None:
 
 
 def test_buckets_are_even() -> None:
-    counts = np.bincount(keys_of_ids(pa.array(identities(64_000))) // 1024, minlength=64)
+    counts = np.bincount(id_keys(pa.array(identities(64_000))) // 1024, minlength=64)
     assert 850 < counts.min() <= counts.max() < 1150  # 1000 each, within 5 standard deviations
 
 

@@ -8,10 +8,8 @@ from collections.abc import Callable
 from schemas.config import CleanConfig, PiiConfig
 from transforms.cleaning.control_tags import drop_control_tags, strip_control_tags
 from transforms.cleaning.drop_patterns import pattern_filter
-from transforms.cleaning.encoding import repair_encoding
 from transforms.cleaning.language import language_filter
 from transforms.cleaning.lengths import length_filter
-from transforms.cleaning.personal_data import personal_data_steps
 from transforms.cleaning.placeholders import drop_placeholders
 from transforms.cleaning.refusals import drop_refusals
 from transforms.cleaning.repetition import repetition_filter
@@ -35,7 +33,7 @@ def make_cleaner(clean: CleanConfig, pii: PiiConfig) -> Cleaner | None:
     Raises:
         ConfigError: a pattern that is no regular expression, an unknown language or telephone region.
     """
-    steps = _steps(clean) + personal_data_steps(pii)
+    steps = _steps(clean) + _personal_data_steps(pii)
     if not steps:
         return None
 
@@ -49,9 +47,19 @@ def make_cleaner(clean: CleanConfig, pii: PiiConfig) -> Cleaner | None:
     return cleaner
 
 
+def _personal_data_steps(pii: PiiConfig) -> list[Cleaner]:
+    if pii == PiiConfig():
+        return []
+    from transforms.cleaning.personal_data import personal_data_steps  # so does that for telephone numbers
+
+    return personal_data_steps(pii)
+
+
 def _steps(clean: CleanConfig) -> list[Cleaner]:
     steps: list[Cleaner] = []
     if clean.repair_encoding:
+        from transforms.cleaning.encoding import repair_encoding  # its library takes 50 ms to import
+
         steps.append(repair_encoding)
     if clean.control_tags != "off":
         steps.append(strip_control_tags if clean.control_tags == "strip" else drop_control_tags)

@@ -1,0 +1,148 @@
+"""Everything about a build that is decided before its first row is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pipelines.staging import stage_classifier, staging_directory, sweep
+from schemas.config import Config
+from schemas.dataset import BenchmarkRecord, ClassifierRecord, DatasetManifest, DecontaminationRecord, RepairRecord
+from schemas.files import sha256_json
+from schemas.version import VERSION
+from transforms.batch import InputSplit
+from transforms.cleaning.chain import make_cleaner
+from transforms.decontaminate import BenchmarkIndex, index_benchmarks
+from transforms.exchange import count_buckets
+from transforms.fasttext_classifier import shared_classifier
+from transforms.repairs import Repairs
+from transforms.resume import Finished, find_finished
+from transforms.tokenize import Tokenization
+from transforms.write_manifest import VersionPlan
+
+_COMPRESSED = (".gz", ".bz2", ".zst", ".xz", ".zip", ".parquet")
+_COMPRESSED_BY = 4  # a usual factor for text; it only decides how many workers there are, and what progress expects
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildPlan:
+    """Everything that is decided before the first row is read."""
+
+    config: Config
+    splits: list[InputSplit]
+    """What is left to read, the large ones first: an even end."""
+    expected: list[str]
+    """Keys of all splits, those that are read already among them."""
+    finished: Finished
+    """What an earlier, killed try has done of it."""
+    parts: int
+    """Into how many ranges of keys a fragment is cut."""
+    classifier_path: str | None
+    """Where the workers find the classifier; None for the bundled one."""
+    staging: str
+    """Of this very build: fragments, records, and the new files under their final relative paths."""
+    tokenizer_path: str | None
+    """Where the workers find the tokenizer; absent when the dataset is not tokenized."""
+    repairs_path: str | None
+    """Where they find repaired rows, if there are some."""
+    benchmarks_path: str | None
+    """Where they find what evaluation sets hold, if some are configured."""
+    version: VersionPlan
+
+
+def planned_bytes(splits: Sequence[InputSplit]) -> int:
+    """Return about how many bytes of rows some splits hold; a function of their names and sizes alone."""
+    return sum(map(split_bytes, splits))
+
+
+def split_bytes(split: InputSplit) -> int:
+    """Return about how many bytes of rows a split holds."""
+    by_name = split.location.lower().endswith(_COMPRESSED)
+    packed = by_name and split.member is None  # a member's bytes are those unpacked
+    return split.bytes // split.parts * (_COMPRESSED_BY if packed else 1)
+
+
+def plan_build(
+    config: Config,
+    splits: list[InputSplit],
+    tokenization: Tokenization | None,
+    environment: dict[str, Any],
+    started: float,
+    repairs: Repairs | None = None,
+    before: DatasetManifest | None = None,
+) -> BuildPlan:
+    """Decide everything that does not need a row, clear away what other builds left, and put things where the workers find them."""
+    classifier = shared_classifier(config.classifier_path, config.taxonomy, config.classifier.sha256)
+    tokenizer = tokenization.record() if tokenization else None
+    record = RepairRecord(sha256=repairs.sha256, rows=len(repairs.rows), used=0) if repairs else None
+    make_cleaner(config.build.clean, config.build.pii)  # so that a wrong pattern or language is found before any work
+    index = index_benchmarks(config)
+    staging = staging_directory(
+        config,
+        VERSION,
+        environment.get("versions"),
+        classifier.sha256,
+        classifier.temperature,
+        tokenization and sha256_json(asdict(tokenization)),
+        record and record.sha256,
+        index and index.digest,
+    )
+    sweep(config, staging)
+    tokenizer_path = None
+    if tokenization is not None:
+        tokenizer_path = f"{staging}/tokenizer.json"
+        tokenization.save(tokenizer_path)
+    if repairs is not None:
+        repairs.save(f"{staging}/repairs.jsonl")
+    if index is not None:
+        index.save(f"{staging}/benchmarks.arrow")
+    finished = find_finished(staging, splits)
+    todo = sorted(finished.todo, key=lambda split: (-split_bytes(split), split.source, split.uri, split.part))
+    fingerprint = config.build_fingerprint()
+    return BuildPlan(
+        config=config,
+        splits=todo,
+        expected=[split.key for split in splits],
+        finished=finished,
+        parts=count_buckets(planned_bytes(splits), config.build.shard_bytes),
+        classifier_path=stage_classifier(config.classifier_path, staging),
+        staging=staging,
+        tokenizer_path=tokenizer_path,
+        repairs_path=f"{staging}/repairs.jsonl" if repairs else None,
+        benchmarks_path=f"{staging}/benchmarks.arrow" if index else None,
+        version=VersionPlan(
+            home=config.home,
+            staging=f"{staging}/out",
+            name=config.name,
+            version=config.build.version,
+            taxonomy=config.taxonomy,
+            classifier=ClassifierRecord(
+                sha256=classifier.sha256, labels=list(classifier.labels), confusion=_confusion(classifier.card)
+            ),
+            tokenizer=tokenizer,
+            fingerprint=fingerprint,
+            max_rejected_fraction=config.build.max_rejected_fraction,
+            licenses=config.build.licenses,
+            skip_refused=config.build.on_refused_file == "skip",
+            decontamination=_decontamination(index) if index else None,
+            repairs=record,
+            parent=before.digest if before else None,
+            environment=environment,
+            started=started,
+        ),
+    )
+
+
+def _decontamination(index: BenchmarkIndex) -> DecontaminationRecord:
+    """Return what is looked for; hits are counted at the end."""
+    benchmarks = [
+        BenchmarkRecord(name=entry.name, items=entry.items, too_short=entry.too_short, hits=0)
+        for entry in index.summary()
+    ]
+    return DecontaminationRecord(digest=index.digest, benchmarks=benchmarks)
+
+
+def _confusion(card: dict[str, Any] | None) -> list[list[int]] | None:
+    """Return the classifier's measured confusion matrix, [predicted][true], if it has a card."""
+    return card.get("validation", {}).get("confusion") if card else None
