@@ -25,6 +25,7 @@ def _dataset(rows: list[int] = ROWS, tokenizer: TokenizerRecord | None = TOKENIZ
     return DatasetManifest.create(
         name="d", version="1", created_at="", environment={}, schema_version=1, code_version="1", taxonomy=DEFAULT_TAXONOMY,
         classifier=ClassifierRecord(sha256="0" * 64, labels=list(DOMAINS), confusion=None), tokenizer=tokenizer, inputs=[],
+        parent=None, near_duplicates=None, decontamination=None, repairs=None, lineage=[],
         books=[], shards=shards, rejects=[], config={},
     )  # fmt: skip
 
