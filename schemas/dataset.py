@@ -11,6 +11,12 @@ from schemas.taxonomy import Taxonomy
 
 SPLITS = ("train", "validation")
 
+# Names of counts, in fragments and in the books.
+EXPANDED = "expanded"
+REPAIRED = "repaired"
+DECONTAMINATE = "decontaminate."
+"""Before a benchmark's name."""
+
 
 class Shard(Part):
     """One Parquet file."""

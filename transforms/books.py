@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from schemas.dataset import InputFile, SourceBooks
+from schemas.dataset import EXPANDED, InputFile, SourceBooks
 from schemas.errors import DataError, RunError
 from schemas.validation import explain
 from transforms import tokenize
@@ -18,9 +18,6 @@ from transforms.plan_shards import ShardPlan
 from transforms.write_shards import Rejected, Written
 
 _SHOWN = 5
-EXPANDED = "expanded"
-REPAIRED = "repaired"
-DECONTAMINATE = "decontaminate."
 
 
 @dataclass(frozen=True, kw_only=True)

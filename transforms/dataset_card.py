@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from schemas.dataset import SPLITS, DatasetManifest
+from schemas.dataset import DECONTAMINATE, SPLITS, DatasetManifest
 
 _SIZES = (
     (1_000, "n<1K"),
@@ -27,7 +27,6 @@ _BALANCE = (
     "Every row that was read, and every further example that a row held, was written, is a duplicate or near-duplicate of an example"
     " that was, or was rejected."
 )
-_BENCHMARK_HITS = "decontaminate."
 _MARKUP = re.compile(r"[\\`*{}\[\]()<>#!|~&$]|(?<!\w)_|_(?!\w)")  # an underscore within a word means nothing
 
 
@@ -100,7 +99,7 @@ def _books(manifest: DatasetManifest) -> str:
 
 def _cleaning(manifest: DatasetManifest) -> Counter[str]:
     counts = _total(book.counts for book in manifest.books)
-    return Counter({name: rows for name, rows in counts.items() if not name.startswith(_BENCHMARK_HITS)})
+    return Counter({name: rows for name, rows in counts.items() if not name.startswith(DECONTAMINATE)})
 
 
 def _decontamination(manifest: DatasetManifest) -> list[str]:

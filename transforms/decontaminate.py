@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import apache_beam as beam
 import numpy as np
@@ -28,7 +28,7 @@ from transforms.batch import Batch, RowFault, example_payloads, rejected_rows, w
 from transforms.conversation import parse_row, read_examples
 from transforms.formats.listing import source_splits
 from transforms.read import read_rows
-from transforms.shapes.base import RowError
+from transforms.shapes.base import RowError, strings_in
 from transforms.shingles import Words, running_sums, span_hashes, words_of_conversations, words_of_texts
 from transforms.storage import open_arrow, replace_bytes
 
@@ -243,18 +243,10 @@ def texts_of_row(payload: bytes, fields: FieldMap | None = None) -> list[list[st
         examples = read_examples(payload, fields)
     except RowError:
         try:
-            return [list(_strings(parse_row(payload)))]
+            return [list(strings_in(parse_row(payload)))]
         except RowError:
             return [[]]
     return [[content for role, content in example.messages if role != "system"] for example in examples]
-
-
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for inner in value.values() if isinstance(value, dict) else value:
-            yield from _strings(inner)
 
 
 def decontaminate_batch(batch: Batch, index: BenchmarkIndex) -> Batch:

@@ -13,8 +13,8 @@ from apache_beam.pvalue import PCollection
 
 from schemas.arrow import MESSAGES, NORMALIZED
 from schemas.config import BuildConfig, SourceConfig
+from schemas.dataset import EXPANDED, REPAIRED
 from transforms.batch import Batch, RawBatch, RowFault, example_payloads, one_array, rejected_rows
-from transforms.books import EXPANDED, REPAIRED
 from transforms.cleaning.chain import make_cleaner
 from transforms.conversation import example_id, read_examples
 from transforms.repairs import Repairs, no_repairs

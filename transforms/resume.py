@@ -49,9 +49,8 @@ def find_finished(staging: str, splits: Sequence[InputSplit]) -> Finished:
 def _fragments(staging: str, planned: set[str]) -> Iterator[Fragment]:
     for path in match(f"{fragments_directory(staging)}/*.json"):
         if _split_of(path) in planned:
-            with contextlib.suppress(
-                ValueError, TypeError, KeyError
-            ):  # a record that a power cut left without its content
+            # A power cut may leave a record without its content.
+            with contextlib.suppress(ValueError, TypeError, KeyError):
                 fragment = read_record(path)
                 if fragment.is_there:
                     yield fragment

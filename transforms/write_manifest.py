@@ -16,6 +16,8 @@ from apache_beam.pvalue import AsList, AsSingleton, PCollection
 from schemas.arrow import SCHEMA_VERSION
 from schemas.config import LicensePolicy
 from schemas.dataset import (
+    DECONTAMINATE,
+    REPAIRED,
     ClassifierRecord,
     DatasetManifest,
     DecontaminationRecord,
@@ -30,7 +32,7 @@ from schemas.licenses import check_licenses
 from schemas.taxonomy import Taxonomy
 from schemas.version import VERSION
 from transforms import storage
-from transforms.books import DECONTAMINATE, REPAIRED, Results, balance, check_books, check_refused, list_inputs
+from transforms.books import Results, balance, check_books, check_refused, list_inputs
 from transforms.dataset_card import dataset_card
 from transforms.near_duplicates import Clusters
 from transforms.plan_shards import ShardPlan

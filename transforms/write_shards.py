@@ -267,8 +267,7 @@ def _kept_rows(rows: Rows, fates: Fates) -> tuple[pa.Table, np.ndarray]:
         numbers = (np.cumsum(keep) - 1)[numbers]
     table = pa.Table.from_batches(batches).drop_columns(list(_NOT_IN_SHARDS)).combine_chunks()
     for name, position in (("source", 5), ("license", 6)):
-        values = pa.array([getattr(place, name) for place in rows.places], pa.string())
-        column = values.take(pa.array(place))
+        column = _shared(rows.places, place, name)
         table = table.add_column(position, pa.field(name, pa.string(), nullable=False), column)
     return table, numbers
 
@@ -295,18 +294,20 @@ def _lineage(rows: Rows, fates: Fates, kept_for: pa.Array) -> Iterator[pa.Table]
         stands_for = (
             pc.if_else(pa.array(near >= 0), kept_for.take(pa.array(np.maximum(near, 0))), own) if len(kept_for) else own
         )
+        place = rows.place[order]
         columns = [
             own,
-            _shared(rows, order, "source"),
-            _origin(_shared(rows, order, "uri"), pa.array(rows.row[order]), pa.array(rows.item[order])),
+            _shared(rows.places, place, "source"),
+            _origin(_shared(rows.places, place, "uri"), pa.array(rows.row[order]), pa.array(rows.item[order])),
             pa.array(["written", "duplicate", "near_duplicate"]).take(pa.array(fate)),
             stands_for,
         ]
         yield pa.Table.from_arrays(columns, schema=LINEAGE)
 
 
-def _shared(rows: Rows, order: np.ndarray, name: str) -> pa.Array:
-    return pa.array([getattr(place, name) for place in rows.places], pa.string()).take(pa.array(rows.place[order]))
+def _shared(places: list[Place], numbers: np.ndarray, name: str) -> pa.Array:
+    """Return what each row has in common with the others of its file: its source, uri or licence."""
+    return pa.array([getattr(place, name) for place in places], pa.string()).take(pa.array(numbers))
 
 
 def _origin(uri: pa.Array, row: pa.Array, item: pa.Array) -> pa.StructArray:

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Group, RenderableType
 
-from schemas.dataset import DatasetManifest, SourceBooks
+from schemas.dataset import DECONTAMINATE, DatasetManifest, SourceBooks
 from schemas.mixture import MixtureManifest
 from schemas.probe import ProbeReport
 from schemas.run import RunRecord
@@ -80,7 +80,7 @@ def _count_tables(manifest: DatasetManifest) -> list[RenderableType]:
     benchmarks = manifest.decontamination.benchmarks if manifest.decontamination else []
     counts = sum((Counter(books.counts) for books in manifest.books), Counter[str]())
     for benchmark in benchmarks:
-        counts.pop(f"decontaminate.{benchmark.name}", None)  # has a table of its own
+        counts.pop(DECONTAMINATE + benchmark.name, None)  # has a table of its own
     if counts:
         tables.append(table("counted on the way", ["what", "count"], [list(entry) for entry in counts.most_common()]))
     if benchmarks:

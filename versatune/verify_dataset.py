@@ -11,15 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from schemas.dataset import DatasetManifest, Shard
+from schemas.dataset import DECONTAMINATE, REPAIRED, DatasetManifest, Shard
 from schemas.errors import IntegrityError
 from schemas.progress import Progress
 from transforms.dataset_card import front_matter
 from versatune.checksums import checksum
 from versatune.versions import bucket_of
 
-REPAIRED = "repaired"
-DECONTAMINATE = "decontaminate."
 _CARD = "README.md"
 _FENCE = re.compile(r"^---\n", re.MULTILINE)
 _OWN_FILES = ("manifest.json", _CARD)

@@ -12,9 +12,10 @@ import pyarrow as pa
 import pytest
 
 from schemas.arrow import NORMALIZED, REJECT, TOKEN_FIELDS, classified_fields
+from schemas.dataset import EXPANDED
 from schemas.taxonomy import DEFAULT_TAXONOMY
 from transforms.batch import Batch, InputSplit
-from transforms.books import EXPANDED, Results
+from transforms.books import Results
 from transforms.exchange import Fragment, buckets, write_fragment
 from transforms.ids import id_halves
 from transforms.plan_shards import ShardPlan, plan_shards

@@ -313,14 +313,14 @@ def test_lineage_is_made_in_pieces_and_the_pieces_change_nothing(
 ) -> None:
     made = corpus("pieces").file("a", [*range(20_000), 3, 4])
     pieces: list[int] = []
-    shared = write_shards._shared
+    origin = write_shards._origin
 
-    def counted(rows: Any, order: Any, name: str) -> Any:
-        pieces.append(len(order))
-        return shared(rows, order, name)
+    def counted(uri: Any, row: Any, item: Any) -> Any:
+        pieces.append(len(row))
+        return origin(uri, row, item)
 
     with monkeypatch.context() as patch:
-        patch.setattr(write_shards, "_shared", counted)
+        patch.setattr(write_shards, "_origin", counted)
         written = write(made)
     assert max(pieces) <= 16_384 < sum(pieces)
     again = corpus("whole").file("a", [*range(20_000), 3, 4])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,7 @@ from schemas.config import PiiConfig
 from transforms.cleaning.detectors import credit_card, email, iban, ip, secret
 from transforms.cleaning.detectors.phone import phone_finder
 from transforms.cleaning.texts import replaced
-from transforms.shapes.base import Example, RowError
+from transforms.shapes.base import Example, RowError, strings_in
 
 Span = tuple[int, int]
 Find = Callable[[str], Iterable[Span]]
@@ -101,15 +101,7 @@ def _hits(find: Find, example: Example) -> int:
 def _strings(role: str, content: str) -> list[str]:
     if role != "tool_call":
         return [content]
-    return list(_strings_in(orjson.loads(content)))
-
-
-def _strings_in(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, list | dict):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _strings_in(item)
+    return list(strings_in(orjson.loads(content)))
 
 
 def _in_json(content: str, change: Callable[[str], str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 Row = Mapping[str, Any]
@@ -120,6 +120,15 @@ def check_expanded(chars: int) -> None:
             "too_large",
             f"its passages take {chars:,} characters before its questions; expected at most {MAX_EXPANDED_CHARS:,} from one row",
         )
+
+
+def strings_in(value: Any) -> Iterator[str]:
+    """Yield every text in a JSON value, however deep; names of fields are none."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | dict):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from strings_in(inner)
 
 
 class Shape(Protocol):
