@@ -145,4 +145,4 @@ def _decontamination(index: BenchmarkIndex) -> DecontaminationRecord:
 
 def _confusion(card: dict[str, Any] | None) -> list[list[int]] | None:
     """Return the classifier's measured confusion matrix, [predicted][true], if it has a card."""
-    return card.get("validation", {}).get("confusion") if card else None
+    return card.get("unseen", {}).get("confusion") if card else None

@@ -11,7 +11,7 @@ import ctypes
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from importlib import resources
@@ -23,17 +23,20 @@ import fasttext
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.classifier import FastTextSettings
 from schemas.errors import DataError, IntegrityError, RunError
 from schemas.files import sha256_bytes
 from schemas.taxonomy import Taxonomy
 from transforms.dense_model import dense_model
 from transforms.storage import is_local, local_copy
 
-CARD_FORMAT = 1
+CARD_FORMAT = 2
+# Without a card nothing is known of a model's probabilities.
+UNDETERMINED_WITHOUT_CARD = 0.4
 LABEL_PREFIX = "__label__"
 MAX_CHARS = 1000
 
-_SEPARATORS = b".,?!;:\"'()\n\r\t\v\f\0"
+_SEPARATORS = b".,?!;:\"'()\n\r\t\v\f\0" + b"0123456789"
 _TO_BLANK = bytes(0x20 if byte in _SEPARATORS else byte for byte in range(256))
 # fastText reports p + 1e-5 for every label (its logarithm is guarded that way); this takes it back.
 _FASTTEXT_OFFSET = 1e-5
@@ -44,7 +47,8 @@ def text_view(contents: Sequence[str]) -> str:
     """Give the one text that is classified for an example: the same in training and in prediction.
 
     The contents of its messages are joined with a blank, cut to the first 1,000 characters and lower-cased; line
-    breaks, prose punctuation and lone surrogates become blanks (runs of blanks stay: fastText skips them).
+    breaks, prose punctuation, digits (they tell a source's layout, seldom a domain) and lone surrogates become blanks
+    (runs of blanks stay: fastText skips them).
     """
     text = " ".join(contents)[:MAX_CHARS].lower()
     # Bytes, because bytes.translate takes a microsecond where str.translate takes ten.
@@ -57,6 +61,7 @@ class DomainClassifier:
     Attributes:
         sha256: digest of the model file.
         labels: the domains, in taxonomy order: the columns of every prediction.
+        undetermined_below: a text whose highest probability is lower has no domain that can be relied on.
         card: what the model's card says, or None for a model without a card beside it.
     """
 
@@ -72,6 +77,7 @@ class DomainClassifier:
         self.labels = taxonomy.domains
         self.card = card
         self.temperature = float(card["temperature"]) if card else 1.0
+        self.undetermined_below = float(card["undetermined_below"]) if card else UNDETERMINED_WITHOUT_CARD
         self._model = model
         self._column = {LABEL_PREFIX + name: i for i, name in enumerate(self.labels)}
 
@@ -163,31 +169,50 @@ def bundled_model() -> Path:
     return Path(str(resources.files("transforms") / "data" / "domains.ftz"))
 
 
-def train_model(lines: Path, model: Path, *, seed: int, training: Mapping[str, Any], dsub: int) -> None:
+def train_model(lines: Path, model: Path, *, seed: int, settings: FastTextSettings, dense: Path | None = None) -> None:
     """Train a softmax classifier on one thread, quantise it and write it to ``model``: the same bytes each time.
 
     Args:
         lines: a text file, one ``__label__<domain> <text_view>`` a line.
-        training: fastText's own settings (``lr``, ``dim``, ``epoch``, ``wordNgrams``, ``minn``, ...).
-        dsub: numbers of a vector that one quantised byte stands for.
+        dense: write the model here too, before it is quantised.
     """
-    try:
-        with _zeroed_allocations():
-            trained = fasttext.train_supervised(
-                str(lines),
-                loss="softmax",
-                thread=1,
-                seed=seed,
-                verbose=0,
-                label=LABEL_PREFIX,
-                **training,
-            )
-            trained.quantize(dsub=dsub, thread=1, verbose=0)
-    except RuntimeError as e:
-        raise RunError(
-            f"fastText training failed ({e}); a lower learning rate than {training.get('lr')} may help"
-        ) from e
+    with _zeroed_allocations():
+        trained = _trained(lines, seed, settings)
+        if dense is not None:
+            trained.save_model(str(dense))
+        trained.quantize(dsub=settings.dsub, thread=1, verbose=0)
     trained.save_model(str(model))
+
+
+def train_and_predict(
+    lines: Path, texts: Sequence[str], taxonomy: Taxonomy, *, seed: int, settings: FastTextSettings
+) -> NDArray[np.float64]:
+    """Train as ``train_model`` does, keep nothing, and return the (n, k) probabilities of some texts, not calibrated."""
+    with _zeroed_allocations():
+        trained = _trained(lines, seed, settings)
+    return DomainClassifier(trained, taxonomy, sha256="", card=None).predict(texts).astype(np.float64)
+
+
+def _trained(lines: Path, seed: int, settings: FastTextSettings) -> Any:
+    try:
+        return fasttext.train_supervised(
+            str(lines),
+            loss="softmax",
+            thread=1,
+            seed=seed,
+            verbose=0,
+            label=LABEL_PREFIX,
+            lr=settings.lr,
+            dim=settings.dim,
+            epoch=settings.epoch,
+            wordNgrams=settings.word_ngrams,
+            minn=settings.min_chars,
+            maxn=settings.max_chars,
+            bucket=settings.buckets,
+            minCount=settings.min_count,
+        )
+    except RuntimeError as e:
+        raise RunError(f"fastText training failed ({e}); a lower learning rate than {settings.lr} may help") from e
 
 
 @contextmanager
@@ -251,7 +276,7 @@ def _read_card(path: Path) -> dict[str, Any] | None:
     if not isinstance(card, dict) or card.get("format") != CARD_FORMAT:
         found = card.get("format") if isinstance(card, dict) else type(card).__name__
         raise DataError(f"classifier card {path}: format is {found!r}, this version reads {CARD_FORMAT}")
-    missing = sorted({"sha256", "temperature"} - card.keys())
+    missing = sorted({"sha256", "temperature", "undetermined_below"} - card.keys())
     if missing:
         raise DataError(f"classifier card {path}: no {' and no '.join(missing)}; train the classifier again")
     return card
