@@ -305,6 +305,25 @@ class ProbeConfig(Section):
     """vLLM engine arguments."""
 
 
+class LabelConfig(Section):
+    """A language model that labels text by choosing a letter (`versatune label`)."""
+
+    descriptions: dict[str, str] = Field(default_factory=dict)
+    """What the model is told of each domain, by name; the default domains have descriptions, of others the name is shown."""
+    undetermined_below: Share = 0.4
+    """Rows whose most probable domain has a lower probability are kept apart."""
+    max_text_tokens: PositiveInt = 1024
+    """Of a text, the first so many tokens are shown; through an endpoint, four times as many characters."""
+    batch_size: PositiveInt = 64
+    """Texts handed to the model at once; a finished batch is kept."""
+    concurrency: PositiveInt = 16
+    """Requests in flight; endpoint only."""
+    timeout_seconds: Annotated[float, Field(gt=0.0)] = 60.0
+    """Longest wait for one answer; endpoint only."""
+    engine: EngineConfig = EngineConfig()
+    """vLLM engine arguments."""
+
+
 class MixerConfig(Section):
     """How weights move between segments (arXiv 2411.11266, multi-ability fostering and domain expansion)."""
 
@@ -468,6 +487,8 @@ class Config(Section):
     """Raw files to shards."""
     probe: ProbeConfig = ProbeConfig()
     """The base model's own distribution."""
+    label: LabelConfig = LabelConfig()
+    """Labels from a language model."""
     mix: MixConfig = MixConfig()
     """What to train on."""
     train: TrainConfig = TrainConfig()
@@ -484,7 +505,7 @@ class Config(Section):
         pinned = {source.domain for source in self.sources} - {None}
         weighted = set(self.mix.weights or {}) | set(self.train.reference.losses or {})
         target = {self.mix.mixer.target} - {None}
-        for domain in sorted(pinned | weighted | target):  # type: ignore[type-var]  # None is taken out above
+        for domain in sorted(pinned | weighted | target | set(self.label.descriptions)):  # type: ignore[type-var]  # None is taken out above
             try:
                 self.taxonomy.index(str(domain))
             except ConfigError as error:

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from schemas.config import Config
 from schemas.dataset import DatasetManifest
 from schemas.files import write_atomic
+from schemas.labels import LabelReport
 from schemas.mixture import MixtureManifest
 from schemas.probe import ProbeReport
 from schemas.run import RunRecord
@@ -19,6 +20,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "config": Config,
     "dataset-manifest": DatasetManifest,
     "probe-report": ProbeReport,
+    "label-report": LabelReport,
     "mixture-manifest": MixtureManifest,
     "run-record": RunRecord,
 }

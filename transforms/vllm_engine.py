@@ -49,18 +49,21 @@ class VllmSettings:
     cpu_kv_cache_gib: int
     tensor_parallel_size: int
     enforce_eager: bool
-    prompt_token_ids: tuple[int, ...]
-    temperature: float
-    top_p: float
-    repetition_penalty: float
-    max_new_tokens: int
+    float32_logits: bool = False
+    """Compute the logits in float32 whatever the model is in: with bfloat16 neighbouring logits of 20 are 0.125 apart."""
+    prompt_token_ids: tuple[int, ...] = ()
+    """This and what follows is for generating; scoring has nothing to sample."""
+    temperature: float = 1.0
+    top_p: float = 1.0
+    repetition_penalty: float = 1.0
+    max_new_tokens: int = 1
 
 
 class EngineProgress(NamedTuple):
-    """How far engines are with what they are generating."""
+    """How far engines are with what they are generating or scoring."""
 
     samples: float
-    """About how many samples are done: 100 half-done samples are 50."""
+    """About how many samples or prompts are done: 100 half-done samples are 50."""
     tokens_per_second: float
 
 
@@ -102,12 +105,28 @@ class VllmEngine:
         Raises:
             RunError: the engine failed or ended; the message names its log.
         """
-        self._send([[sample.index, sample.seed] for sample in samples])
-        try:
-            rows = self._receive("generations", "failed", samples=len(samples))
-        finally:
-            self._progress = EngineProgress(0.0, self._progress.tokens_per_second)
+        rows = self._ask("generate", [sample.seed for sample in samples], of=len(samples))
         return [Generation(sample.index, sample.seed, *row) for sample, row in zip(samples, rows, strict=True)]
+
+    def score(self, prompts: Sequence[Sequence[int]], token_ids: Sequence[int]) -> list[list[float]]:
+        """Return the log-probabilities of some tokens as the first one after each prompt.
+
+        They are the logarithm of the softmax over the whole vocabulary, before any sampling setting, of exactly these tokens however
+        improbable. Equal calls give equal numbers on one machine: what an earlier call left in the engine's cache is not used.
+
+        Args:
+            prompts: token ids of n prompts.
+            token_ids: m tokens, at most 128, all different.
+
+        Returns:
+            n lists of m.
+
+        Raises:
+            RunError: the engine failed or ended; the message names its log.
+        """
+        ids = [list(prompt) for prompt in prompts]
+        scores: list[list[float]] = self._ask("score", [ids, list(token_ids)], of=len(ids))
+        return scores
 
     def stop(self) -> None:
         """End the process and free its memory; a second call does nothing."""
@@ -123,6 +142,13 @@ class VllmEngine:
                 self._process.wait()
         self._log.unlink(missing_ok=True)
 
+    def _ask(self, what: str, value: object, *, of: int) -> Any:
+        self._send({what: value})
+        try:
+            return self._receive("answers", "failed", of)
+        finally:
+            self._progress = EngineProgress(0.0, self._progress.tokens_per_second)
+
     def _send(self, value: object) -> None:
         with contextlib.suppress(BrokenPipeError):  # _receive() says why
             pipe = _pipe(self._process.stdin)
@@ -136,8 +162,7 @@ class VllmEngine:
                 return message[key]
             if "error" in message:
                 raise RunError(f"vLLM {what}: {message['error']}; its log is {self._keep_log()}")
-            done = min(1.0, message["steps"] / self._settings.max_new_tokens)
-            self._progress = EngineProgress(samples * done, message["rate"])
+            self._progress = EngineProgress(samples * message["done"], message["rate"])
         code = self._process.wait()
         raise RunError(f"vLLM {what}: its process ended with code {code}; its log is {self._keep_log()}")
 
@@ -226,10 +251,11 @@ def _serve() -> None:
     try:
         settings = VllmSettings(**json.loads(lines.get()))
         llm = _load(settings)
-        _count_steps(llm, lambda steps, rate: answer(steps=steps, rate=rate))
         answer(ready=_about())
+        _count_steps(llm, settings.max_new_tokens, lambda done, rate: answer(done=done, rate=rate))
         while line := lines.get():
-            answer(generations=_generate(llm, settings, [seed for _, seed in json.loads(line)]))
+            for what, value in json.loads(line).items():
+                answer(answers=_generate(llm, settings, value) if what == "generate" else _score(llm, *value))
         llm.llm_engine.engine_core.shutdown()
     except Exception as error:  # noqa: BLE001  # whatever it is, the other side must hear of it
         traceback.print_exc()
@@ -260,25 +286,32 @@ def _load(settings: VllmSettings) -> Any:
         gpu_memory_utilization=settings.gpu_memory_utilization,
         tensor_parallel_size=settings.tensor_parallel_size,
         enforce_eager=settings.enforce_eager,
+        hf_overrides={"head_dtype": "float32"} if settings.float32_logits else None,
         disable_log_stats=True,
     )
 
 
-def _count_steps(llm: Any, tell: Callable[[int, float], None]) -> None:
-    """Tell, about once a second, the steps of the present batch and its tokens per second: a step adds a token to each open sample."""
+def _count_steps(llm: Any, max_new_tokens: int, tell: Callable[[float, float], None]) -> None:
+    """Tell, about once a second, how much of the present batch is done, from 0 to 1, and its tokens per second.
+
+    A step adds a token to each open sample. A prompt that is scored takes one token, so of those each is done or not, and no tokens are told.
+    """
     engine, step = llm.llm_engine, llm.llm_engine.step
-    steps, tokens, begun, told = 0, 0, 0.0, 0.0
+    steps, tokens, asked, begun, told = 0, 0, 0, 0.0, 0.0
 
     def counted_step() -> Any:
-        nonlocal steps, tokens, begun, told
+        nonlocal steps, tokens, asked, begun, told
         if steps == 0:
-            tokens, begun = 0, time.monotonic()
+            tokens, asked, begun = 0, engine.get_num_unfinished_requests(), time.monotonic()
         steps, tokens = steps + 1, tokens + engine.get_num_unfinished_requests()
         outputs = step()
         now = time.monotonic()
         if now - told > _TELL_SECONDS:
             told = now
-            tell(steps, tokens / (now - begun))
+            if max_new_tokens == 1:
+                tell(1.0 - engine.get_num_unfinished_requests() / asked, 0.0)
+            else:
+                tell(min(1.0, steps / max_new_tokens), tokens / (now - begun))
         if not engine.has_unfinished_requests():
             steps = 0
         return outputs
@@ -306,6 +339,24 @@ def _generate(llm: Any, settings: VllmSettings, seeds: list[int]) -> list[tuple[
     ]
     outputs = [result.outputs[0] for result in llm.generate(prompts, params, use_tqdm=False)]
     return [(output.text, len(output.token_ids), str(output.finish_reason)) for output in outputs]
+
+
+def _score(llm: Any, prompts: list[list[int]], token_ids: list[int]) -> list[list[float]]:
+    """Return the log-probability of each token after each prompt.
+
+    ``logprob_token_ids`` gives exactly these tokens (``logprobs=n`` would give the n most probable ones), and vLLM's default
+    ``logprobs_mode``, raw, the numbers before ``allowed_token_ids`` and temperature.
+    """
+    from vllm import SamplingParams
+    from vllm.inputs import TokensPrompt
+
+    params = SamplingParams(
+        temperature=0.0, max_tokens=1, allowed_token_ids=token_ids, logprob_token_ids=token_ids, detokenize=False
+    )
+    llm.reset_prefix_cache()  # within a batch prompts share their beginning; between batches it would leave traces in the last digits
+    outputs = llm.generate([TokensPrompt(prompt_token_ids=ids) for ids in prompts], params, use_tqdm=False)
+    found = [output.outputs[0].logprobs[0] for output in outputs]
+    return [[float(row[token_id].logprob) for token_id in token_ids] for row in found]
 
 
 def _about() -> dict[str, Any]:

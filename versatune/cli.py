@@ -13,6 +13,7 @@ from schemas.config import load_config
 from schemas.errors import UsageError
 from schemas.version import VERSION
 from versatune.command import AsJson, ConfigPath, Debug, Overrides, guarded
+from versatune.label_command import add_label_command
 from versatune.terminal import Terminal
 from versatune.version_commands import add_version_commands
 
@@ -157,6 +158,7 @@ def report(
 
 
 add_version_commands(app)
+add_label_command(app)
 
 
 @classifier_app.command("train")

@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 
 from schemas.dataset import DECONTAMINATE, DatasetManifest, SourceBooks
+from schemas.labels import LabelReport
 from schemas.mixture import MixtureManifest
 from schemas.probe import ProbeReport
 from schemas.run import RunRecord
@@ -120,6 +121,39 @@ def summarize_probe(file: Path) -> Summary:
     title = f"probe of {report.model.name}, {report.counted:,} of {report.samples:,} samples counted: {file}"
     shown = table(f"{chosen.name} estimate", ["domain", "share", "lower", "upper"], [list(row) for row in rows])
     return title, shown, result
+
+
+def summarize_labels(file: Path) -> Summary:
+    """Show what a judge said, and who agrees with it."""
+    report = LabelReport.load(file)
+    others = {"the classifier": report.fasttext, "the rows' own domains": report.given}
+    result = {
+        "report": str(file),
+        "digest": report.digest,
+        "labelled": str(file.parent / report.labelled.path),
+        "rows": report.rows,
+        "rows_labelled": report.labelled.rows,
+        "rows_undetermined": report.undetermined.rows,
+        "rows_left_out": report.left_out,
+        "rows_by_domain": report.rows_by_domain,
+        "position_bias": report.position_bias,
+        "same_choice": report.same_choice,
+        "unlisted_codes": report.unlisted_codes,
+        "fasttext": report.fasttext.model_dump(mode="json") if report.fasttext else None,
+        "given": report.given.model_dump(mode="json") if report.given else None,
+        "environment": report.environment,
+    }
+    columns = ["agreement with", "rows", "accuracy", "kappa", "of the determined"]
+    agreements = [
+        [who, one.rows, one.accuracy, one.kappa, one.determined_accuracy] for who, one in others.items() if one
+    ]
+    domains = table("labelled rows", ["domain", "rows"], [list(entry) for entry in report.rows_by_domain.items()])
+    bias = "" if report.position_bias is None else f", position bias {report.position_bias:.3f}"
+    title = (
+        f"{report.labelled.rows:,} of {report.rows:,} rows labelled by {report.judge.name}, {report.undetermined.rows:,} undetermined"
+        f"{f', {report.left_out:,} left out' if report.left_out else ''}{bias}: {file}"
+    )
+    return title, Group(domains, *([table("who agrees", columns, agreements)] if agreements else [])), result
 
 
 def summarize_mixture(file: Path) -> Summary:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from schemas.document import Document
 from schemas.errors import DataError, VersatuneError
+from schemas.labels import LabelReport
 from schemas.mixture import MixtureManifest
 from schemas.probe import ProbeReport
 from schemas.progress import Progress
@@ -18,7 +19,7 @@ Verdict = tuple[Document, list[str]]
 
 
 def verify(path: Path, progress: Progress, *, deep: bool = False) -> Verdict:
-    """Check a dataset version, a probe, a mixture or a run.
+    """Check a dataset version, a probe, labels, a mixture or a run.
 
     Args:
         path: its directory, or its JSON file; or a configuration, for its newest dataset version.
@@ -51,7 +52,7 @@ def _document_file(path: Path) -> Path:
     expected = ", ".join(_CHECKS)
     if path.is_dir():
         raise DataError(
-            f"{path}: holds none of {expected}; give the directory of a dataset version, mixture, probe or run"
+            f"{path}: holds none of {expected}; give the directory of a dataset version, mixture, probe, labels or run"
         )
     raise DataError(f"{path}: no such directory; expected one that holds {expected}")
 
@@ -82,6 +83,18 @@ def _verify_probe(file: Path, progress: Progress) -> Verdict:
     return report, problems
 
 
+def _verify_labels(file: Path, progress: Progress) -> Verdict:
+    report = LabelReport.load(file)
+    entries = (report.labelled, report.undetermined)
+    problems: list[str] = []
+    progress.begin("verify", len(entries), "files")
+    for position, entry in enumerate(entries):
+        problems += file_problems(file.parent, entry.path, None, entry.sha256)
+        progress.advance_to(position + 1)
+    progress.end()
+    return report, problems
+
+
 def _verify_run(file: Path, progress: Progress) -> Verdict:
     record = RunRecord.load(file)
     problems: list[str] = []
@@ -106,5 +119,6 @@ _CHECKS: dict[str, Callable[[Path, Progress], Verdict]] = {
     "manifest.json": check_version,
     "mixture.json": _verify_mixture,
     "probe.json": _verify_probe,
+    "labels.json": _verify_labels,
     "run.json": _verify_run,
 }

@@ -1,0 +1,84 @@
+"""``versatune label``: a judge's domains for any rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from schemas.config import Config, load_config
+from versatune.command import AsJson, Debug, guarded
+from versatune.terminal import Terminal
+
+
+def add_label_command(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    app.command()(label)
+
+
+def label(
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE...",
+            help="Rows with a text (and perhaps domain and source): JSON Lines, Parquet or any format a source may have; a probe's"
+            " generations.parquet; the directory of a dataset version",
+        ),
+    ],
+    model: Annotated[
+        str,
+        typer.Option("--model", help="A model folder or a hub id; with --endpoint, the name that the endpoint knows"),
+    ],
+    endpoint: Annotated[
+        str | None,
+        typer.Option(
+            "--endpoint",
+            metavar="URL",
+            help="Ask an OpenAI-compatible chat API (https://host/v1) and not a local engine; the key is taken from the environment"
+            " variable OPENAI_API_KEY",
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config", metavar="CONFIG", help="A configuration, for its taxonomy, classifier and section 'label'"
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", metavar="DIR", help="Where labels go; otherwise labels/DIGEST, with --config in its output"
+        ),
+    ] = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Have a language model label rows with domains, and say how far the classifier agrees.
+
+    The model sees the domains and the beginning of a text, and answers with a letter. What counts is the softmax over the letters,
+    averaged over three orders of them; a row whose best domain has less than 0.4 is undetermined and kept apart.
+
+    Writes labelled.jsonl.gz, which `versatune classifier train --data` reads, undetermined.jsonl.gz and labels.json: agreement with
+    the classifier and with the rows' own domains, how much the order of the letters mattered, speed. Answers are kept: what was killed goes on,
+    and the same text is never asked about twice.
+
+    Try it on a few hundred rows whose domains you know before you trust a model with more.
+
+    Flags after `--` go to Apache Beam.
+    """
+
+    def work(terminal: Terminal) -> None:
+        from pipelines.label import plan_endpoint, plan_local, run
+        from versatune.summaries import summarize_labels
+
+        beam_args = [argument for argument in files if argument.startswith("--")]
+        paths = [argument for argument in files if not argument.startswith("--")]
+        settings = load_config(config) if config is not None else Config(name="labels", output=".")
+        if endpoint is None:
+            plan = plan_local(settings, model, output)
+        else:
+            plan = plan_endpoint(settings, model, endpoint, output)
+        terminal.summary(*summarize_labels(run(plan, paths, beam_args=beam_args, progress=terminal)))
+
+    guarded(work, as_json, debug)
