@@ -128,6 +128,7 @@ def graph(root: beam.Pipeline, plan: BuildPlan) -> None:
         path=plan.classifier_path,
         sha256=plan.version.classifier.sha256,
         pinned={source.name: source.domain for source in config.sources if source.domain},
+        reject_undetermined=config.classifier.undetermined == "reject",
     )
     if plan.tokenizer_path is not None:
         batches |= "TokenizeMessages" >> TokenizeMessages(path=plan.tokenizer_path)

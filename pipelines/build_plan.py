@@ -15,7 +15,7 @@ from transforms.batch import InputSplit
 from transforms.cleaning.chain import make_cleaner
 from transforms.decontaminate import BenchmarkIndex, index_benchmarks
 from transforms.exchange import count_buckets
-from transforms.fasttext_classifier import shared_classifier
+from transforms.fasttext_classifier import DomainClassifier, shared_classifier
 from transforms.repairs import Repairs
 from transforms.resume import Finished, find_finished
 from transforms.tokenize import Tokenization
@@ -84,6 +84,7 @@ def plan_build(
         environment.get("versions"),
         classifier.sha256,
         classifier.temperature,
+        classifier.undetermined_below,
         tokenization and sha256_json(asdict(tokenization)),
         record and record.sha256,
         index and index.digest,
@@ -117,9 +118,7 @@ def plan_build(
             name=config.name,
             version=config.build.version,
             taxonomy=config.taxonomy,
-            classifier=ClassifierRecord(
-                sha256=classifier.sha256, labels=list(classifier.labels), confusion=_confusion(classifier.card)
-            ),
+            classifier=_classifier_record(classifier),
             tokenizer=tokenizer,
             fingerprint=fingerprint,
             max_rejected_fraction=config.build.max_rejected_fraction,
@@ -143,6 +142,14 @@ def _decontamination(index: BenchmarkIndex) -> DecontaminationRecord:
     return DecontaminationRecord(digest=index.digest, benchmarks=benchmarks)
 
 
-def _confusion(card: dict[str, Any] | None) -> list[list[int]] | None:
-    """Return the classifier's measured confusion matrix, [predicted][true], if it has a card."""
-    return card.get("unseen", {}).get("confusion") if card else None
+def _classifier_record(classifier: DomainClassifier) -> ClassifierRecord:
+    """Return what the manifest says of a classifier: its errors are those its card measured on sources it was not trained on."""
+    unseen = (classifier.card or {}).get("unseen", {})
+    return ClassifierRecord(
+        sha256=classifier.sha256,
+        labels=list(classifier.labels),
+        undetermined_below=classifier.undetermined_below,
+        confusion=unseen.get("confusion"),
+        precision_determined=unseen.get("precision_determined"),
+        unseen_ece=unseen.get("ece"),
+    )

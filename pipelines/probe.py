@@ -40,12 +40,12 @@ from schemas.model_source import model_folder
 from schemas.pointer import write_pointer
 from schemas.probe import Estimate, ModelRecord, ProbeReport
 from schemas.progress import Progress
+from transforms.classify import undetermined
 from transforms.fasttext_classifier import DomainClassifier, shared_classifier, text_view
 from transforms.generate import Batch, Engine, Generated, GenerateSamples, plan_batches, reject_reason
 from transforms.generation_store import Kept, count_kept, read_store, store_key, write_part
 from transforms.vllm_engine import VllmEngine, VllmSettings, engine_progress, stop_engines
 
-_UNDETERMINED_BELOW = 0.4
 _SPARE_TOKENS = 8  # the prompt is one token; the rest costs nothing
 _LABEL_ROWS = 1024
 
@@ -332,7 +332,8 @@ def _report(plan: ProbePlan, table: pa.Table, environment: dict[str, Any], progr
         samples=len(texts),
         counted=len(counted),
         rejected=dict(sorted(rejected.items())),
-        undetermined=int((counted.max(axis=1) < _UNDETERMINED_BELOW).sum()),
+        undetermined=int(undetermined(counted, plan.classifier.undetermined_below).sum()),
+        undetermined_below=plan.classifier.undetermined_below,
         finish_reasons=dict(sorted(Counter(table.column("finish_reason").to_pylist()).items())),
         alpha=config.probe.alpha,
         estimates=estimates(counted, config.probe.alpha),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 ORIGIN = pa.struct(
     [
@@ -35,7 +35,7 @@ REJECT = pa.schema(
     [
         pa.field("row", pa.int64(), nullable=False),  # within the split, as in NORMALIZED
         pa.field("item", pa.int32(), nullable=False),
-        pa.field("stage", pa.string(), nullable=False),  # read, normalize, clean, decontaminate, tokenize
+        pa.field("stage", pa.string(), nullable=False),  # read, normalize, clean, decontaminate, classify, tokenize
         pa.field("reason", pa.string(), nullable=False),  # snake_case, from a closed list per stage
         pa.field("detail", pa.string(), nullable=False),  # what was found and expected; never the row's text
         pa.field("payload", pa.binary(), nullable=False),  # the row as read; after cleaning: the example as JSON
@@ -71,6 +71,7 @@ def classified_fields(num_domains: int) -> list[pa.Field]:
     return [
         pa.field("domain", pa.string(), nullable=False),
         pa.field("domain_probs", pa.list_(pa.float32(), num_domains), nullable=False),
+        pa.field("undetermined", pa.bool_(), nullable=False),  # true where the domain cannot be relied on
     ]
 
 

@@ -121,6 +121,9 @@ class ClassifierConfig(Section):
     """A fastText model, relative to this file; the bundled one when absent."""
     sha256: str | None = None
     """Expected sha256 of that file; checked before it is opened."""
+    undetermined: Literal["keep", "reject"] = "keep"
+    """Rows of which no domain is probable enough to be relied on (the model's card says how much is): keep marks them, reject leaves them
+    out. A source with a domain of its own has none."""
 
 
 class CleanConfig(Section):
@@ -544,6 +547,8 @@ class Config(Section):
                 for source in sorted(self.sources, key=lambda source: source.name)
             ],
             "taxonomy": self.taxonomy.model_dump(mode="json"),
+            # Its file counts by its digest.
+            "classifier": self.classifier.model_dump(mode="json", include={"undetermined"}),
             "build": section,
         }
 

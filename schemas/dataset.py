@@ -62,6 +62,7 @@ class SourceBooks(Part):
     written: dict[str, int] = Field(description="examples by domain")
     duplicates: dict[str, int] = Field(description="exact duplicates of a written example, by domain")
     near_duplicates: dict[str, int] = Field(description="near-duplicates of a written example, by domain")
+    undetermined: dict[str, int] = Field(description="written examples whose domain cannot be relied on, by domain")
     rejected: dict[str, int] = Field(description="by '<stage>.<reason>'")
     counts: dict[str, int] = Field(description="what cleaning did to rows, and benchmark hits, by kind")
 
@@ -75,6 +76,12 @@ class SourceBooks(Part):
                 f"books of source '{self.source}' do not balance: {self.read} rows read and {self.expanded} more examples in"
                 f" them, {sum(parts.values())} accounted for ({', '.join(f'{rows} {name}' for name, rows in parts.items())})"
             )
+        for domain, rows in self.undetermined.items():
+            if rows > self.written.get(domain, 0):
+                raise ValueError(
+                    f"books of source '{self.source}': {rows} examples of {domain} are undetermined, only"
+                    f" {self.written.get(domain, 0)} are written"
+                )
         return self
 
 
@@ -103,11 +110,18 @@ class RepairRecord(Part):
 
 
 class ClassifierRecord(Part):
-    """The classifier that chose the domains."""
+    """The classifier that chose the domains, and what its card says of its errors; null where the card does not tell."""
 
     sha256: str
     labels: list[str]
-    confusion: list[list[int]] | None = Field(description="[predicted][true] rows on held-out data; null if unknown")
+    undetermined_below: float = Field(description="an example whose highest probability is lower is undetermined")
+    confusion: list[list[int]] | None = Field(
+        description="[predicted][true] rows of sources that the model was not trained on"
+    )
+    precision_determined: float | None = Field(
+        description="share of right domains among determined rows of such sources"
+    )
+    unseen_ece: float | None = Field(description="expected calibration error on such sources")
 
 
 class TokenizerRecord(Part):
@@ -123,6 +137,7 @@ class DatasetManifest(Document):
     """A dataset version: what it holds, where it comes from, and the books."""
 
     KIND: ClassVar[str] = "versatune/dataset"
+    FORMAT_VERSION: ClassVar[int] = 3
     # Where rows came from is not what the dataset is: the same rows from other files make the same dataset.
     OUTSIDE_DIGEST: ClassVar[frozenset[str]] = frozenset(
         {"version", "created_at", "environment", "parent", "inputs", "rejects", "lineage"}
@@ -159,6 +174,17 @@ class DatasetManifest(Document):
     def files(self) -> list[Shard | SideFile]:
         """Every file of the version but the manifest and the card."""
         return [*self.shards, *self.side_files]
+
+    @property
+    def undetermined_rows(self) -> dict[str, int]:
+        """Written rows whose domain cannot be relied on, by domain, every domain present."""
+        return {domain: sum(b.undetermined.get(domain, 0) for b in self.books) for domain in self.taxonomy.domains}
+
+    @property
+    def undetermined_shares(self) -> dict[str, float | None]:
+        """What share of each domain's written rows is undetermined; None for a domain without rows."""
+        written = {domain: sum(book.written.get(domain, 0) for book in self.books) for domain in self.taxonomy.domains}
+        return {d: rows / written[d] if written[d] else None for d, rows in self.undetermined_rows.items()}
 
     def totals(self, split: str) -> dict[str, dict[str, int]]:
         """Return ``{domain: {rows, tokens, loss_tokens}}`` of a split, every domain present."""

@@ -31,6 +31,7 @@ class ProbeReport(Document):
     """What the base model writes about when nobody asks."""
 
     KIND: ClassVar[str] = "versatune/probe"
+    FORMAT_VERSION: ClassVar[int] = 3
     OUTSIDE_DIGEST: ClassVar[frozenset[str]] = frozenset({"created_at", "environment", "generations"})
 
     created_at: str
@@ -44,7 +45,8 @@ class ProbeReport(Document):
     samples: int = Field(description="generations drawn")
     counted: int = Field(description="generations that entered the estimates")
     rejected: dict[str, int] = Field(description="generations left out, by reason")
-    undetermined: int = Field(description="counted generations whose highest probability is below 0.4")
+    undetermined: int = Field(description="counted generations whose highest probability is below undetermined_below")
+    undetermined_below: float = Field(description="the classifier's threshold: below it no domain can be relied on")
     finish_reasons: dict[str, int]
     alpha: float
     estimates: list[Estimate]

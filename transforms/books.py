@@ -43,10 +43,10 @@ def balance(inputs: Sequence[InputFile], results: Results) -> list[SourceBooks]:
     for file in inputs:
         read[file.source] += file.rows
     parts: dict[str, dict[str, Counter[str]]] = {
-        name: {} for name in ("written", "duplicates", "near_duplicates", "rejected")
+        name: {} for name in ("written", "duplicates", "near_duplicates", "undetermined", "rejected")
     }
     for bucket in results.written:
-        for name in ("written", "duplicates", "near_duplicates"):
+        for name in ("written", "duplicates", "near_duplicates", "undetermined"):
             _add(parts[name], getattr(bucket, name))
     for group in results.rejected:
         _add(parts["rejected"], group.rejected)

@@ -48,6 +48,8 @@ class Written:
     written: dict[str, dict[str, int]]
     duplicates: dict[str, dict[str, int]]
     near_duplicates: dict[str, dict[str, int]]
+    undetermined: dict[str, dict[str, int]]
+    """Of what is written, the rows whose domain cannot be relied on."""
 
 
 class Rows(NamedTuple):
@@ -182,10 +184,11 @@ class ShardWriter:
         name = f"part-{bucket.number:05d}-of-{bucket.of:05d}.parquet"
         rows = gather(bucket, plan)
         if not rows.batches:
-            return Written([], [], {}, {}, {})
+            return Written([], [], {}, {}, {}, {})
         ids, kept_for = near.of(bucket)
         fates = decide(rows, ids)
         domains = pa.chunked_array([batch.column("domain") for batch in rows.batches])
+        unsure = _column(rows.batches, "undetermined", bool)[fates.order]
         tally = _Tally(rows, fates, domains)
         lineage = _write_parquet(_lineage(rows, fates, kept_for), f"{self.staging}/out/lineage/{name}")
         return Written(
@@ -194,6 +197,7 @@ class ShardWriter:
             tally.of(fates.kept),
             tally.of(fates.duplicate),
             tally.of(~fates.duplicate & (fates.near >= 0)),
+            tally.of(fates.kept & unsure),
         )
 
     def _shards(self, rows: Rows, fates: Fates, name: str) -> Iterator[dict[str, Any]]:
@@ -245,7 +249,7 @@ def load_near_duplicates(path: str, sha256: str) -> NearDuplicates:
 
 
 def _column(batches: list[pa.RecordBatch], name: str, dtype: Any) -> np.ndarray:
-    parts = [batch.column(name).to_numpy() for batch in batches]
+    parts = [batch.column(name).to_numpy(zero_copy_only=False) for batch in batches]
     return np.concatenate(parts) if parts else np.zeros(0, dtype)
 
 

@@ -205,7 +205,8 @@ def _model_key(job: Job) -> list[Any]:
 
 def _classifier_key(job: Job) -> list[Any]:
     path = job.config.classifier_path
-    return [job.config.classifier.model_dump(mode="json"), _file_key(path) if path else None]
+    # What becomes of undetermined rows is the build's alone.
+    return [job.config.classifier.model_dump(mode="json", exclude={"undetermined"}), _file_key(path) if path else None]
 
 
 def _content(file: Path) -> str:

@@ -36,6 +36,7 @@ def summarize_build(file: Path) -> Summary:
         if manifest.decontamination
         else None,
         "domains": {split: manifest.totals(split) for split in ("train", "validation")},
+        "undetermined": {"rows": manifest.undetermined_rows, "shares": manifest.undetermined_shares},
         "environment": manifest.environment,
     }
     total = [["total", *totals.values()]] if len(rows) != 1 else []
@@ -92,11 +93,13 @@ def _count_tables(manifest: DatasetManifest) -> list[RenderableType]:
 
 def _domains(manifest: DatasetManifest) -> RenderableType:
     train, validation = manifest.totals("train"), manifest.totals("validation")
+    unsure = manifest.undetermined_shares
     rows = [
-        [domain, sums["rows"], validation[domain]["rows"], sums["tokens"], sums["loss_tokens"]]
+        [domain, sums["rows"], validation[domain]["rows"], sums["tokens"], sums["loss_tokens"], unsure[domain]]
         for domain, sums in train.items()
     ]
-    return table("domains", ["domain", "training rows", "held-out rows", "training tokens", "loss tokens"], rows)
+    columns = ["domain", "training rows", "held-out rows", "training tokens", "loss tokens", "share undetermined"]
+    return table("domains", columns, rows)
 
 
 def _more(count: int, what: str) -> list[str]:
@@ -115,6 +118,8 @@ def summarize_probe(file: Path) -> Summary:
         "intervals": {domain: [lower, upper] for domain, _, lower, upper in rows},
         "samples": report.samples,
         "counted": report.counted,
+        "undetermined": report.undetermined,
+        "undetermined_below": report.undetermined_below,
         "rejected": report.rejected,
         "environment": report.environment,
     }

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from schemas.arrow import LINEAGE, REJECT_FILE, example_schema
 from schemas.dataset import DatasetManifest, Shard, SideFile
 from schemas.progress import Progress
+from transforms.classify import probabilities, undetermined
 from transforms.conversation import example_id
 from transforms.messages import conversations
 from transforms.shapes.base import Example
@@ -53,7 +54,9 @@ class _Check:
         self._licenses = {
             source: {f.license for f in read if f.source == source} for source in {f.source for f in read}
         }
+        self._pinned = {source["name"] for source in manifest.config.get("sources", []) if source.get("domain")}
         self._written: Counter[tuple[str, str]] = Counter()
+        self._undetermined: Counter[tuple[str, str]] = Counter()
         self._rejected: Counter[tuple[str, str]] = Counter()
         self._fates: Counter[tuple[str, str]] = Counter()
         self._near = self._near_pairs()
@@ -91,6 +94,8 @@ class _Check:
         """Compare what was counted with the books, once everything was looked at."""
         books = self._manifest.books
         self._compare("rows written of", self._written, {(b.source, d): n for b in books for d, n in b.written.items()})
+        unsure = {(b.source, d): n for b in books for d, n in b.undetermined.items()}
+        self._compare("undetermined rows of", self._undetermined, unsure)
         self._compare(
             "rejects of", self._rejected, {(b.source, why): n for b in books for why, n in b.rejected.items()}
         )
@@ -165,6 +170,11 @@ class _Check:
             self._wrong(path, np.array(foreign, bool), names, "source and licence that no input file has together")
             licenses.update(allowed)
             self._written.update((source, entry.domain) for source in sources)
+            unsure = _numpy(batch.column("undetermined"))
+            self._undetermined.update((sources[at], entry.domain) for at in np.flatnonzero(unsure))
+            self._wrong(
+                path, unsure != self._unsure(batch, sources), names, "undetermined is not what the probabilities say"
+            )
             if manifest.tokenizer is not None:
                 self._wrong(
                     path, _other_tokens(batch), names, "token counts that are not those of input_ids and loss_mask"
@@ -180,6 +190,10 @@ class _Check:
             if found != said:
                 self._say(f"{entry.path}: its rows have {_shown(found)} {what}, the manifest says {_shown(said)}")
         return pa.concat_arrays(ids)
+
+    def _unsure(self, batch: pa.RecordBatch, sources: list[str]) -> np.ndarray:
+        free = np.array([source not in self._pinned for source in sources], bool)
+        return np.asarray(free & undetermined(probabilities(batch), self._manifest.classifier.undetermined_below))
 
     def _check_ids(self, path: str, bucket: Bucket, before: pa.Array, ids: pa.Array) -> None:
         both = pa.concat_arrays([before[-1:], ids])

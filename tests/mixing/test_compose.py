@@ -24,7 +24,10 @@ def _dataset(rows: list[int] = ROWS, tokenizer: TokenizerRecord | None = TOKENIZ
     ]  # fmt: skip
     return DatasetManifest.create(
         name="d", version="1", created_at="", environment={}, schema_version=1, code_version="1", taxonomy=DEFAULT_TAXONOMY,
-        classifier=ClassifierRecord(sha256="0" * 64, labels=list(DOMAINS), confusion=None), tokenizer=tokenizer, inputs=[],
+        classifier=ClassifierRecord(
+            sha256="0" * 64, labels=list(DOMAINS), undetermined_below=0.4, confusion=None, precision_determined=None, unseen_ece=None
+        ),
+        tokenizer=tokenizer, inputs=[],
         parent=None, near_duplicates=None, decontamination=None, repairs=None, lineage=[],
         books=[], shards=shards, rejects=[], config={},
     )  # fmt: skip
@@ -35,7 +38,7 @@ def _probe(shares: list[float], domains: tuple[str, ...] = DOMAINS) -> ProbeRepo
     return ProbeReport.create(
         created_at="", environment={}, domains=list(domains), prompt_token_id=1, prompt_token="<s>",
         model=ModelRecord(name="m", revision=None, weights_sha256="0" * 64), sampling={}, seed=0, samples=2, counted=2,
-        rejected={}, undetermined=0, finish_reasons={}, alpha=0.05, estimates=[estimate], chosen="soft",
+        rejected={}, undetermined=0, undetermined_below=0.4, finish_reasons={}, alpha=0.05, estimates=[estimate], chosen="soft",
         classifier_sha256="0" * 64, generations="g",
     )  # fmt: skip
 

@@ -21,11 +21,12 @@ import pytest
 
 from pipelines.probe import ProbePlan, estimates, run, run_with
 from schemas.arrow import generation_schema
-from schemas.config import Config, load_config
+from schemas.config import ClassifierConfig, Config, load_config
 from schemas.errors import ConfigError, DataError, RunError
 from schemas.pointer import read_pointer
 from schemas.probe import ProbeReport
 from schemas.progress import Silence
+from transforms.fasttext_classifier import bundled_model
 from transforms.generate import Engine, Generation, sample_seed
 from transforms.generation_store import read_store
 
@@ -117,7 +118,20 @@ def test_the_estimates_are_the_mean_and_the_counts_of_what_counted(tmp_path: Pat
     soft, hard = report.estimates
     assert soft.shares == pytest.approx(rows.mean(axis=0))
     assert hard.shares == pytest.approx(np.bincount(rows.argmax(axis=1), minlength=6) / len(rows))
-    assert report.undetermined == (rows.max(axis=1) < 0.4).sum()
+
+
+def test_the_classifiers_threshold_says_which_generations_are_undetermined(tmp_path: Path, tiny_model: Path) -> None:
+    classifier = Path(shutil.copy(bundled_model(), tmp_path / "mine.ftz"))
+    card = json.loads(bundled_model().with_suffix(".json").read_text())
+    config = _config(tmp_path, tiny_model)
+    for threshold in (0.0, 0.75, 1.0):
+        classifier.with_suffix(".json").write_text(json.dumps(card | {"undetermined_below": threshold}))
+        mine = config.model_copy(update={"classifier": ClassifierConfig(path=str(classifier))})
+        report = _probe(mine)
+        table = pq.read_table(tmp_path / "out/toy/probe" / report.digest[:12] / report.generations)
+        rows = np.array(table.column("domain_probs").to_pylist())[np.array(table.column("reject")) == ""]
+        assert report.undetermined_below == threshold
+        assert report.undetermined == (rows.max(axis=1) < threshold).sum()
 
 
 def test_a_second_run_reuses_every_sample_and_reports_the_same(tmp_path: Path, tiny_model: Path) -> None:

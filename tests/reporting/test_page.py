@@ -17,13 +17,16 @@ from schemas.taxonomy import DEFAULT_TAXONOMY
 def dataset() -> Any:
     books = SourceBooks(
         source="<b>one</b>", read=8, expanded=2, written={"law": 4}, duplicates={"law": 1}, near_duplicates={"law": 2},
-        rejected={"read.not_json": 3}, counts={"pii.email": 7},
+        undetermined={"law": 1}, rejected={"read.not_json": 3}, counts={"pii.email": 7},
     )  # fmt: skip
     refused = InputFile(source="one", uri="x", bytes=1, sha256="", rows=0, license="MIT", refused="x: damaged <i>")
     looked_for = DecontaminationRecord(
         digest="0", benchmarks=[BenchmarkRecord(name="arc", items=9, too_short=0, hits=5)]
     )
-    return SimpleNamespace(taxonomy=DEFAULT_TAXONOMY, books=[books], inputs=[refused], decontamination=looked_for)
+    return SimpleNamespace(
+        taxonomy=DEFAULT_TAXONOMY, books=[books], inputs=[refused], decontamination=looked_for,
+        classifier=SimpleNamespace(undetermined_below=0.45), undetermined_shares={"law": 0.25, "code": None},
+    )  # fmt: skip
 
 
 def test_duplicates_near_duplicates_and_rejects_are_drawn_apart(dataset: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,9 +45,10 @@ def test_the_books_are_a_table_and_everything_is_escaped(dataset: Any) -> None:
     template = PackageLoader("reporting").get_source(Environment(), "report.html.j2")[0]
     section = template[template.index("<h2>What became") : template.index("<h2>Where it comes from")]
     environment = Environment(loader=DictLoader({"x": section}), autoescape=True, undefined=StrictUndefined)
-    environment.filters["thousands"] = lambda n: f"{n:,}"
+    environment.filters |= {"thousands": lambda n: f"{n:,}", "share": lambda x: f"{x:.1%}"}
     shown = " ".join(environment.get_template("x").render(dataset=dataset, figures={"books": "figure"}).split())
     assert "<td>&lt;b&gt;one&lt;/b&gt;</td><td>8</td><td>2</td> <td>4</td><td>1</td> <td>2</td><td>3</td>" in shown
     assert "pii.email 7" in shown
     assert "arc 5" in shown
+    assert "(no probability reaches 0.45): law 25.0%." in shown
     assert "Refused: x: damaged &lt;i&gt;" in shown

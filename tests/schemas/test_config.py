@@ -119,6 +119,17 @@ def test_the_fingerprint_of_a_build_ignores_how_it_is_run(tmp_path: Path) -> Non
         assert _load(tmp_path, f"name: a\nbuild: {{{build}}}").build_fingerprint() != one
 
 
+def test_what_becomes_of_undetermined_rows_is_in_the_fingerprint_and_the_classifiers_path_is_not(
+    tmp_path: Path,
+) -> None:
+    one, moved, other = (
+        _load(tmp_path, f"name: a\nclassifier: {{{section}}}").build_fingerprint()
+        for section in ("undetermined: keep", "path: my.ftz", "undetermined: reject")
+    )
+    assert one == moved
+    assert one != other
+
+
 def test_the_fingerprint_of_a_build_knows_no_paths_and_no_order_of_sources(tmp_path: Path) -> None:
     text = """
 name: a

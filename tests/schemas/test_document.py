@@ -17,7 +17,7 @@ def _report(created_at: str = "2026-01-01", seed: int = 1) -> ProbeReport:
     return ProbeReport.create(
         created_at=created_at, environment={}, domains=["law", "code"], prompt_token_id=1, prompt_token="<s>",
         model=ModelRecord(name="m", revision=None, weights_sha256="0" * 64), sampling={}, seed=seed, samples=2, counted=2,
-        rejected={}, undetermined=0, finish_reasons={}, alpha=0.05, estimates=[estimate], chosen="soft",
+        rejected={}, undetermined=0, undetermined_below=0.4, finish_reasons={}, alpha=0.05, estimates=[estimate], chosen="soft",
         classifier_sha256="0" * 64, generations="g",
     )  # fmt: skip
 
@@ -52,8 +52,8 @@ def test_a_change_in_place_seals_the_document_anew() -> None:
         ({"created_at": "2030-01-01"}, IntegrityError, "does not match its checksum"),
         ({"environment": {"workers": 9}}, IntegrityError, "does not match its checksum"),
         ({"checksum": "0"}, IntegrityError, "does not match its checksum"),
-        ({"format_version": 1}, DataError, "format_version is 1; this versatune reads version 2"),
-        ({"format_version": 99}, DataError, "format_version is 99; this versatune reads version 2"),
+        ({"format_version": 1}, DataError, "format_version is 1; this versatune reads version 3"),
+        ({"format_version": 99}, DataError, "format_version is 99; this versatune reads version 3"),
         ({"kind": "versatune/dataset"}, DataError, "expected 'versatune/probe'"),
         ({"sampels": 3}, DataError, "unknown key 'sampels'; did you mean 'samples'?"),
         ({"samples": "x"}, DataError, "samples is 'x'"),

@@ -78,6 +78,7 @@ def write_shard(root: Path, tokenizer: Any, split: str, domain: str, numbers: ra
         "num_chars": [len(q) + len(a) for q, a in pairs],
         "domain": [domain] * len(pairs),
         "domain_probs": [[1.0 / len(DOMAINS)] * len(DOMAINS)] * len(pairs),
+        "undetermined": [False] * len(pairs),
         "input_ids": [ids for ids, _ in tokens],
         "loss_mask": [mask for _, mask in tokens],
         "num_tokens": [len(ids) for ids, _ in tokens],

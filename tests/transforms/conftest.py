@@ -147,6 +147,7 @@ class Corpus:
             "item": 0,
             "domain": ("law", "code")[number % 2],
             "domain_probs": [0.5, 0.5, 0, 0, 0, 0],
+            "undetermined": False,
             "input_ids": [number % 7, 1, 2],
             "loss_mask": [False, True, True],
             "num_tokens": 3,

@@ -42,6 +42,22 @@ def test_books_balance_by_source(made: Any) -> None:
     assert two.counts == {"pii.email.masked": 3, "repaired": 1}
 
 
+def test_the_books_count_the_undetermined_rows_that_are_written(corpus: MakeCorpus) -> None:
+    rows = [{"number": number, "undetermined": number < 5} for number in (1, 2, 3, 3, 4, 6)]
+    made = corpus().file("a", rows).file("b", [{"number": 8, "undetermined": True}, 3], source="two")
+    books = balanced(made.results(near=made.near({4: 6})))
+    assert books["one"].written == {"code": 2, "law": 2}
+    assert books["one"].undetermined == {"code": 2, "law": 1}  # neither the copy of 3 nor 4, a near-duplicate
+    assert books["two"].undetermined == {"law": 1}
+
+
+def test_more_undetermined_rows_than_written_ones_are_a_fault(corpus: MakeCorpus) -> None:
+    results = corpus().file("a", [2]).results()
+    wrong = [replace(results.written[0], undetermined={"one": {"law": 2}})]
+    with pytest.raises(RunError, match="source 'one': 2 examples of law are undetermined, only 1 are written"):
+        balanced(replace(results, written=wrong))
+
+
 def test_a_refused_file_is_in_no_books(corpus: MakeCorpus) -> None:
     made = (
         corpus().file("a", [1, 2]).file("b", [3], rejects=[(1, "read.not_json")], refused="b: damaged", counts={"x": 1})
@@ -138,7 +154,7 @@ def books(read: int, written: int, expanded: int = 0, **rejected: int) -> Source
     duplicates = read + expanded - written - sum(reasons.values())
     return SourceBooks(
         source="s", read=read, expanded=expanded, written={"law": written}, duplicates={"law": duplicates},
-        near_duplicates={}, rejected=reasons, counts={},
+        near_duplicates={}, undetermined={}, rejected=reasons, counts={},
     )  # fmt: skip
 
 

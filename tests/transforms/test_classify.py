@@ -17,7 +17,15 @@ from schemas.arrow import NORMALIZED, REJECT, classified_fields
 from schemas.errors import ConfigError
 from schemas.taxonomy import DEFAULT_TAXONOMY
 from transforms.batch import Batch, InputSplit
-from transforms.classify import ClassifyDomains, classify_batch
+from transforms.classify import (
+    STAGE,
+    UNDETERMINED_DOMAIN,
+    ClassifyDomains,
+    classify_batch,
+    reject_undetermined,
+    undetermined,
+)
+from transforms.conversation import read_examples
 from transforms.fasttext_classifier import shared_classifier
 
 Rows = Callable[..., pa.RecordBatch]
@@ -25,7 +33,9 @@ LAW, CODE = DEFAULT_TAXONOMY.index("law"), DEFAULT_TAXONOMY.index("code")
 
 
 class KeywordClassifier:
-    """Thinks a text is about code if it says so, else about law; remembers what it was asked."""
+    """Thinks a text is about code if it says so, else about law, less so if it says maybe; remembers what it was asked."""
+
+    undetermined_below = 0.5
 
     def __init__(self) -> None:
         self.texts: list[str] = []
@@ -34,7 +44,7 @@ class KeywordClassifier:
         self.texts += texts
         probs = np.full((len(texts), len(DEFAULT_TAXONOMY)), 0.02, np.float32)
         for i, text in enumerate(texts):
-            probs[i, CODE if "code" in text else LAW] = 0.9
+            probs[i, CODE if "code" in text else LAW] = 0.4 if "maybe" in text else 0.9
         return probs
 
 
@@ -60,6 +70,38 @@ def test_a_pinned_source_gets_its_domain_but_keeps_the_classifiers_probabilities
     classified = classify_batch(batch, KeywordClassifier(), DEFAULT_TAXONOMY, "medical")
     assert classified["domain"].to_pylist() == ["medicine"]  # the alias of the taxonomy
     assert np.argmax(classified["domain_probs"][0].as_py()) == CODE
+
+
+def test_a_row_is_undetermined_where_the_highest_probability_is_below_the_threshold(rows: Rows) -> None:
+    batch = rows([("user", "maybe code"), ("assistant", "x")], [("user", "code"), ("assistant", "x")])
+    classified = classify_batch(batch, KeywordClassifier(), DEFAULT_TAXONOMY)
+    assert classified["undetermined"].to_pylist() == [True, False]
+    assert classified["domain"].to_pylist() == ["code", "code"]
+    assert undetermined(np.array([[0.5, 0.3], [0.49, 0.3]], np.float32), 0.5).tolist() == [False, True]
+
+
+def test_no_row_of_a_pinned_source_is_undetermined(rows: Rows) -> None:
+    classified = classify_batch(rows([("user", "maybe")]), KeywordClassifier(), DEFAULT_TAXONOMY, "code")
+    assert classified["undetermined"].to_pylist() == [False]
+    assert max(classified["domain_probs"][0].as_py()) < KeywordClassifier.undetermined_below
+
+
+def test_undetermined_rows_become_rejects_that_can_be_read_again(rows: Rows) -> None:
+    batch = rows([("user", "code"), ("assistant", "1")], [("user", "maybe a secret"), ("assistant", "2")])
+    earlier = pa.RecordBatch.from_pylist(
+        [{"row": 9, "item": 0, "stage": "read", "reason": "not_json", "detail": "", "payload": b"x"}], schema=REJECT
+    )
+    split = InputSplit(source="s", uri="f", location="/f", bytes=1)
+    whole = Batch("s-000000", split, classify_batch(batch, KeywordClassifier(), DEFAULT_TAXONOMY), earlier, Counter())
+    left = reject_undetermined(whole, 0.5)
+    assert left.examples["row"].to_pylist() == [0]
+    assert left.examples["undetermined"].to_pylist() == [False]
+    old, new = left.rejects.to_pylist()
+    assert old["reason"] == "not_json"
+    assert (new["row"], new["stage"], new["reason"]) == (1, STAGE, UNDETERMINED_DOMAIN)
+    assert new["detail"] == "the most probable domain is law with 0.4000; expected at least 0.5000"
+    assert read_examples(new["payload"], None)[0].messages == [("user", "maybe a secret"), ("assistant", "2")]
+    assert reject_undetermined(left, 0.5) is left
 
 
 def test_a_slice_of_a_batch_is_classified_as_itself(rows: Rows) -> None:

@@ -32,8 +32,10 @@ def manifest(*shards: tuple[str, str, int, str], tokenized: bool = False, **chan
     written = sum(shard.rows for shard in entries)
     fields: dict[str, Any] = {
         "name": "cards", "version": "1.0", "created_at": "2026-01-01T00:00:00+00:00", "environment": {}, "parent": None,
-        "schema_version": 2, "code_version": "0", "taxonomy": DEFAULT_TAXONOMY,
-        "classifier": ClassifierRecord(sha256="0", labels=[], confusion=None),
+        "schema_version": 3, "code_version": "0", "taxonomy": DEFAULT_TAXONOMY,
+        "classifier": ClassifierRecord(
+            sha256="0", labels=[], undetermined_below=0.4, confusion=None, precision_determined=None, unseen_ece=None
+        ),
         "tokenizer": TokenizerRecord(name="m", sha256="0", chat_template_sha256="0", max_tokens=8) if tokenized else None,
         "inputs": [
             InputFile(source="s", uri=f"{name}.json", bytes=1, sha256="0", rows=1, license=name, refused="")
@@ -42,7 +44,7 @@ def manifest(*shards: tuple[str, str, int, str], tokenized: bool = False, **chan
         "books": [
             SourceBooks(
                 source="s", read=written + 3, expanded=2, written={"law": written}, duplicates={"law": 2},
-                near_duplicates={"law": 2}, rejected={"read.not_json": 1},
+                near_duplicates={"law": 2}, undetermined={}, rejected={"read.not_json": 1},
                 counts={"pii.email": 4, "decontaminate.arc": 1},
             )
         ],

@@ -21,6 +21,7 @@ from schemas.arrow import NORMALIZED, REJECT
 from schemas.config import BuildConfig, FieldMap, SourceConfig, load_config
 from schemas.errors import DataError
 from transforms.batch import Batch, InputSplit, RawBatch, RowFault, example_payloads, one_array
+from transforms.classify import CLASSIFY_REASONS
 from transforms.conversation import example_id, read_examples
 from transforms.normalize import NormalizeRows, normalize_batch
 from transforms.read import plan_inputs, read_rows
@@ -447,6 +448,7 @@ def test_every_reject_reason_is_explained_in_the_documentation() -> None:
         "read": READ_REASONS,
         "normalize": NORMALIZE_REASONS,
         "clean": CLEAN_REASONS,
+        "classify": CLASSIFY_REASONS,
         "tokenize": TOKENIZE_REASONS,
     }
     lines = [

@@ -449,6 +449,7 @@ def classified(batch: pa.RecordBatch) -> pa.RecordBatch:
     columns = [
         pa.array(["law"] * batch.num_rows),
         pa.array([[0.5, 0.1, 0.1, 0.1, 0.1, 0.1]] * batch.num_rows, pa.list_(pa.float32(), 6)),
+        pa.array([False] * batch.num_rows),
     ]
     return pa.RecordBatch.from_arrays(
         [*batch.columns, *columns], schema=pa.schema([*batch.schema, *classified_fields(6)])

@@ -36,7 +36,9 @@ def plan_of(corpus: Any, **changes: Any) -> VersionPlan:
         "name": "n",
         "version": None,
         "taxonomy": DEFAULT_TAXONOMY,
-        "classifier": ClassifierRecord(sha256="0", labels=[], confusion=None),
+        "classifier": ClassifierRecord(
+            sha256="0", labels=[], undetermined_below=0.4, confusion=None, precision_determined=None, unseen_ece=None
+        ),
         "tokenizer": None,
         "fingerprint": {"build": {"max_tokens": 8}},
         "max_rejected_fraction": 0.5,

@@ -116,7 +116,7 @@ def test_licenses_are_those_of_the_shards_rows(corpus: MakeCorpus) -> None:
 
 def test_a_bucket_without_rows_writes_nothing(corpus: MakeCorpus) -> None:
     made = corpus().file("a", rejects=[(0, "read.not_json")])
-    assert write(made) == Written([], [], {}, {}, {})
+    assert write(made) == Written([], [], {}, {}, {}, {})
     assert files(made) == {}
 
 

@@ -39,6 +39,7 @@ class Row(NamedTuple):
     domain: str = "law"
     tags: tuple[str, ...] = ()
     tokens: int = 3
+    sure: bool = True
 
     @property
     def example(self) -> Example:
@@ -124,7 +125,9 @@ def make(home: Path, recipe: Recipe) -> Path:
         name="made",
         version=recipe.version,
         taxonomy=DEFAULT_TAXONOMY,
-        classifier=ClassifierRecord(sha256="0" * 64, labels=[], confusion=None),
+        classifier=ClassifierRecord(
+            sha256="0" * 64, labels=[], undetermined_below=0.4, confusion=None, precision_determined=0.9, unseen_ece=0.1
+        ),
         tokenizer=TokenizerRecord(name="tok", sha256="0" * 64, chat_template_sha256="0" * 64, max_tokens=9)
         if recipe.tokenized
         else None,
@@ -166,13 +169,15 @@ def _examples(rows: Sequence[Row], recipe: Recipe) -> pa.RecordBatch:
 
 def _values(row: Row) -> dict[str, Any]:
     messages = row.example.messages
-    probs = [1.0 if name == row.domain else 0.0 for name in DEFAULT_TAXONOMY.domains]
+    k = len(DEFAULT_TAXONOMY)
+    probs = [float(name == row.domain) if row.sure else 1 / k for name in DEFAULT_TAXONOMY.domains]
     return {
         "id": row.id,
         "messages": [{"role": role, "content": content} for role, content in messages],
         "tools": None, "rejected": None, "tags": list(row.tags),
         "num_chars": sum(len(content) for _, content in messages),
         "row": row.row, "item": row.item, "domain": row.domain, "domain_probs": probs,
+        "undetermined": not row.sure,
         "input_ids": list(range(row.tokens)), "loss_mask": [at > 0 for at in range(row.tokens)],
         "num_tokens": row.tokens, "num_loss_tokens": row.tokens - 1,
     }  # fmt: skip
@@ -225,7 +230,7 @@ class Story(NamedTuple):
 def story(make_version: MakeVersion) -> Story:
     """A version of three sources with duplicates, near-duplicates, a row of several examples, rejects and a refused file."""
     rows = {
-        "plain": Row("The court agrees.", row=0, tags=("pii.email",)),
+        "plain": Row("The court agrees.", row=0, tags=("pii.email",), sure=False),
         "copied": Row("A fever passes.", row=1, domain="medicine"),
         "copy": Row("A fever passes.", source="two", uri="raw/two.csv", row=0, domain="medicine"),
         "item0": Row("First of a table.", source="two", uri="raw/two.csv", row=1, item=0, domain="finance"),

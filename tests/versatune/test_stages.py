@@ -43,6 +43,7 @@ def _write(name: str, text: str) -> Callable[[Path], object]:
         (_configure(probe={"samples": 9}), {"probe"}),
         (_configure(build={"validation_fraction": 0.5}), {"build"}),
         (_configure(build={"workers": 2}), set()),
+        (_configure(classifier={"path": "classifier.bin", "undetermined": "reject"}), {"build"}),
         (_configure(taxonomy={"domains": ["x", "y"], "aliases": {}}), {"build", "probe"}),
         (_write("raw.jsonl", "{}\n{}\n"), {"build"}),
         (_write("classifier.bin", "another"), {"build", "probe"}),

@@ -153,6 +153,12 @@ def test_each_contradiction_has_its_own_message(story, damage: Damage, said: str
     assert any(said in problem for problem in problems(story.directory)), problems(story.directory)
 
 
+def test_deep_compares_the_undetermined_rows_of_the_books_with_the_shards(story) -> None:
+    book = next(at for at, book in enumerate(load(story.directory).books) if book.undetermined)
+    change_part(story.directory, "books", book, undetermined={})
+    assert problems(story.directory, deep=True) == ["books: 0 undetermined rows of source 'one', law; the files hold 1"]
+
+
 def test_the_text_of_a_card_is_its_owners(story) -> None:
     card = story.directory / "README.md"
     card.write_text(card.read_text() + "\nI like it.\n")
@@ -173,6 +179,8 @@ def other_text(table: pa.Table) -> list[Any]:
     ("edit", "said"),
     [
         (with_column("domain", lambda t: ["science"] * len(t)), "rows that are not of domain"),
+        (with_column("undetermined", lambda t: [True] * len(t)), "books: 0 undetermined rows of source"),
+        (with_column("undetermined", lambda t: [True] * len(t)), "undetermined is not what the probabilities say (1 row"),
         (with_column("messages", other_text), "ids that are not the digest of the row's content (1 row"),
         (with_column("num_chars", lambda t: [1] * len(t)), "num_chars is not the length"),
         (with_column("license", lambda t: ["GPL-2.0-only"] * len(t)), "source and licence that no input file has together"),

@@ -118,8 +118,12 @@ def test_a_build_is_summed_up_with_reasons_counts_benchmarks_and_refused_files(s
         "read": 9, "expanded": 2, "written": 5, "duplicates": 2, "near_duplicates": 1, "rejected": 3,
     }  # fmt: skip
     assert title.startswith("refused: raw/broken.parquet: damaged; give another\n")
+    assert result["undetermined"]["rows"]["law"] == 1
+    assert result["undetermined"]["shares"] == {
+        "law": 1.0, "medicine": 0.0, "finance": 0.0, "science": None, "code": None, "general": None
+    }  # fmt: skip
     assert (result["benchmarks"], result["refused"]) == ({"arc": 1}, ["raw/broken.parquet: damaged; give another"])
     console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     console.print(tables)
     shown = console.export_text()
-    assert all(word in shown for word in ("near", "read.not_json", "pii.email", "arc"))
+    assert all(word in shown for word in ("near", "read.not_json", "pii.email", "arc", "share undetermined"))
