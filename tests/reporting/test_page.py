@@ -52,3 +52,16 @@ def test_the_books_are_a_table_and_everything_is_escaped(dataset: Any) -> None:
     assert "arc 5" in shown
     assert "(no probability reaches 0.45): law 25.0%." in shown
     assert "Refused: x: damaged &lt;i&gt;" in shown
+
+
+def test_the_probe_tells_its_threshold_and_how_many_generations_lie_below() -> None:
+    template = PackageLoader("reporting").get_source(Environment(), "report.html.j2")[0]
+    section = template[template.index("{% if probe %}\n<section>") : template.index("<section>\n<h2>What became")]
+    environment = Environment(loader=DictLoader({"x": section}), autoescape=True, undefined=StrictUndefined)
+    environment.filters["thousands"] = lambda n: f"{n:,}"
+    probe = SimpleNamespace(
+        samples=24, counted=23, rejected={}, model=SimpleNamespace(name="m"), prompt_token="<s>", alpha=0.05,
+        undetermined=7, undetermined_below=0.45,
+    )  # fmt: skip
+    shown = " ".join(environment.get_template("x").render(probe=probe, figures={"probe": "figure"}).split())
+    assert "7 of the counted ones have no domain that can be relied on (no probability reaches 0.45)." in shown
