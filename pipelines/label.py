@@ -62,8 +62,6 @@ class LabelPlan:
 
     Attributes:
         prompt_sha256: of the questions as the model gets them.
-        home: the store of answers lies in it.
-        output: where the results go; None for a folder in ``home`` named by digest.
         start: starts the judge on a worker.
     """
 
@@ -73,15 +71,13 @@ class LabelPlan:
     prompt_sha256: str
     text_tokens: int
     classifier: DomainClassifier | None
-    home: Path
-    output: Path | None
     start: Callable[[], Judge]
 
     @property
-    def store(self) -> Path:
-        """Where answers are kept: one directory for everything that decides an answer but the text."""
+    def store_key(self) -> str:
+        """The name of everything that decides an answer but the text."""
         judge = self.judge.model_dump(mode="json", exclude={"name"} if self.judge.weights_sha256 else set())
-        return self.home / "answers" / sha256_json([_FORMAT, judge, self.prompt_sha256, self.text_tokens])[:16]
+        return sha256_json([_FORMAT, judge, self.prompt_sha256, self.text_tokens])[:16]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,13 +97,12 @@ class Verdicts:
     unlisted: int
 
 
-def plan_local(config: Config, model: str, output: Path | None) -> LabelPlan:
+def plan_local(config: Config, model: str) -> LabelPlan:
     """Check everything that can be checked without an engine.
 
     Args:
         config: sections ``label``, ``taxonomy`` and ``classifier``.
         model: a folder, relative to the working directory, or a hub id.
-        output: where results go; None for ``labels/`` in the configuration's output.
 
     Raises:
         ConfigError, DataError: the taxonomy, the model or the classifier cannot be used.
@@ -145,13 +140,11 @@ def plan_local(config: Config, model: str, output: Path | None) -> LabelPlan:
         prompt_sha256=sha256_json([questions.heads, questions.tails, questions.code_ids]),
         text_tokens=text_tokens,
         classifier=_classifier(config),
-        home=_home(config, output),
-        output=output,
         start=partial(LocalJudge, plan),
     )
 
 
-def plan_endpoint(config: Config, model: str, url: str, output: Path | None) -> LabelPlan:
+def plan_endpoint(config: Config, model: str, url: str) -> LabelPlan:
     """Check everything that can be checked without a request; see :func:`plan_local`.
 
     Args:
@@ -175,13 +168,19 @@ def plan_endpoint(config: Config, model: str, url: str, output: Path | None) -> 
         prompt_sha256=sha256_json(wanted.record()),
         text_tokens=label.max_text_tokens,
         classifier=_classifier(config),
-        home=_home(config, output),
-        output=output,
         start=partial(EndpointJudge, plan),
     )
 
 
-def run(plan: LabelPlan, files: Sequence[str], *, beam_args: Sequence[str] = (), progress: Progress) -> Path:
+def run(
+    plan: LabelPlan,
+    files: Sequence[str],
+    home: Path,
+    *,
+    by_digest: bool = True,
+    beam_args: Sequence[str] = (),
+    progress: Progress,
+) -> Path:
     """Label the rows of some files; return the path of ``labels.json``.
 
     Answers are kept by judge, question and text: a second run, one with more rows and one that was killed ask only what is
@@ -190,6 +189,8 @@ def run(plan: LabelPlan, files: Sequence[str], *, beam_args: Sequence[str] = (),
     Args:
         plan: from :func:`plan_local` or :func:`plan_endpoint`.
         files: see :func:`transforms.label_rows.read_label_rows`; relative to the working directory.
+        home: a local directory; answers are kept in its ``answers/``.
+        by_digest: write the results to a folder in ``home`` that is named by their digest; otherwise to ``home`` itself.
         beam_args: flags for Beam; if they name a runner, its workers must see the store and the model folder.
         progress: told of the texts done.
 
@@ -197,24 +198,24 @@ def run(plan: LabelPlan, files: Sequence[str], *, beam_args: Sequence[str] = (),
         ConfigError, DataError: the files cannot be used.
         RunError: the judge failed.
     """
-    options = pipeline_options(beam_args, 1)
+    options, store = pipeline_options(beam_args, 1), home / "answers" / plan.store_key
     given = read_label_rows(files, Path.cwd())
-    with only_one(plan.home, "label"):
+    with only_one(home, "label"):
         texts = {row.key: row.text for row in given.rows if row.text.strip()}
         questions = [Question(key, text) for key, text in texts.items()]
-        before = set(read_answers(str(plan.store)).table.column("key").to_pylist())
+        before = set(read_answers(str(store)).table.column("key").to_pylist())
         batches = plan_batches(questions, before, plan.config.label.batch_size)
         missing = sum(map(len, batches))
         if batches:
             progress.say(f"label: asking {plan.judge.name} about {missing:,} texts, each in {_orders(plan)} orders")
-            _ask(plan, batches, options, progress)
+            _ask(plan, batches, store, options, progress)
         else:
             progress.say(f"label: all {len(questions):,} answers are kept from an earlier run; the judge is not needed")
-        kept = read_answers(str(plan.store))
+        kept = read_answers(str(store))
         absent = texts.keys() - set(kept.table.column("key").to_pylist())
         if absent:
             raise RunError(
-                f"label: {len(absent)} of {len(texts)} answers are not in {plan.store}; the workers of another machine must see"
+                f"label: {len(absent)} of {len(texts)} answers are not in {store}; the workers of another machine must see"
                 " the output directory. Run it again."
             )
         environment = {
@@ -223,7 +224,14 @@ def run(plan: LabelPlan, files: Sequence[str], *, beam_args: Sequence[str] = (),
             "asked": missing,
             "reused": len(questions) - missing,
         }
-        return _write(plan, given, _verdicts(plan, given.rows, list(texts), kept), environment, progress)
+        verdicts = _verdicts(plan, given.rows, list(texts), kept)
+        report, files_of_rows = _report(plan, given, verdicts, environment, progress)
+        folder = home / report.digest[:12] if by_digest else home
+        (folder / "labels.json").unlink(missing_ok=True)  # a record never lies beside rows that are not its own
+        for name, data in files_of_rows.items():
+            write_atomic(folder / name, data)
+        report.write(folder / "labels.json")
+        return folder / "labels.json"
 
 
 def graph(root: beam.Pipeline, batches: Sequence[Batch], start: Callable[[], Judge], store: str) -> None:
@@ -266,14 +274,6 @@ def _orders(plan: LabelPlan) -> int:
     return len(plan.choices.rotations)
 
 
-def _home(config: Config, output: Path | None) -> Path:
-    if output is not None:
-        return output
-    if "://" in config.home:
-        raise ConfigError(f"output is {config.output}; labels are written to a local directory, so give --output DIR")
-    return Path(config.home) / "labels"
-
-
 def _classifier(config: Config) -> DomainClassifier | None:
     """Return the classifier to compare with; the bundled one knows no domains but the default ones."""
     if config.classifier_path is None and set(config.taxonomy.domains) != set(DEFAULT_TAXONOMY.domains):
@@ -281,8 +281,8 @@ def _classifier(config: Config) -> DomainClassifier | None:
     return shared_classifier(config.classifier_path, config.taxonomy, config.classifier.sha256)
 
 
-def _ask(plan: LabelPlan, batches: Sequence[Batch], options: PipelineOptions, progress: Progress) -> None:
-    store, total = str(plan.store), sum(map(len, batches))
+def _ask(plan: LabelPlan, batches: Sequence[Batch], store: Path, options: PipelineOptions, progress: Progress) -> None:
+    total = sum(map(len, batches))
     before, done = count_kept(store), 0.0
     progress.begin("label", total, "texts")
 
@@ -295,7 +295,7 @@ def _ask(plan: LabelPlan, batches: Sequence[Batch], options: PipelineOptions, pr
 
     try:
         with watched(look, progress):
-            execute("label", options, lambda root: graph(root, batches, plan.start, store))
+            execute("label", options, lambda root: graph(root, batches, plan.start, str(store)))
     finally:
         stop_engines()
 
@@ -332,13 +332,14 @@ def _verdicts(plan: LabelPlan, rows: Sequence[LabelRow], keys: Sequence[str], ke
     return Verdicts(each=each, probs=probs, undetermined=~sure, unlisted=sum(answers.column("unlisted").to_pylist()))
 
 
-def _write(
+def _report(
     plan: LabelPlan, given: LabelRows, verdicts: Verdicts, environment: dict[str, Any], progress: Progress
-) -> Path:
-    """Compare, write the rows, and the record last."""
+) -> tuple[LabelReport, dict[str, bytes]]:
+    """Compare; return the record, and the content of the files of rows by name."""
     taxonomy, rows, flags = plan.config.taxonomy, given.rows, verdicts.undetermined
     chosen = verdicts.probs.argmax(axis=1)
     known = [_index(taxonomy, row.given) for row in rows]
+    compared = [at if row.text.strip() else None for row, at in zip(rows, known, strict=True)]
     fasttext = _classify(rows, plan.classifier, progress)
     lines = [
         _line(row, taxonomy.domains[domain], probs, bool(flag))
@@ -374,14 +375,9 @@ def _write(
         same_choice=same_choice(verdicts.each),
         classifier_sha256=plan.classifier.sha256 if plan.classifier else None,
         fasttext=agreement(verdicts.probs, flags, fasttext, len(taxonomy)),
-        given=agreement(verdicts.probs, flags, known, len(taxonomy)),
+        given=agreement(verdicts.probs, flags, compared, len(taxonomy)),
     )
-    folder = plan.output or plan.home / report.digest[:12]
-    (folder / "labels.json").unlink(missing_ok=True)  # a record never lies beside rows that are not its own
-    for record, data in files.values():
-        write_atomic(folder / record.path, data)
-    report.write(folder / "labels.json")
-    return folder / "labels.json"
+    return report, {record.path: data for record, data in files.values()}
 
 
 def _index(taxonomy: Taxonomy, name: str | None) -> int | None:

@@ -78,7 +78,11 @@ def _splits(path: str, directory: Path) -> list[InputSplit]:
     manifest = directory / path / "manifest.json"
     if "://" not in path and manifest.is_file():
         files = [f"{path}/{shard.path}" for shard in DatasetManifest.load(manifest).shards]
-    return source_splits(SourceConfig(name="label", files=files), directory, _WHOLE)
+    try:
+        return source_splits(SourceConfig(name="label", files=files), directory, _WHOLE)
+    except DataError as error:  # which speaks of a source in a configuration
+        message = str(error).removeprefix("source 'label': ").replace("the configuration's directory", str(directory))
+        raise DataError(message) from None
 
 
 def _read(split: InputSplit) -> tuple[list[LabelRow | None], str]:

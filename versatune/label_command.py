@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from schemas.config import Config, load_config
+from schemas.errors import ConfigError
 from versatune.command import AsJson, Debug, guarded
 from versatune.terminal import Terminal
 
@@ -74,11 +75,16 @@ def label(
 
         beam_args = [argument for argument in files if argument.startswith("--")]
         paths = [argument for argument in files if not argument.startswith("--")]
-        settings = load_config(config) if config is not None else Config(name="labels", output=".")
-        if endpoint is None:
-            plan = plan_local(settings, model, output)
-        else:
-            plan = plan_endpoint(settings, model, endpoint, output)
-        terminal.summary(*summarize_labels(run(plan, paths, beam_args=beam_args, progress=terminal)))
+        settings = Config(name="labels") if config is None else load_config(config)
+        home = output or (Path("labels") if config is None else _home(settings))
+        plan = plan_local(settings, model) if endpoint is None else plan_endpoint(settings, model, endpoint)
+        file = run(plan, paths, home, by_digest=output is None, beam_args=beam_args, progress=terminal)
+        terminal.summary(*summarize_labels(file))
 
     guarded(work, as_json, debug)
+
+
+def _home(config: Config) -> Path:
+    if "://" in config.home:
+        raise ConfigError(f"output is {config.output}; labels are written to a local directory, so give --output DIR")
+    return Path(config.home) / "labels"

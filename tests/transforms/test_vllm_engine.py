@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import os
 import signal
 import subprocess
@@ -82,6 +83,11 @@ def test_a_seed_decides_a_text_and_the_process_ends_on_request(
     assert {one.finish_reason for one in first} <= {"stop", "length"}
     assert all(one.num_tokens == 12 for one in first if one.finish_reason == "length")
     assert engine.about["engine"].startswith("vllm ")
+    prompts = [[1, 40, 50, 60], [1, 7]]
+    rows = [engine.score(prompts, range(start, start + 128)) for start in range(0, 512, 128)]
+    for at in range(2):  # every token of the vocabulary has its number, however improbable
+        assert sum(math.exp(value) for part in rows for value in part[at]) == pytest.approx(1.0, abs=1e-5)
+    assert engine.score(prompts, range(128)) == rows[0]
     pid, log = engine._process.pid, engine._log
     engine.stop()
     engine.stop()
