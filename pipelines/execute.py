@@ -34,7 +34,8 @@ def execute(stage: str, options: PipelineOptions, graph: Callable[[beam.Pipeline
         try:
             with beam.Pipeline(runner=make_runner(options), options=options) as root:
                 graph(root)
-        except VersatuneError:
+        except VersatuneError as error:
+            error.args = (_without_step(str(error)),)
             raise
         except KeyboardInterrupt:
             if not deaths.told:
@@ -53,8 +54,13 @@ def _cause(error: Exception) -> str:
         return _DIED
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = [line for line in lines if not line.startswith(("File ", "^", "while running", "[while running"))]
-    cause = (said or [type(error).__name__])[-1].partition(" [while running")[0]
+    cause = _without_step((said or [type(error).__name__])[-1])
     return cause.removeprefix("schemas.errors.RunError: ")
+
+
+def _without_step(message: str) -> str:
+    """Return a message without the name of the step, which Beam adds to whatever a worker raises."""
+    return message.partition(" [while running")[0]
 
 
 class _Deaths:

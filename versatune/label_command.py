@@ -60,9 +60,9 @@ def label(
     The model sees the domains and the beginning of a text, and answers with a letter. What counts is the softmax over the letters,
     averaged over three orders of them; a row whose best domain has less than 0.4 is undetermined and kept apart.
 
-    Writes labelled.jsonl.gz, which `versatune classifier train --data` reads, undetermined.jsonl.gz and labels.json: agreement with
-    the classifier and with the rows' own domains, how much the order of the letters mattered, speed. Answers are kept: what was killed goes on,
-    and the same text is never asked about twice.
+    Writes labelled.jsonl.gz, which `versatune classifier train` reads, undetermined.jsonl.gz and labels.json: agreement with the
+    classifier and with the rows' own domains, how much the order of the letters mattered, speed. Answers are kept: what was killed
+    goes on, and the same text is never asked about twice.
 
     Try it on a few hundred rows whose domains you know before you trust a model with more.
 

@@ -25,6 +25,7 @@ from schemas.labels import LabelReport
 from schemas.progress import Silence
 from schemas.taxonomy import Taxonomy
 from transforms.ask import Answer
+from transforms.labelled_rows import read_rows
 from transforms.part_store import count_kept
 from transforms.vllm_engine import stop_engines
 from versatune.verify import verify
@@ -129,6 +130,8 @@ def test_every_row_comes_out_once_in_order_labelled_or_undetermined(tmp_path: Pa
     assert (report.position_bias, report.same_choice) == (pytest.approx(0.0, abs=1e-12), 1.0)
     assert sorted(FakeJudge.asked) == ["about code", "about law", "about nothing", "more of code"]
     assert report.environment["tokens"] == 36
+    learned = read_rows([folder / "labelled.jsonl.gz"], TAXONOMY)  # what `versatune classifier train` reads
+    assert learned == [{name: row[name] for name in ("text", "domain", "source")} for row in labelled]
 
 
 def test_the_rows_own_domains_are_compared_where_the_taxonomy_has_them(tmp_path: Path) -> None:
@@ -225,7 +228,7 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(tmp_path: Path) -> None
 
 
 def test_what_a_judge_says_when_it_fails_is_the_message_and_nothing_is_written(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"^endpoint http://x/v1: 429: still too many requests"):
+    with pytest.raises(RunError, match=r"^endpoint http://x/v1: 429: still too many requests$"):
         _label(replace(_plan(), start=BrokenJudge), [_write(tmp_path / "a.jsonl", SOME)], tmp_path / "labels")
     assert not list(tmp_path.glob("labels/**/labels.json"))
 

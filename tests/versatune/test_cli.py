@@ -42,6 +42,7 @@ def test_help_teaches_every_command_and_needs_neither_torch_nor_beam() -> None:
         "trace",
         "rejects",
         "reprocess",
+        "label",
     ):
         assert command in shown.stdout
         assert _versatune(command, "--help").returncode == 0
