@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,8 +18,10 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
+from pipelines.build import run as build
 from pipelines.label import LabelPlan, agreement, plan_endpoint, plan_local, run
 from schemas.config import Config
+from schemas.dataset import DatasetManifest
 from schemas.errors import ConfigError, DataError, RunError
 from schemas.labels import LabelReport
 from schemas.progress import Silence
@@ -39,6 +41,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 from test_label import FakeJudge, _plan
 from dataclasses import replace
+from pipelines.build import run as build
 from pipelines.label import run
 from schemas.progress import Silence
 
@@ -202,6 +205,20 @@ def test_results_may_lie_in_a_folder_of_their_own_and_verify_looks_at_them(tmp_p
     assert verify(folder, Silence())[1] == []
     (folder / "labelled.jsonl.gz").write_bytes(b"other")
     assert "labelled.jsonl.gz" in verify(folder, Silence())[1][0]
+
+
+def test_a_dataset_version_s_examples_can_be_labelled(tmp_path: Path, make_config: Callable[..., Config]) -> None:
+    version = build(make_config(), progress=Silence()).parent
+    manifest = DatasetManifest.load(version / "manifest.json")
+    report, folder = _label(_plan(batch_size=64), [str(version)], tmp_path / "labels")
+    assert report.rows == sum(shard.rows for shard in manifest.shards) == len(FakeJudge.asked)
+    assert {entry.path.rpartition("/data/")[2] for entry in report.inputs} == {
+        shard.path.removeprefix("data/") for shard in manifest.shards
+    }
+    sources = {row["source"] for row in _rows(folder / "undetermined.jsonl.gz") + _rows(folder / "labelled.jsonl.gz")}
+    assert {"law", "medicine", "code"} <= sources
+    assert report.given is not None
+    assert report.unknown_given == sum(shard.rows for shard in manifest.shards if shard.domain not in TAXONOMY.domains)
 
 
 def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(tmp_path: Path) -> None:
