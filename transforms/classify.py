@@ -19,7 +19,7 @@ from apache_beam.pvalue import PCollection
 from schemas.arrow import classified_fields
 from schemas.taxonomy import Taxonomy
 from transforms.batch import Batch, example_payloads, rejected_rows, with_rejects
-from transforms.fasttext_classifier import shared_classifier, text_view
+from transforms.fasttext_classifier import shared_classifier, text_view_of_bytes
 from transforms.messages import contents_without
 
 STAGE = "classify"
@@ -52,7 +52,7 @@ def classify_batch(
         pinned: the domain (or alias) of all these rows; they keep the classifier's probabilities but not its choice, and
             none of them is undetermined.
     """
-    texts = [text_view(contents) for contents in contents_without(examples, "system")]
+    texts = [text_view_of_bytes(text) for text in contents_without(examples, "system")]
     probs = classifier.predict(texts)
     chosen = np.full(len(texts), taxonomy.index(pinned)) if pinned else probs.argmax(axis=1)
     unsure = np.zeros(len(texts), bool) if pinned else undetermined(probs, classifier.undetermined_below)

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from schemas.classifier import FastTextSettings
 from schemas.errors import DataError, IntegrityError, RunError
 from schemas.files import sha256_bytes
-from schemas.taxonomy import Taxonomy
+from schemas.taxonomy import DEFAULT_TAXONOMY, Taxonomy
 from transforms.dense_model import dense_model
 from transforms.storage import is_local, local_copy
 
@@ -38,9 +38,11 @@ MAX_CHARS = 1000
 
 _SEPARATORS = b".,?!;:\"'()\n\r\t\v\f\0" + b"0123456789"
 _TO_BLANK = bytes(0x20 if byte in _SEPARATORS else byte for byte in range(256))
+_TO_LOWER_OR_BLANK = _TO_BLANK.lower()  # of ASCII bytes
 # fastText reports p + 1e-5 for every label (its logarithm is guarded that way); this takes it back.
 _FASTTEXT_OFFSET = 1e-5
 _SMALLEST = 1e-7
+_LEAST_TO_QUANTISE = 256  # vectors; fastText refuses fewer, and such a model is small as it is
 
 
 def text_view(contents: Sequence[str]) -> str:
@@ -53,6 +55,13 @@ def text_view(contents: Sequence[str]) -> str:
     text = " ".join(contents)[:MAX_CHARS].lower()
     # Bytes, because bytes.translate takes a microsecond where str.translate takes ten.
     return text.encode("utf-8", "replace").translate(_TO_BLANK).decode("utf-8")
+
+
+def text_view_of_bytes(text: bytes) -> str:
+    """Give the same for contents that are joined already, in UTF-8, as columns hold them: ASCII takes half the time."""
+    return (
+        text[:MAX_CHARS].translate(_TO_LOWER_OR_BLANK).decode() if text.isascii() else text_view([text.decode("utf-8")])
+    )
 
 
 class DomainClassifier:
@@ -143,7 +152,7 @@ class DomainClassifier:
         # fastText orders each row by probability: put every value into its domain's column.
         shape = len(texts), len(self.labels)
         columns = np.fromiter(map(self._column.__getitem__, chain.from_iterable(names)), np.intp).reshape(shape)
-        values = np.fromiter(chain.from_iterable(probs), np.float64).reshape(shape)
+        values = np.concatenate(probs).reshape(shape)
         out = np.empty(shape, np.float64)
         np.put_along_axis(out, columns, values, axis=1)
         return np.clip(out - _FASTTEXT_OFFSET, _SMALLEST, 1.0)
@@ -169,6 +178,12 @@ def bundled_model() -> Path:
     return Path(str(resources.files("transforms") / "data" / "domains.ftz"))
 
 
+def model_taxonomy(path: Path | None) -> Taxonomy:
+    """Return the domains of a model, the bundled one when ``path`` is None: those its card names, else the default ones."""
+    card = _read_card((path or bundled_model()).with_suffix(".json"))
+    return Taxonomy.model_validate(card["taxonomy"]) if card and "taxonomy" in card else DEFAULT_TAXONOMY
+
+
 def train_model(lines: Path, model: Path, *, seed: int, settings: FastTextSettings, dense: Path | None = None) -> None:
     """Train a softmax classifier on one thread, quantise it and write it to ``model``: the same bytes each time.
 
@@ -180,7 +195,8 @@ def train_model(lines: Path, model: Path, *, seed: int, settings: FastTextSettin
         trained = _trained(lines, seed, settings)
         if dense is not None:
             trained.save_model(str(dense))
-        trained.quantize(dsub=settings.dsub, thread=1, verbose=0)
+        if len(trained.get_words()) + trained.f.getArgs().bucket >= _LEAST_TO_QUANTISE:
+            trained.quantize(dsub=settings.dsub, thread=1, verbose=0)
     trained.save_model(str(model))
 
 

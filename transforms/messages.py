@@ -18,8 +18,8 @@ def conversations(batch: pa.RecordBatch) -> list[list[Turn]]:
     return [turns[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
-def contents_without(batch: pa.RecordBatch, role: str) -> list[list[str]]:
-    """Return the contents of each row's turns but those of one role."""
+def contents_without(batch: pa.RecordBatch, role: str) -> list[bytes]:
+    """Return each row's contents but those of one role's turns, joined with blanks, in UTF-8: no Python object for a turn."""
     column = batch.column("messages")
     roles, contents = column.flatten().flatten()
     left = pc.not_equal(roles, role).to_numpy(zero_copy_only=False)
@@ -27,5 +27,6 @@ def contents_without(batch: pa.RecordBatch, role: str) -> list[list[str]]:
     if not left.all():
         contents = contents.filter(pa.array(left))
         ends = np.concatenate([[0], left.cumsum()])[ends]
-    texts, limits = contents.to_pylist(), ends.tolist()
-    return [texts[start:end] for start, end in zip([0, *limits], limits, strict=False)]
+    offsets = pa.array(np.concatenate([[0], ends]), pa.int32())
+    texts = pc.binary_join(pa.ListArray.from_arrays(offsets, contents), " ")
+    return list(texts.cast(pa.binary()).to_pylist())

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from schemas.errors import DataError, IntegrityError
 from schemas.taxonomy import DEFAULT_TAXONOMY, Taxonomy
@@ -16,6 +18,7 @@ from transforms.fasttext_classifier import (
     shared_classifier,
     soften,
     text_view,
+    text_view_of_bytes,
 )
 
 OBVIOUS = {
@@ -73,14 +76,20 @@ def test_no_texts_give_no_rows(classifier: DomainClassifier) -> None:
     ],
 )
 def test_awkward_text_does_not_raise_with_or_without_the_view(classifier: DomainClassifier, text: str) -> None:
-    for given in (text, text_view([text])):
-        assert abs(float(classifier.predict([given, "fine"])[0].sum()) - 1) < 1e-6
+    for form in (text, text_view([text])):
+        assert abs(float(classifier.predict([form, "fine"])[0].sum()) - 1) < 1e-6
 
 
 def test_the_view_joins_cuts_lowers_and_blanks() -> None:
     assert text_view(["Hello, World!", "It's\nÉté"]) == "hello  world  it s été"
     assert len(text_view(["a" * 700, "b" * 700])) == 1000
     assert text_view(["x\ud800y"]) == "x y"
+
+
+@given(st.one_of(st.text(max_size=50), st.text(st.characters(max_codepoint=127)), st.just("aB1, " * 300)))
+def test_the_view_of_bytes_is_that_of_the_text(text: str) -> None:
+    text = text.encode("utf-8", "replace").decode()  # columns hold no lone surrogates
+    assert text_view_of_bytes(text.encode()) == text_view([text])
 
 
 def test_predictions_are_fasttexts_own_softened_by_the_cards_temperature(

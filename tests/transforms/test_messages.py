@@ -18,4 +18,6 @@ def test_both_views_say_what_the_rows_say(rows: list[list[tuple[str, str]]], ski
     batch = pa.record_batch([column], names=["messages"]).slice(skipped)
     rows = rows[skipped:]
     assert conversations(batch) == rows
-    assert contents_without(batch, "system") == [[text for role, text in turns if role != "system"] for turns in rows]
+    assert contents_without(batch, "system") == [
+        " ".join(text for role, text in turns if role != "system").encode() for turns in rows
+    ]
