@@ -27,6 +27,9 @@ class RowGroup(Section):
     balance: Share = 0.5
     """How sources share a group's lines: in proportion to rows to the power of this (1: by size, 0: all alike)."""
 
+    hold_out: Share = 0.0
+    """For rows: part of them, chosen by a hash of the text, that is not trained on but measured, as ``held_out`` files are."""
+
     @model_validator(mode="after")
     def _templates(self) -> Self:
         if (self.form == "terms") != (self.templates is not None):

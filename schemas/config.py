@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
@@ -28,6 +28,9 @@ class Section(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", protected_namespaces=(), use_attribute_docstrings=True, allow_inf_nan=False
     )
+
+
+S = TypeVar("S", bound=Section)
 
 
 class FieldMap(Section):
@@ -554,7 +557,14 @@ class Config(Section):
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
-    """Read a YAML configuration.
+    """Read a YAML configuration; see ``load_section``."""
+    config = load_section(Config, path, overrides)
+    config._directory = Path(path).resolve().parent  # noqa: SLF001  # no field: a configuration's place is not part of it
+    return config
+
+
+def load_section(model: type[S], path: str | Path, overrides: Sequence[str] = ()) -> S:
+    """Read a YAML file that holds one section.
 
     Args:
         path: the file.
@@ -577,9 +587,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         raise ConfigError(f"{file}: holds {type(value).__name__}; expected keys and values such as 'name: my-data'")
     for override in overrides:
         _apply(value, override)
-    config = validate(Config, value, str(file), ConfigError)
-    config._directory = file.resolve().parent  # noqa: SLF001  # no field: a configuration's place is not part of it
-    return config
+    return validate(model, value, str(file), ConfigError)
 
 
 def _parse_yaml(text: str, where: str) -> Any:

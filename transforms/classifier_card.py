@@ -45,7 +45,7 @@ def card_markdown(card: Card, plots: Sequence[str] = ()) -> str:
 
 def _what_it_is(card: Card) -> list[str]:
     facts = [
-        ["kind", "fastText, softmax, quantised"],
+        ["kind", "fastText, softmax"],
         ["domains", ", ".join(card["labels"])],
         ["size", f"{card['bytes'] / 1e6:.2f} MB ({card['bytes']:,} bytes)"],
         ["sha256", f"`{card['sha256']}`"],

@@ -56,10 +56,19 @@ def train_classifier(
     licences = source_licences(find_files([config.licences], directory, "licences")[0] if config.licences else None)
     pools = read_pools(config, directory)
     held_out_files = find_files(config.held_out, directory, "held_out")
-    held_out = read_rows(held_out_files, config.taxonomy) if held_out_files else []
+    held_out = {pool.group.name: pool.held_out for pool in pools if pool.held_out}
+    if held_out_files:
+        held_out["held_out"] = read_rows(held_out_files, config.taxonomy)
     excluded = sorted({*config.exclude_sources, *(name for name, entry in licences.items() if not entry["use"])})
 
     sources = sources_to_leave_out(pools, excluded)
+    never_seen = [row for pool in pools for row in pool.rows if row["source"] in excluded]
+    all_held_out = [row for rows in held_out.values() for row in rows]
+    if not (sources or never_seen or all_held_out):
+        raise DataError(
+            "nothing to measure the classifier on: no source can be left out without a domain losing all its rows, and there are no"
+            " held_out rows; give each domain rows of two sources, or name held_out files"
+        )
     settings, trials = _search(config, pools, sources, excluded, workers, progress)
     progress.begin("leave each source out in turn", len(sources), "sources")
     left_out = _leave_out([[source] for source in sources], sources, pools, config, settings, excluded, workers, progress)
@@ -79,17 +88,11 @@ def train_classifier(
             )
         classifier = DomainClassifier.load(model, config.taxonomy)
         full = DomainClassifier.load(dense, config.taxonomy)
-        os.replace(model, output / MODEL_FILE)
+        trained = model.read_bytes()
     progress.end()
 
-    never_seen = [row for pool in pools for row in pool.rows if row["source"] in excluded]
     unseen = _joined(left_out, LeftOut(never_seen, _predict(classifier, never_seen)))
-    judged_on = unseen if unseen.rows else LeftOut(held_out, _predict(classifier, held_out))
-    if not judged_on.rows:
-        raise DataError(
-            "nothing to measure the classifier on: no source can be left out without a domain losing all its rows, and there are no"
-            " held_out rows; give each domain rows of two sources, or name held_out files"
-        )
+    judged_on = unseen if unseen.rows else LeftOut(all_held_out, _predict(classifier, all_held_out))
     temperature = fit_temperature(judged_on.rows, judged_on.probs, config.taxonomy)
     calibrated = cross_calibrated(judged_on.rows, judged_on.probs, config.taxonomy)
     truth = np.array([config.taxonomy.index(row["domain"]) for row in judged_on.rows])
@@ -120,10 +123,13 @@ def train_classifier(
             "never_trained_on": excluded,
         },
         "unseen_by_group": _by_group(pools, judged_on.rows, calibrated, config, threshold),
-        "held_out": _held_out(held_out, classifier, full, temperature, threshold, config),
-        "files": {file.name: sha256_file(file) for file in _all_files(config, directory)},
+        "held_out": {
+            name: _held_out(rows, classifier, full, temperature, threshold, config) for name, rows in held_out.items()
+        },
+        "files": {f"{file.parent.name}/{file.name}": sha256_file(file) for file in _all_files(config, directory)},
         "sources": _source_table(pools, licences, excluded),
     }
+    write_atomic(output / MODEL_FILE, trained)
     write_atomic(output / CARD_FILE, json.dumps(card, indent=1, ensure_ascii=False).encode() + b"\n")
     return card
 
@@ -220,10 +226,8 @@ def _held_out(
     temperature: float,
     threshold: float,
     config: ClassifierTraining,
-) -> dict[str, Any] | None:
-    """Evaluate the finished model on the held-out rows, beside what it would do if it were not quantised."""
-    if not rows:
-        return None
+) -> dict[str, Any]:
+    """Evaluate the finished model on held-out rows, beside what it would do if it were not quantised."""
     quantised, dense = (
         evaluation(rows, soften(_predict(model, rows), temperature), config.taxonomy, threshold)
         for model in (classifier, full)

@@ -26,12 +26,14 @@ class LabelledRow(TypedDict):
 def read_rows(files: Sequence[Path], taxonomy: Taxonomy) -> list[LabelledRow]:
     """Read gzipped or plain JSON Lines of ``{"text", "domain", "source"}``; the domain must be in the taxonomy.
 
+    A row without a source gets its file's name.
+
     Raises:
         DataError: a file that cannot be read, a line that is no such object, or no row at all.
     """
-    rows = [_labelled_row(line, where, taxonomy) for file in files for where, line in _lines(file)]
+    rows = [_labelled_row(line, where, taxonomy, _stem(file)) for file in files for where, line in _lines(file)]
     if not rows:
-        raise DataError(f"labelled rows: none in {[str(file) for file in files]}; expected text, domain and source")
+        raise DataError(f"labelled rows: none in {[str(file) for file in files]}; expected text and domain")
     return rows
 
 
@@ -53,6 +55,10 @@ def read_lines_by_domain(files: Sequence[Path], taxonomy: Taxonomy) -> dict[str,
     return found
 
 
+def _stem(file: Path) -> str:
+    return file.name.removesuffix(".gz").rpartition(".")[0] or file.name
+
+
 def _lines(file: Path) -> Iterator[tuple[str, str]]:
     """Yield (place, line) for the lines that hold something; only a line feed ends a line."""
     try:
@@ -65,15 +71,15 @@ def _lines(file: Path) -> Iterator[tuple[str, str]]:
             yield f"{file}:{number}", line.strip("\r")
 
 
-def _labelled_row(line: str, where: str, taxonomy: Taxonomy) -> LabelledRow:
+def _labelled_row(line: str, where: str, taxonomy: Taxonomy, otherwise: str) -> LabelledRow:
     try:
         row = json.loads(line)
-        text, domain, source = row["text"], row["domain"], row["source"]
+        text, domain, source = row["text"], row["domain"], row.get("source", otherwise)
         name = taxonomy.domains[taxonomy.index(domain)]
     except ConfigError as error:
         raise DataError(f"labelled row {where}: {error}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
-            f"labelled row {where}: expected an object with text, domain and source ({error!r})"
+            f"labelled row {where}: expected an object with text and domain ({error!r})"
         ) from error
     return LabelledRow(text=str(text), domain=name, source=str(source))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -24,6 +25,7 @@ class Pool:
 
     group: RowGroup
     rows: list[LabelledRow] = field(default_factory=list)
+    held_out: list[LabelledRow] = field(default_factory=list)
     terms: dict[str, list[str]] = field(default_factory=dict)
     """Terms by domain; of groups of terms only."""
     templates: list[str] = field(default_factory=list)
@@ -45,7 +47,13 @@ def read_pools(config: ClassifierTraining, directory: Path) -> list[Pool]:
 def _read_pool(group: RowGroup, taxonomy: Taxonomy, directory: Path) -> Pool:
     files = find_files(group.files, directory, f"train group '{group.name}'")
     if group.form == "rows":
-        return Pool(group=group, rows=read_rows(files, taxonomy))
+        rows = read_rows(files, taxonomy)
+        kept = [_is_held_out(row["text"], group.hold_out) for row in rows]
+        return Pool(
+            group=group,
+            rows=[row for row, out in zip(rows, kept, strict=True) if not out],
+            held_out=[row for row, out in zip(rows, kept, strict=True) if out],
+        )
     lines = read_lines_by_domain(files, taxonomy)
     if group.form == "texts":
         rows = [
@@ -57,7 +65,12 @@ def _read_pool(group: RowGroup, taxonomy: Taxonomy, directory: Path) -> Pool:
         raise DataError(f"train group '{group.name}': too few terms {few}; a template takes {_TERMS_A_TEMPLATE}")
     assert group.templates is not None  # the schema refuses terms without templates
     (file,) = find_files([group.templates], directory, f"templates of train group '{group.name}'")
-    return Pool(group=group, terms=lines, templates=file.read_text(encoding="utf-8").replace("\\n", "\n").splitlines())
+    templates = [line.replace("\\n", "\n") for line in file.read_text(encoding="utf-8").split("\n") if line.strip()]
+    return Pool(group=group, terms=lines, templates=templates)
+
+
+def _is_held_out(text: str, share: float) -> bool:
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).digest()) < share * 2**64
 
 
 def find_files(patterns: Sequence[str], directory: Path, what: str) -> list[Path]:

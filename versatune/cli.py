@@ -12,6 +12,7 @@ import typer
 from schemas.config import load_config
 from schemas.errors import UsageError
 from schemas.version import VERSION
+from versatune.classifier_commands import app as classifier_app
 from versatune.command import AsJson, ConfigPath, Debug, Overrides, guarded
 from versatune.label_command import add_label_command
 from versatune.terminal import Terminal
@@ -37,7 +38,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-classifier_app = typer.Typer(help="Train the classifier that labels text with domains.", no_args_is_help=True)
 app.add_typer(classifier_app, name="classifier")
 
 
@@ -159,24 +159,6 @@ def report(
 
 add_version_commands(app)
 add_label_command(app)
-
-
-@classifier_app.command("train")
-def classifier_train(
-    data: Annotated[list[Path], typer.Option("--data", help="Labelled rows {text, domain, source}, JSON Lines (.gz)")],
-    valid: Annotated[list[Path], typer.Option("--valid", help="Held-out labelled rows, for the card's figures")],
-    output: Annotated[Path, typer.Option("--output", help="Directory for the model and its card")],
-    as_json: AsJson = False,
-    debug: Debug = False,
-) -> None:
-    """Train, quantise and measure a fastText domain classifier; the same data give the same bytes."""
-
-    def work(terminal: Terminal) -> None:
-        from versatune.summaries import train_classifier
-
-        terminal.summary(*train_classifier(data, valid, output))
-
-    guarded(work, as_json, debug)
 
 
 def _stage(

@@ -223,15 +223,6 @@ def summarize_all(outputs: dict[str, tuple[Path, bool]], page: Path) -> Summary:
     return "\n".join([*places, f"report: {page}"]), losses, {**results, "report": str(page)}
 
 
-def train_classifier(data: list[Path], valid: list[Path], output: Path) -> Summary:
-    """Train a classifier and show how good it is."""
-    from schemas.taxonomy import DEFAULT_TAXONOMY
-    from transforms.classifier_training import train_classifier as train
-
-    card = train(data, valid, output, taxonomy=DEFAULT_TAXONOMY)
-    return f"classifier: {output}", None, card
-
-
 _SUMMARIES = {
     "build": summarize_build,
     "probe": summarize_probe,

@@ -1,182 +1,230 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from schemas.errors import DataError, RunError
-from schemas.taxonomy import DEFAULT_TAXONOMY, Taxonomy
-from transforms.classifier_card import card_markdown
-from transforms.classifier_training import (
-    LabelledRow,
-    fit_temperature,
-    main,
-    measure,
-    read_rows,
-    source_licences,
-    term_example_rows,
-    train_classifier,
-    training_lines,
-)
-from transforms.fasttext_classifier import (
-    DomainClassifier,
-    bundled_model,
-    soften,
-    train_model,
-)
+from schemas.classifier import ClassifierTraining, FastTextSettings
+from schemas.errors import ConfigError, DataError, RunError
+from schemas.taxonomy import Taxonomy
+from schemas.validation import validate
+from transforms.classifier_training import train_classifier
+from transforms.fasttext_classifier import DomainClassifier, bundled_model, train_model
+from transforms.training_lines import read_pools
 
 TWO = Taxonomy(domains=("law", "code"))
-TINY = {
-    "lr": 0.5,
-    "dim": 4,
-    "epoch": 5,
-    "wordNgrams": 1,
-    "minn": 0,
-    "maxn": 0,
-    "bucket": 1000,
-    "minCount": 1,
-}
+TINY = {"lr": 0.5, "dim": 4, "epoch": 25, "min_chars": 0, "max_chars": 0, "buckets": 1000}
+LAW = ("court", "judge", "statute", "appeal", "plaintiff", "verdict", "clause", "bail")
+CODE = ("function", "array", "loop", "compile", "pointer", "branch", "query", "stack")
 
 
-def row(text: str, domain: str, source: str = "mine") -> LabelledRow:
-    return LabelledRow(text=text, domain=domain, source=source)
+def sentences(words: tuple[str, ...], manner: str, count: int) -> list[str]:
+    return [f"{manner} {words[i % 8]} {words[(i * 3 + 1) % 8]} {words[(i * 5 + 2) % 8]} {i}" for i in range(count)]
 
 
-def write(path: Path, rows: list[LabelledRow]) -> Path:
-    path.write_text("\n".join(json.dumps(r) for r in rows))
+def write_rows(path: Path, sources: dict[str, tuple[str, list[str]]]) -> Path:
+    rows = [
+        {"text": text, "domain": domain, "source": source}
+        for source, (domain, texts) in sources.items()
+        for text in texts
+    ]
+    path.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
     return path
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> tuple[Path, Path]:
-    law = [row(f"the court hears appeal number {i}", "law") for i in range(40)]
-    code = [row(f"def function_{i} return value", "code") for i in range(40)]
-    other = [
-        row("the judge and the statute", "law", "unseen"),
-        row("return the array", "code", "unseen"),
-    ]
-    return write(tmp_path / "train.jsonl", law + code + other), write(
-        tmp_path / "valid.jsonl", law[:5] + code[:5] + other
+def folder(tmp_path: Path) -> Path:
+    """Two sources a domain, each one more that nobody may train on, and held-out rows."""
+    write_rows(
+        tmp_path / "train.jsonl",
+        {
+            "a": ("law", sentences(LAW, "of", 40)),
+            "b": ("law", sentences(LAW, "of", 30)),
+            "c": ("code", sentences(CODE, "of", 40)),
+            "d": ("code", sentences(CODE, "of", 30)),
+            "forbidden": ("law", sentences(LAW, "of", 10)),
+        },
     )
-
-
-def tiny(files: tuple[Path, Path], output: Path) -> dict[str, object]:
-    return train_classifier(
-        [files[0]],
-        [files[1]],
-        output,
-        taxonomy=TWO,
-        exclude_sources={"unseen"},
-        training=TINY,
-        rows_per_domain=300,
-        term_rows={"en": 100},
+    write_rows(
+        tmp_path / "valid.jsonl", {"a": ("law", sentences(LAW, "of", 9)), "c": ("code", sentences(CODE, "of", 9))}
     )
+    return tmp_path
 
 
-def test_training_twice_gives_the_same_bytes_also_on_a_dirty_heap(files: tuple[Path, Path], tmp_path: Path) -> None:
-    cards = []
-    for name in ("a", "b"):
+def configured(**changes: Any) -> ClassifierTraining:
+    value: dict[str, Any] = {
+        "taxonomy": {"domains": ["law", "code"]},
+        "train": [{"name": "published", "files": ["train.jsonl"]}],
+        "held_out": ["valid.jsonl"],
+        "exclude_sources": ["forbidden"],
+        "rows_per_domain": 300,
+        "fasttext": TINY,
+        "output": "out",
+        **changes,
+    }
+    return validate(ClassifierTraining, value, "test", ConfigError)
+
+
+def test_training_twice_gives_the_same_bytes_with_any_number_of_workers_also_on_a_dirty_heap(folder: Path) -> None:
+    cards, models = [], []
+    for workers in (1, 2):
         dirt = [np.full(size, np.nan, dtype=np.float32) for size in (1_000, 10_000, 30_000, 100_000)]
         del dirt
-        cards.append(tiny(files, tmp_path / name))
+        cards.append(train_classifier(configured(), folder, workers=workers))
+        models.append((folder / "out" / "domains.ftz").read_bytes())
     assert cards[0] == cards[1]
-    assert (tmp_path / "a" / "domains.ftz").read_bytes() == (tmp_path / "b" / "domains.ftz").read_bytes()
+    assert models[0] == models[1]
 
 
-def test_the_trained_model_loads_with_its_card_and_unseen_sources_are_kept_apart(
-    files: tuple[Path, Path], tmp_path: Path
-) -> None:
-    card = tiny(files, tmp_path / "out")
-    assert json.loads((tmp_path / "out" / "domains.json").read_text()) == card
-    loaded = DomainClassifier.load(tmp_path / "out" / "domains.ftz", TWO, sha256=str(card["sha256"]))
-    assert loaded.predict(["the court hears appeal"])[0].argmax() == 0
-    assert set(card["sources"]) == {"mine", "own-terms-en"}  # type: ignore[call-overload]
-    assert card["excluded_sources"]["unseen"]["rows"] == 2  # type: ignore[index]
-    assert card["unseen_sources"]["rows"] == 2  # type: ignore[index]
-    assert card["validation"]["rows"] == 12  # type: ignore[index]
-    assert "| unseen |" in card_markdown(card)
+def test_every_source_is_measured_by_a_model_that_has_not_seen_it(folder: Path) -> None:
+    card = train_classifier(configured(), folder, workers=1)
+    assert json.loads((folder / "out" / "domains.json").read_text()) == card
+    assert card["unseen"]["trained_without"] == ["a", "b", "c", "d"]
+    assert card["unseen"]["never_trained_on"] == ["forbidden"]
+    assert {source: entry["rows"] for source, entry in card["unseen"]["per_source"].items()} == {
+        "a": 40, "b": 30, "c": 40, "d": 30, "forbidden": 10,
+    }  # fmt: skip
+    assert card["unseen"]["accuracy"] == 1.0
+    assert card["held_out"]["held_out"]["rows"] == 18
+    assert card["sources"]["forbidden"]["used"] is False
+    assert 0.25 <= card["temperature"] <= 8.0
 
 
-def test_no_training_row_is_of_a_source_whose_licence_rules_it_out() -> None:
-    card = json.loads(bundled_model().with_suffix(".json").read_text())
-    licences = source_licences()
-    assert all(licences[source]["use"] for source in card["sources"])
-    assert not any(licences[source]["use"] for source in card["excluded_sources"])
-    assert not [s for s, entry in card["sources"].items() if "NC" in entry["licence"] or "unstated" in entry["licence"]]
+def test_a_source_that_says_the_opposite_is_found_out_only_by_leaving_it_out(folder: Path) -> None:
+    """Its words are the other domain's: a model that had seen it would have it right."""
+    write_rows(
+        folder / "more.jsonl",
+        {"turncoat": ("law", [f"function array loop compile zzz{i % 3}" for i in range(60)])},
+    )
+    config = configured(train=[{"name": "published", "files": ["train.jsonl", "more.jsonl"]}])
+    card = train_classifier(config, folder, workers=2)
+    assert card["unseen"]["per_source"]["turncoat"]["accuracy"] == 0.0
+    loaded = DomainClassifier.load(folder / "out" / "domains.ftz", TWO)
+    assert loaded.predict(["function array loop compile zzz"])[0].argmax() == 0
+    assert card["undetermined_below"] > 0.5
+    assert card["unseen"]["confusion_standard_errors"][1][0] > 0.1
 
 
-def test_the_committed_page_is_what_the_card_gives() -> None:
-    card = json.loads(bundled_model().with_suffix(".json").read_text())
-    page = Path(__file__).parents[2] / "docs" / "classifier-card.md"
-    assert page.read_text(encoding="utf-8") == card_markdown(card)
+def test_the_trained_model_loads_with_its_temperature_and_threshold(folder: Path) -> None:
+    card = train_classifier(configured(), folder, workers=1)
+    loaded = DomainClassifier.load(folder / "out" / "domains.ftz", TWO, sha256=card["sha256"])
+    assert loaded.predict(["court judge appeal"])[0].argmax() == 0
+    assert (loaded.temperature, loaded.undetermined_below) == (card["temperature"], card["undetermined_below"])
 
 
-def test_domains_are_balanced_and_no_word_can_pose_as_a_label() -> None:
-    rows = [row("one", "law")] + [row(f"__label__law {i}", "code") for i in range(30)]
-    lines = training_lines(rows, TWO, 10, seed=1)
-    assert sum(line.startswith("__label__law ") for line in lines) == 10
-    assert sum(line.startswith("__label__code ") for line in lines) == 10
-    assert all(line.count("__label__") == 1 for line in lines)
+def test_a_search_keeps_the_settings_that_are_best_on_left_out_sources(folder: Path) -> None:
+    """A learning rate of nearly nothing cannot win, and is in the table."""
+    config = configured(
+        search={"trials": 4, "lr": [1e-6, 0.5], "dim": [4], "epoch": [5], "word_ngrams": [1, 2], "buckets": [1000]},
+        fasttext={**TINY, "lr": 1e-6},
+    )
+    card = train_classifier(config, folder, workers=2)
+    assert {trial["lr"] for trial in card["search"]} == {1e-6, 0.5}
+    assert card["fasttext"]["lr"] == 0.5
+    best = max(card["search"], key=lambda trial: trial["macro_f1"])
+    assert best["lr"] == 0.5
+    assert best["macro_f1"] > min(trial["macro_f1"] for trial in card["search"])
 
 
-def test_a_domain_without_rows_is_refused_by_name() -> None:
+def test_texts_and_terms_are_read_from_files_named_by_domain(folder: Path) -> None:
+    (folder / "own").mkdir()
+    for domain, words in (("law", LAW), ("code", CODE)):
+        (folder / "own" / f"en-{domain}.txt").write_text("# a heading\n" + "\n".join(words) + "\nfirst\\nsecond\n")
+    (folder / "templates.txt").write_text("what is {0}\\nor {1}?\n{2}, {3} and {4}\n")
+    groups = [
+        {"name": "published", "files": ["train.jsonl"], "hold_out": 0.3},
+        {"name": "mine", "files": ["own/*.txt"], "form": "texts"},
+        {"name": "words", "files": ["own/*.txt"], "form": "terms", "templates": "templates.txt", "share": 0.5},
+    ]
+    config = configured(train=groups)
+    published, mine, words = read_pools(config, folder)
+    assert len(mine.rows) == 18
+    assert {row["source"] for row in mine.rows} == {"mine"}
+    assert "first\nsecond" in {row["text"] for row in mine.rows}
+    assert words.templates[0] == "what is {0}\nor {1}?"
+    assert 20 < len(published.held_out) < 80
+    assert len(published.held_out) + len(published.rows) == 150
+    card = train_classifier(config, folder, workers=1)
+    assert card["held_out"]["published"]["rows"] == len(published.held_out)
+    assert card["sources"]["words"]["rows"] == 18
+
+
+def test_a_domain_of_one_source_is_measured_on_held_out_rows_only(folder: Path) -> None:
+    write_rows(folder / "train.jsonl", {"a": ("law", sentences(LAW, "x", 20)), "c": ("code", sentences(CODE, "x", 20))})
+    card = train_classifier(configured(exclude_sources=[]), folder, workers=1)
+    assert card["unseen"]["of_sources"] is False
+    assert card["unseen"]["rows"] == 18
+
+
+def test_nothing_to_measure_on_is_refused(folder: Path) -> None:
+    write_rows(folder / "train.jsonl", {"a": ("law", sentences(LAW, "x", 20)), "c": ("code", sentences(CODE, "x", 20))})
+    with pytest.raises(DataError, match="rows of two sources, or name held_out files"):
+        train_classifier(configured(exclude_sources=[], held_out=[]), folder, workers=1)
+    assert not (folder / "out" / "domains.json").exists()
+    assert not (folder / "out" / "domains.ftz").exists()
+
+
+def test_a_domain_without_rows_is_refused_by_name(folder: Path) -> None:
+    write_rows(folder / "train.jsonl", {"a": ("law", sentences(LAW, "x", 20))})
     with pytest.raises(DataError, match="domain 'code' has no training row"):
-        training_lines([row("one", "law")], TWO, 10, seed=1)
+        train_classifier(configured(), folder, workers=1)
 
 
-def test_term_rows_cover_every_domain_alike() -> None:
-    rows = term_example_rows({"en": 7, "zh": 3}, DEFAULT_TAXONOMY, seed=1)
-    assert [sum(r["domain"] == d for r in rows) for d in DEFAULT_TAXONOMY.domains] == [10] * 6
+def test_a_model_that_is_too_large_is_refused(folder: Path) -> None:
+    with pytest.raises(ConfigError, match=r"max_bytes is 100;.*fewer buckets"):
+        train_classifier(configured(max_bytes=100), folder, workers=1)
 
 
-def test_the_temperature_that_made_the_probabilities_sharp_is_found() -> None:
-    rng = np.random.default_rng(0)
-    honest = rng.dirichlet([1.0, 1.0, 1.0], size=20_000)
-    truth = np.array([rng.choice(3, p=p) for p in honest])
-    assert fit_temperature(soften(np.clip(honest, 1e-7, 1), 0.5), truth) == pytest.approx(2.0, rel=0.05)
+def test_an_environment_variable_that_is_not_set_is_refused(folder: Path) -> None:
+    with pytest.raises(ConfigError, match="environment variable that is not set"):
+        train_classifier(configured(held_out=["${VERSATUNE_NO_SUCH}/x.jsonl"]), folder, workers=1)
 
 
-def test_the_confusion_matrix_has_predictions_in_rows() -> None:
-    rows = [row("", "law"), row("", "law"), row("", "code")]
-    found = measure(rows, np.array([[0.9, 0.1], [0.3, 0.7], [0.2, 0.8]]), TWO)
-    assert found["confusion"] == [[1, 0], [1, 1]]
-    assert found["soft_confusion"] == [[0.6, 0.2], [0.4, 0.8]]
-    assert found["accuracy"] == pytest.approx(2 / 3)
-    assert found["macro_f1"] == pytest.approx(2 / 3)
+def test_a_file_that_is_not_there_is_refused_by_name(folder: Path) -> None:
+    with pytest.raises(DataError, match=r"train group 'p': no file matches 'none\*\.jsonl'"):
+        train_classifier(configured(train=[{"name": "p", "files": ["none*.jsonl"]}]), folder, workers=1)
 
 
-def test_a_row_without_a_domain_is_refused_by_line_and_never_quoted(
-    tmp_path: Path,
-) -> None:
-    file = tmp_path / "rows.jsonl"
-    file.write_text('{"text": "secret", "source": "s"}\n')
-    with pytest.raises(DataError, match=r"rows\.jsonl:1") as caught:
-        read_rows([file], TWO)
-    assert "secret" not in str(caught.value)
-
-
-def test_an_unknown_domain_is_refused_by_line_with_the_nearest_name(tmp_path: Path) -> None:
-    file = write(tmp_path / "rows.jsonl", [row("a", "law"), row("b", "cod")])
-    with pytest.raises(DataError, match=r"rows\.jsonl:2: unknown domain 'cod'; did you mean 'code'"):
-        read_rows([file], TWO)
-
-
-def test_a_broken_gzip_is_refused_by_name(tmp_path: Path) -> None:
-    file = tmp_path / "rows.jsonl.gz"
-    file.write_bytes(b"\x1f\x8b\x08broken")
-    with pytest.raises(DataError, match=r"rows\.jsonl\.gz: cannot be read"):
-        read_rows([file], TWO)
+def test_terms_need_templates() -> None:
+    with pytest.raises(ConfigError, match="'templates' goes with form: terms"):
+        configured(train=[{"name": "t", "files": ["x"], "form": "terms"}])
 
 
 def test_a_diverging_training_says_so(tmp_path: Path) -> None:
     lines = tmp_path / "train.txt"
     lines.write_text("\n".join(f"__label__{d} {d} word" for d in TWO.domains for _ in range(500)))
+    settings = FastTextSettings.model_validate({**TINY, "lr": 1e30})
     with pytest.raises(RunError, match="lower learning rate"):
-        train_model(lines, tmp_path / "m.ftz", seed=1, training={**TINY, "lr": 1e30}, dsub=2)
+        train_model(lines, tmp_path / "m.ftz", seed=1, settings=settings)
 
 
-def test_the_command_names_an_empty_folder(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="labelled rows: none"):
-        main(["--data", str(tmp_path), "--output", str(tmp_path / "out")])
+def test_no_training_row_of_the_bundled_model_is_of_a_source_whose_licence_rules_it_out() -> None:
+    card = json.loads(bundled_model().with_suffix(".json").read_text())
+    decisions = json.loads((Path(__file__).parents[2] / "classifier" / "sources.json").read_text())
+    for source, entry in card["sources"].items():
+        assert entry["used"] == decisions[source]["use"], source
+        if entry["used"]:
+            assert "NC" not in entry["licence"]
+            assert "unstated" not in entry["licence"]
+    assert set(card["unseen"]["never_trained_on"]) == {s for s, e in card["sources"].items() if not e["used"]}
+
+
+def test_the_bundled_model_was_trained_by_the_committed_configuration_and_texts() -> None:
+    import yaml
+
+    from schemas.files import sha256_file
+
+    root = Path(__file__).parents[2] / "classifier"
+    card = json.loads(bundled_model().with_suffix(".json").read_text())
+    config = validate(ClassifierTraining, yaml.safe_load((root / "bundled.yaml").read_text()), "bundled", ConfigError)
+    assert card["settings"] == config.model_dump(mode="json", exclude={"output", "taxonomy", "search", "fasttext"})
+    own = [file for folder in ("written", "terms") for file in (root / folder).glob("*.txt")]
+    assert {file.name: sha256_file(file) for file in own}
+    for folder in ("written", "terms"):
+        for file in (root / folder).glob("*.txt"):
+            assert card["files"][f"{folder}/{file.name}"] == sha256_file(file), file
+    assert os.path.getsize(bundled_model()) == card["bytes"] <= 3_000_000

@@ -1,0 +1,88 @@
+"""Do what `versatune classifier` asks for, and show what people want to know of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Group, RenderableType
+
+from reporting.classifier_plots import write_classifier_plots
+from schemas.classifier import ClassifierTraining
+from schemas.config import load_section
+from schemas.files import write_atomic
+from schemas.progress import Progress
+from transforms.classifier_card import card_markdown
+from transforms.classifier_metrics import evaluation
+from transforms.classifier_training import CARD_FILE, MODEL_FILE, train_classifier
+from transforms.fasttext_classifier import DomainClassifier, model_taxonomy, text_view
+from transforms.labelled_rows import read_rows
+from versatune.summaries import Summary
+from versatune.terminal import table
+
+_FIGURES = ("rows", "accuracy", "macro_f1", "source_macro_recall", "ece", "threshold", "coverage", "precision_determined")
+
+
+def train_from(file: Path, overrides: Sequence[str], progress: Progress) -> Summary:
+    """Train a classifier from its configuration, write its card as a page with plots, and show how good it is."""
+    config = load_section(ClassifierTraining, file, overrides)
+    directory = file.resolve().parent
+    card = train_classifier(config, directory, progress=progress)
+    output = directory / config.output
+    write_classifier_plots(card["unseen"], card["labels"], output / "images")
+    write_atomic(output / "card.md", card_markdown(card).encode())
+    shown = [_figures("sources it has not seen" if card["unseen"]["of_sources"] else "held-out rows", card["unseen"])]
+    shown += [_figures(f"held-out rows: {name}", found) for name, found in card["held_out"].items()]
+    result = {
+        "model": str(output / MODEL_FILE),
+        "card": str(output / CARD_FILE),
+        "sha256": card["sha256"],
+        "bytes": card["bytes"],
+        "unseen": {key: card["unseen"][key] for key in _FIGURES},
+        "held_out": {name: {key: found[key] for key in _FIGURES} for name, found in card["held_out"].items()},
+        "fasttext": card["fasttext"],
+        "search": card["search"],
+    }
+    return f"classifier: {output / MODEL_FILE} ({card['bytes']:,} bytes); its card: {output / 'card.md'}", Group(*shown), result
+
+
+def evaluate_files(files: Sequence[Path], model: Path | None, plots: Path | None) -> Summary:
+    """Evaluate a model on labelled rows."""
+    taxonomy = model_taxonomy(model)
+    classifier = DomainClassifier.load(model, taxonomy)
+    rows = read_rows(files, taxonomy)
+    begun = time.perf_counter()
+    probs = classifier.predict([text_view([row["text"]]) for row in rows])
+    seconds = time.perf_counter() - begun
+    found = evaluation(rows, np.asarray(probs, np.float64), taxonomy, classifier.undetermined_below)
+    result = {
+        "model": "bundled" if model is None else str(model),
+        "sha256": classifier.sha256,
+        **found,
+        "seconds": round(seconds, 3),
+        "rows_per_second": round(len(rows) / seconds, 1),
+    }
+    if plots is not None:
+        result["plots"] = [str(path) for path in write_classifier_plots(found, list(taxonomy.domains), plots)]
+    title = f"{len(rows):,} rows, {result['rows_per_second']:,.0f} rows/s, classifier {classifier.sha256[:12]}"
+    shown: list[RenderableType] = [_figures("all rows", found), _by_domain(found), _by_source(found)]
+    return title, Group(*shown), result
+
+
+def _figures(name: str, found: dict[str, Any]) -> RenderableType:
+    return table(name, list(_FIGURES), [[found[key] for key in _FIGURES]])
+
+
+def _by_domain(found: dict[str, Any]) -> RenderableType:
+    keys = ("rows", "precision", "recall", "f1")
+    rows = [[domain, *(entry[key] for key in keys)] for domain, entry in found["per_domain"].items()]
+    return table("by domain", ["domain", *keys], rows)
+
+
+def _by_source(found: dict[str, Any]) -> RenderableType:
+    keys = ("rows", "accuracy", "coverage", "precision_determined")
+    rows = [[source, *(entry[key] for key in keys)] for source, entry in found["per_source"].items()]
+    return table("by source", ["source", *keys], rows)
