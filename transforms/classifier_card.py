@@ -74,9 +74,10 @@ def _expectations(card: Card) -> list[str]:
     lines = [_scores(first, unseen)]
     lines += [_scores(f"{first}: {name}", part) for name, part in card["unseen_by_group"].items()]
     if held_out and unseen["of_sources"]:
-        lines.append(_scores("held-out rows", held_out))
+        lines += [_scores(_held_out_name(name), scores) for name, scores in held_out.items()]
         text += (
-            " Held-out rows were not learned from either, but most are of the same sources: they are easier than yours."
+            " Held-out rows were not learned from either, but other rows of their sources may have been: where they were, the rows are"
+            " easier than yours."
         )
     header = ["measured on", "rows", "accuracy", "macro-F1", "recall", "ECE", "determined", "right if determined"]
     legend = (
@@ -99,6 +100,11 @@ def _scores(name: str, scores: Mapping[str, Any]) -> list[str]:
         _percent(scores["coverage"]),
         _percent(scores["precision_determined"]),
     ]
+
+
+def _held_out_name(name: str) -> str:
+    """Rows of the configuration's ``held_out`` files, or those that a group holds out."""
+    return "held-out rows" if name == "held_out" else f"held-out rows: {name}"
 
 
 def _reading(card: Card) -> list[str]:
@@ -255,15 +261,15 @@ def _sources_measured(card: Card, plots: Sequence[str]) -> list[str]:
 
 
 def _quantisation(card: Card) -> list[str]:
-    held_out = card["held_out"]
-    if not held_out:
+    costs = [
+        [_held_out_name(name), f"{before:.4f}", f"{after:.4f}", f"{100 * (after - before):+.2f} points"]
+        for name, scores in card["held_out"].items()
+        for before, after in [(scores["macro_f1_before_quantisation"], scores["macro_f1"])]
+    ]
+    if not costs:
         return []
-    before, after = held_out["macro_f1_before_quantisation"], held_out["macro_f1"]
-    text = (
-        f"Macro-F1 on the held-out rows is {before:.4f} before quantisation and {after:.4f} after it:"
-        f" {100 * (after - before):+.2f} points."
-    )
-    return ["## What quantisation costs", text]
+    header = ["measured on", "macro-F1 before quantisation", "after", "difference"]
+    return ["## What quantisation costs", _table(header, costs)]
 
 
 def _making(card: Card) -> list[str]:
@@ -274,6 +280,7 @@ def _making(card: Card) -> list[str]:
             group["form"],
             f"{group['share']:g}",
             f"{group['balance']:g}",
+            f"{group['hold_out']:.0%}",
             ", ".join(PurePosixPath(file).name for file in group["files"]),
         ]
         for group in settings["train"]
@@ -286,7 +293,7 @@ def _making(card: Card) -> list[str]:
     parts = [
         "## How it was made",
         text,
-        _table(["group", "form", "share", "balance", "files"], groups),
+        _table(["group", "form", "share", "balance", "held out", "files"], groups),
         "Share: of a domain's lines, relative to the other groups. Balance: 1, sources of a group share by their rows; 0, all alike.",
         f"Text: {_settings(card['text_view'])}. fastText: {_settings(card['fasttext'])}.",
     ]
