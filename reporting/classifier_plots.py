@@ -64,12 +64,12 @@ def reliability_diagram(evaluation: Evaluation) -> Figure:
     upper.plot([0, 1], [0, 1], color=_FAINT, linewidth=1.2, linestyle=(0, (4, 3)))
     upper.annotate(
         "as sure as right",
-        (0.1, 0.1),
-        xytext=(7, -4),
+        (0.25, 0.25),
+        xytext=(-7, 0),
         textcoords="offset points",
         fontsize=9,
         color="#5D6570",
-        va="top",
+        ha="right",
     )
     confidence, accuracy = ([b[key] for b in bins] for key in ("confidence", "accuracy"))
     upper.vlines(confidence, confidence, accuracy, color="#D55E00", linewidth=2.2, alpha=0.55)
@@ -131,6 +131,7 @@ def risk_coverage_curve(evaluation: Evaluation) -> Figure:
             fontsize=10,
         )
     axes.set_xlim(0, 1.02)
+    axes.yaxis.get_major_locator().set_params(steps=[1, 2, 5, 10])
     axes.set_ylim(max(0.0, np.floor(lowest * 10 - 1) / 10), 1.01)
     axes.xaxis.set_major_formatter(as_percent)
     axes.yaxis.set_major_formatter(as_percent)
