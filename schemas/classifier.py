@@ -44,13 +44,13 @@ class FastTextSettings(Section):
     """Learning rate at the start; it falls to 0 along a line."""
     dim: PositiveInt = 16
     """Numbers in a vector."""
-    epoch: PositiveInt = 10
+    epoch: PositiveInt = 5
     """Times each line is read."""
-    word_ngrams: PositiveInt = 1
+    word_ngrams: PositiveInt = 2
     """Longest run of words that has a vector of its own."""
-    min_chars: Annotated[int, Field(ge=0)] = 3
+    min_chars: Annotated[int, Field(ge=0)] = 4
     """Shortest part of a word that has a vector; 0 with ``max_chars`` 0: words only."""
-    max_chars: Annotated[int, Field(ge=0)] = 5
+    max_chars: Annotated[int, Field(ge=0)] = 6
     """Longest part of a word that has a vector."""
     buckets: PositiveInt = 100_000
     """Vectors that parts of words and runs of words share."""
@@ -65,15 +65,15 @@ class SearchSettings(Section):
 
     trials: Annotated[int, Field(ge=0)] = 0
     """Settings to try besides the given ones; every trial trains once per fold."""
-    lr: list[float] = [0.3, 0.5, 0.8, 1.2]
+    lr: list[float] = Field(default=[0.3, 0.5, 0.8, 1.2])
     """Values to draw from."""
-    dim: list[PositiveInt] = [8, 16, 32]
+    dim: list[PositiveInt] = Field(default=[8, 16, 32])
     """Values to draw from."""
-    epoch: list[PositiveInt] = [5, 10, 20]
+    epoch: list[PositiveInt] = Field(default=[5, 10, 20])
     """Values to draw from."""
-    word_ngrams: list[PositiveInt] = [1, 2]
+    word_ngrams: list[PositiveInt] = Field(default=[1, 2])
     """Values to draw from."""
-    buckets: list[PositiveInt] = [50_000, 100_000, 200_000]
+    buckets: list[PositiveInt] = Field(default=[50_000, 100_000, 200_000])
     """Values to draw from."""
 
 
@@ -81,16 +81,18 @@ class ClassifierTraining(Section):
     """Everything that decides a classifier. Relative paths are relative to the file that holds them."""
 
     output: str = "classifier"
-    """Directory for domains.ftz, its card domains.json, card.md and the plots."""
+    """Directory for domains.ftz and its card domains.json."""
+    page: str | None = None
+    """Where the card goes as a page for people, its plots in images/ beside it; card.md in the output when absent."""
     taxonomy: Taxonomy = DEFAULT_TAXONOMY
     """The domains."""
     seed: int = Field(default=0, ge=0, lt=2**31)
     """Every random choice derives from it."""
     train: list[RowGroup] = Field(min_length=1)
     """What to learn from."""
-    held_out: list[str] = []
+    held_out: list[str] = Field(default=[])
     """Labelled rows to measure the finished model on; never trained on, nor chosen by."""
-    exclude_sources: list[str] = []
+    exclude_sources: list[str] = Field(default=[])
     """Sources whose rows are not trained on: they are measured as unseen sources."""
     licences: str | None = None
     """A JSON file that says of every source its ``licence``, whether to ``use`` it (false: excluded), and the ``reason``."""
@@ -98,8 +100,6 @@ class ClassifierTraining(Section):
     """Licence of the model file, for the card."""
     rows_per_domain: PositiveInt = 3000
     """Training lines of each domain: rows are sampled or repeated to this many, so that no domain is favoured."""
-    shorten: Share = 0.15
-    """Part of the rows with several lines that are cut to their first line, or to what follows it."""
     fasttext: FastTextSettings = FastTextSettings()
     """How fastText learns."""
     search: SearchSettings = SearchSettings()

@@ -50,7 +50,7 @@ def _what_it_is(card: Card) -> list[str]:
         ["size", f"{card['bytes'] / 1e6:.2f} MB ({card['bytes']:,} bytes)"],
         ["sha256", f"`{card['sha256']}`"],
         ["licence of the model file", card["licence"] or "not stated"],
-        ["temperature", f"{card['temperature']:.3f}"],
+        ["temperature, Latin letters / other scripts", " / ".join(f"{t:.3f}" for t in card["temperatures"].values())],
         ["undetermined below", f"{card['undetermined_below']:.2f}"],
     ]
     return [_table(["", ""], facts)]
@@ -286,9 +286,8 @@ def _making(card: Card) -> list[str]:
         for group in settings["train"]
     ]
     text = (
-        f"Every domain gets {settings['rows_per_domain']:,} lines, sampled or repeated, which the groups below that know the domain share;"
-        f" {settings['shorten']:.0%} of the rows with several lines are cut to their first line or to what follows it. Seed"
-        f" {settings['seed']}."
+        f"Every domain gets {settings['rows_per_domain']:,} lines, sampled or repeated, which the groups below that know the domain share."
+        f" Seed {settings['seed']}."
     )
     parts = [
         "## How it was made",

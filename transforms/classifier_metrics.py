@@ -17,7 +17,11 @@ _CURVE_POINTS = 101
 
 
 def evaluation(
-    rows: Sequence[LabelledRow], probs: NDArray[Any], taxonomy: Taxonomy, threshold: float, weights: Floats | None = None
+    rows: Sequence[LabelledRow],
+    probs: NDArray[Any],
+    taxonomy: Taxonomy,
+    threshold: float,
+    weights: Floats | None = None,
 ) -> dict[str, Any]:
     """Compare probabilities with the domains that the rows state.
 

@@ -18,7 +18,7 @@ from schemas.classifier import ClassifierTraining, FastTextSettings
 from schemas.errors import ConfigError, DataError
 from schemas.files import sha256_file, write_atomic
 from schemas.progress import Progress, Silence
-from transforms.calibration import cross_calibrated, fit_temperature
+from transforms.calibration import cross_calibrated, fit_temperatures
 from transforms.classifier_metrics import (
     confusion_rates,
     evaluation,
@@ -26,9 +26,17 @@ from transforms.classifier_metrics import (
     threshold_for,
     weighted_macro_f1,
 )
-from transforms.fasttext_classifier import CARD_FORMAT, MAX_CHARS, DomainClassifier, soften, text_view, train_model
+from transforms.fasttext_classifier import (
+    CARD_FORMAT,
+    MAX_CHARS,
+    DomainClassifier,
+    Temperatures,
+    soften,
+    text_view,
+    train_model,
+)
 from transforms.labelled_rows import LabelledRow, read_rows
-from transforms.leave_out import LeftOut, grouped, predict_left_out, sources_to_leave_out, write_lines
+from transforms.leave_out import LeftOut, covers, grouped, predict_left_out, sources_to_leave_out, write_lines
 from transforms.training_lines import Pool, find_files, read_pools, source_licences, training_lines
 
 MODEL_FILE = "domains.ftz"
@@ -71,7 +79,9 @@ def train_classifier(
         )
     settings, trials = _search(config, pools, sources, excluded, workers, progress)
     progress.begin("leave each source out in turn", len(sources), "sources")
-    left_out = _leave_out([[source] for source in sources], sources, pools, config, settings, excluded, workers, progress)
+    left_out = _leave_out(
+        [[source] for source in sources], sources, pools, config, settings, excluded, workers, progress
+    )
     progress.end()
 
     progress.begin("train on all sources", None, "")
@@ -93,7 +103,7 @@ def train_classifier(
 
     unseen = _joined(left_out, LeftOut(never_seen, _predict(classifier, never_seen)))
     judged_on = unseen if unseen.rows else LeftOut(all_held_out, _predict(classifier, all_held_out))
-    temperature = fit_temperature(judged_on.rows, judged_on.probs, config.taxonomy)
+    temperatures = fit_temperatures(judged_on.rows, judged_on.probs, config.taxonomy)
     calibrated = cross_calibrated(judged_on.rows, judged_on.probs, config.taxonomy)
     truth = np.array([config.taxonomy.index(row["domain"]) for row in judged_on.rows])
     threshold = threshold_for(
@@ -107,11 +117,17 @@ def train_classifier(
         "licence": config.licence,
         "sha256": classifier.sha256,
         "bytes": size,
-        "temperature": temperature,
+        "temperatures": temperatures._asdict(),
         "undetermined_below": threshold,
         "precision_asked_for": config.precision,
-        "text_view": {"max_chars": MAX_CHARS, "lower_case": True, "prose_punctuation": "blank", "digits": "blank"},
-        "settings": config.model_dump(mode="json", exclude={"output", "taxonomy", "search", "fasttext"}),
+        "text_view": {
+            "max_chars": MAX_CHARS,
+            "lower_case": True,
+            "prose_punctuation": "blank",
+            "digits": "blank",
+            "cjk": "apart",
+        },
+        "settings": config.model_dump(mode="json", exclude={"output", "page", "taxonomy", "search", "fasttext"}),
         "fasttext": settings.model_dump(mode="json"),
         "search": trials,
         "unseen": {
@@ -124,7 +140,7 @@ def train_classifier(
         },
         "unseen_by_group": _by_group(pools, judged_on.rows, calibrated, config, threshold),
         "held_out": {
-            name: _held_out(rows, classifier, full, temperature, threshold, config) for name, rows in held_out.items()
+            name: _held_out(rows, classifier, full, temperatures, threshold, config) for name, rows in held_out.items()
         },
         "files": {f"{file.parent.name}/{file.name}": sha256_file(file) for file in _all_files(config, directory)},
         "sources": _source_table(pools, licences, excluded),
@@ -149,17 +165,11 @@ def _search(
     candidates = [config.fasttext, *_drawn_settings(config)]
     if len(candidates) == 1 or not sources:
         return config.fasttext, []
-    needed = set().union(*(pool.domains(excluded) for pool in pools))
-    folds = grouped(
-        dict(sources),
-        lambda together: set().union(*(pool.domains([*excluded, *together]) for pool in pools)) == needed,
-    )
+    folds = grouped(dict(sources), lambda together: covers(pools, excluded, together))
     progress.begin("search settings", len(candidates), "trials")
     trials = []
     for number, settings in enumerate(candidates, 1):
-        found = predict_left_out(
-            folds, dict(sources), pools, config, settings, excluded=excluded, workers=workers
-        )
+        found = predict_left_out(folds, dict(sources), pools, config, settings, excluded=excluded, workers=workers)
         score = weighted_macro_f1(found.rows, found.probs, config.taxonomy)
         trials.append({**settings.model_dump(mode="json", include=set(_SEARCHED)), "macro_f1": round(score, 6)})
         progress.advance_to(number, f"macro-F1 {score:.4f}, best {max(trial['macro_f1'] for trial in trials):.4f}")
@@ -223,20 +233,23 @@ def _held_out(
     rows: Sequence[LabelledRow],
     classifier: DomainClassifier,
     full: DomainClassifier,
-    temperature: float,
+    temperatures: Temperatures,
     threshold: float,
     config: ClassifierTraining,
 ) -> dict[str, Any]:
     """Evaluate the finished model on held-out rows, beside what it would do if it were not quantised."""
+    applied = temperatures.of([text_view([row["text"]]) for row in rows])
     quantised, dense = (
-        evaluation(rows, soften(_predict(model, rows), temperature), config.taxonomy, threshold)
+        evaluation(rows, soften(_predict(model, rows), applied), config.taxonomy, threshold)
         for model in (classifier, full)
     )
     return {**quantised, "macro_f1_before_quantisation": dense["macro_f1"]}
 
 
 def _all_files(config: ClassifierTraining, directory: Path) -> list[Path]:
-    named = [pattern for group in config.train for pattern in (*group.files, *([group.templates] if group.templates else []))]
+    named = [
+        pattern for group in config.train for pattern in (*group.files, *([group.templates] if group.templates else []))
+    ]
     return sorted(set(find_files([*named, *config.held_out], directory, "files")))
 
 

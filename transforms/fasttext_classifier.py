@@ -17,7 +17,7 @@ from functools import lru_cache
 from importlib import resources
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import fasttext
 import numpy as np
@@ -39,9 +39,12 @@ MAX_CHARS = 1000
 _SEPARATORS = b".,?!;:\"'()\n\r\t\v\f\0" + b"0123456789"
 _TO_BLANK = bytes(0x20 if byte in _SEPARATORS else byte for byte in range(256))
 _TO_LOWER_OR_BLANK = _TO_BLANK.lower()  # of ASCII bytes
+# First bytes of U+3000 to U+DFFF and of the full-width forms in UTF-8; no other byte of a character looks like them.
+_LEADS_OF_EAST_ASIA = tuple(bytes([lead]) for lead in (*range(0xE3, 0xEE), 0xEF))
 # fastText reports p + 1e-5 for every label (its logarithm is guarded that way); this takes it back.
 _FASTTEXT_OFFSET = 1e-5
 _SMALLEST = 1e-7
+_BYTES_PER_CHARACTER = 1.5  # Chinese with its blanks takes 2, Cyrillic 1.85, Vietnamese below 1.4
 _LEAST_TO_QUANTISE = 256  # vectors; fastText refuses fewer, and such a model is small as it is
 
 
@@ -50,11 +53,16 @@ def text_view(contents: Sequence[str]) -> str:
 
     The contents of its messages are joined with a blank, cut to the first 1,000 characters and lower-cased; line
     breaks, prose punctuation, digits (they tell a source's layout, seldom a domain) and lone surrogates become blanks
-    (runs of blanks stay: fastText skips them).
+    (runs of blanks stay: fastText skips them). Chinese, Japanese and Korean characters stand by themselves, because fastText
+    takes what lies between two blanks for a word: their pairs are then word bigrams.
     """
     text = " ".join(contents)[:MAX_CHARS].lower()
     # Bytes, because bytes.translate takes a microsecond where str.translate takes ten.
-    return text.encode("utf-8", "replace").translate(_TO_BLANK).decode("utf-8")
+    data = text.encode("utf-8", "replace").translate(_TO_BLANK)
+    if not data.isascii():
+        for lead in _LEADS_OF_EAST_ASIA:
+            data = data.replace(lead, b" " + lead)
+    return data.decode("utf-8")
 
 
 def text_view_of_bytes(text: bytes) -> str:
@@ -64,12 +72,33 @@ def text_view_of_bytes(text: bytes) -> str:
     )
 
 
+class Temperatures(NamedTuple):
+    """Temperatures to soften probabilities by: 1 leaves them, a higher one says that the model is too sure of itself."""
+
+    latin: float = 1.0
+    """For texts in Latin letters."""
+    other: float = 1.0
+    """For texts mostly in another script, of which a model has seen less or more."""
+
+    def of(self, texts: Sequence[str]) -> float | NDArray[np.float64]:
+        """Return the temperature of each text, (n, 1), or the one temperature of them all."""
+        if self.latin == self.other or all(map(str.isascii, texts)):
+            return self.latin
+        return np.array([[self.other if in_other_script(text) else self.latin] for text in texts])
+
+
+def in_other_script(text: str) -> bool:
+    """Whether a text view is mostly in another script than Latin, whose letters take one byte in UTF-8, seldom two."""
+    return not text.isascii() and len(text.encode("utf-8", "replace")) > _BYTES_PER_CHARACTER * len(text)
+
+
 class DomainClassifier:
     """A loaded fastText model that gives every text one probability per domain.
 
     Attributes:
         sha256: digest of the model file.
         labels: the domains, in taxonomy order: the columns of every prediction.
+        temperatures: what its probabilities are softened by.
         undetermined_below: a text whose highest probability is lower has no domain that can be relied on.
         card: what the model's card says, or None for a model without a card beside it.
     """
@@ -85,7 +114,7 @@ class DomainClassifier:
         self.sha256 = sha256
         self.labels = taxonomy.domains
         self.card = card
-        self.temperature = float(card["temperature"]) if card else 1.0
+        self.temperatures = Temperatures(**card["temperatures"]) if card else Temperatures()
         self.undetermined_below = float(card["undetermined_below"]) if card else UNDETERMINED_WITHOUT_CARD
         self._model = model
         self._column = {LABEL_PREFIX + name: i for i, name in enumerate(self.labels)}
@@ -95,7 +124,7 @@ class DomainClassifier:
         """Load a model, the bundled one when ``path`` is None.
 
         The file's digest is compared with ``sha256`` and with the card (the ``.json`` of the same name beside it)
-        before fastText opens it; without a card the probabilities are fastText's own, with temperature 1.
+        before fastText opens it; without a card the probabilities are fastText's own.
 
         Raises:
             DataError: no such file, not a fastText model, or its labels are not the taxonomy's domains.
@@ -130,14 +159,14 @@ class DomainClassifier:
 
         Returns:
             (len(texts), k) float32, columns in taxonomy order, rows sum to one. Softened by the card's temperature
-            ``T``: proportional to ``p ** (1 / T)``. A text without a word gets 1/k everywhere.
+            ``T`` for the text's script: proportional to ``p ** (1 / T)``. A text without a word gets 1/k everywhere.
         """
         k = len(self.labels)
         out = np.full((len(texts), k), 1.0 / k, dtype=np.float64)
         rows = [i for i, text in enumerate(texts) if text and not text.isspace()]
         if rows:
             given = texts if len(rows) == len(texts) else [texts[i] for i in rows]
-            out[rows] = soften(self._raw(list(given)), self.temperature)
+            out[rows] = soften(self._raw(list(given)), self.temperatures.of(given))
         return out.astype(np.float32)
 
     def _raw(self, texts: list[str]) -> NDArray[np.float64]:
@@ -166,8 +195,12 @@ def _loaded(data: bytes) -> Any:
         return fasttext.load_model(os.fspath(file))
 
 
-def soften(probs: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
-    """Temperature scaling (Guo et al. 2017) of (n, k) positive probabilities; rows of the result sum to one."""
+def soften(probs: NDArray[np.float64], temperature: float | NDArray[np.float64]) -> NDArray[np.float64]:
+    """Temperature scaling (Guo et al. 2017) of (n, k) positive probabilities; rows of the result sum to one.
+
+    Args:
+        temperature: one number, or (n, 1).
+    """
     powered: NDArray[np.float64] = probs ** (1.0 / temperature)
     scaled: NDArray[np.float64] = powered / powered.sum(axis=1, keepdims=True)
     return scaled
@@ -292,9 +325,19 @@ def _read_card(path: Path) -> dict[str, Any] | None:
     if not isinstance(card, dict) or card.get("format") != CARD_FORMAT:
         found = card.get("format") if isinstance(card, dict) else type(card).__name__
         raise DataError(f"classifier card {path}: format is {found!r}, this version reads {CARD_FORMAT}")
-    missing = sorted({"sha256", "temperature", "undetermined_below"} - card.keys())
+    missing = sorted({"sha256", "temperatures", "undetermined_below"} - card.keys())
     if missing:
         raise DataError(f"classifier card {path}: no {' and no '.join(missing)}; train the classifier again")
+    temperatures, threshold = card["temperatures"], card["undetermined_below"]
+    given = temperatures if isinstance(temperatures, dict) else {}
+    right = set(given) == set(Temperatures._fields) and all(
+        isinstance(t, int | float) and t > 0 for t in given.values()
+    )
+    if not (right and isinstance(threshold, int | float) and 0 <= threshold <= 1):
+        raise DataError(
+            f"classifier card {path}: temperatures {temperatures!r} and undetermined_below {threshold!r}; expected positive numbers"
+            f" for {list(Temperatures._fields)} and a share; train the classifier again"
+        )
     return card
 
 

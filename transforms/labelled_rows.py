@@ -79,7 +79,5 @@ def _labelled_row(line: str, where: str, taxonomy: Taxonomy, otherwise: str) -> 
     except ConfigError as error:
         raise DataError(f"labelled row {where}: {error}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(
-            f"labelled row {where}: expected an object with text and domain ({error!r})"
-        ) from error
+        raise DataError(f"labelled row {where}: expected an object with text and domain ({error!r})") from error
     return LabelledRow(text=str(text), domain=name, source=str(source))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -34,12 +35,17 @@ def sources_to_leave_out(pools: Sequence[Pool], excluded: Sequence[str]) -> dict
         if pool.group.form == "rows":
             for row in pool.rows:
                 rows.setdefault(row["source"], []).append(row)
-    needed = set().union(*(pool.domains(excluded) for pool in pools))
     return {
         source: own
         for source, own in sorted(rows.items())
-        if source not in excluded and set().union(*(pool.domains([*excluded, source]) for pool in pools)) == needed
+        if source not in excluded and covers(pools, excluded, [source])
     }
+
+
+def covers(pools: Sequence[Pool], excluded: Sequence[str], without: Sequence[str]) -> bool:
+    """Whether every domain still has training rows when some more sources are left out."""
+    left, before = (set().union(*(pool.domains([*excluded, *gone]) for pool in pools)) for gone in (without, ()))
+    return left == before
 
 
 def grouped(sources: dict[str, list[LabelledRow]], can_go: Callable[[Sequence[str]], bool]) -> list[list[str]]:
@@ -55,7 +61,7 @@ def grouped(sources: dict[str, list[LabelledRow]], can_go: Callable[[Sequence[st
         for fold, others in zip(folds, taken, strict=True):
             if not domains & others and can_go([*fold, source]):
                 fold.append(source)
-                others |= domains
+                others.update(domains)
                 break
         else:
             folds.append([source])
@@ -82,7 +88,12 @@ def predict_left_out(
     parts: dict[int, LeftOut] = {}
     with (
         tempfile.TemporaryDirectory(prefix="versatune-classifier-") as scratch,
-        ProcessPoolExecutor(min(workers, len(folds)), mp_context=get_context("spawn")) as executor,
+        ProcessPoolExecutor(
+            min(workers, len(folds)),
+            mp_context=get_context("spawn"),
+            initializer=logging.disable,  # what a library says while it is imported
+            initargs=(logging.WARNING,),
+        ) as executor,
     ):
         running = {}
         for number, fold in enumerate(folds):

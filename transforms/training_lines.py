@@ -57,7 +57,9 @@ def _read_pool(group: RowGroup, taxonomy: Taxonomy, directory: Path) -> Pool:
     lines = read_lines_by_domain(files, taxonomy)
     if group.form == "texts":
         rows = [
-            LabelledRow(text=text, domain=domain, source=group.name) for domain, texts in lines.items() for text in texts
+            LabelledRow(text=text, domain=domain, source=group.name)
+            for domain, texts in lines.items()
+            for text in texts
         ]
         return Pool(group=group, rows=rows)
     few = {domain: len(terms) for domain, terms in lines.items() if len(terms) < _TERMS_A_TEMPLATE}
@@ -112,7 +114,7 @@ def training_lines(pools: Sequence[Pool], config: ClassifierTraining, without: C
             count = round(config.rows_per_domain * pool.group.share / shares)
             rng = random.Random(f"{config.seed}|{domain}|{pool.group.name}")
             for text in _draw(pool, domain, count, without, rng):
-                view = text_view([_shortened(text, config.shorten, rng)])
+                view = text_view([text])
                 # A word that starts like a label would become one.
                 lines.append(f"{LABEL_PREFIX}{domain} {view.replace(LABEL_PREFIX, ' ')}")
     random.Random(config.seed).shuffle(lines)
@@ -134,13 +136,6 @@ def _draw(pool: Pool, domain: str, count: int, without: Collection[str], rng: ra
         repeats, rest = divmod(round(count * weights[source] / sum(weights.values())), len(texts))
         drawn += texts * repeats + rng.sample(texts, rest)
     return drawn
-
-
-def _shortened(text: str, share: float, rng: random.Random) -> str:
-    if rng.random() >= share:
-        return text
-    first, _, rest = text.partition("\n")
-    return rng.choice([first, rest or first])
 
 
 def source_licences(file: Path | None) -> dict[str, dict[str, object]]:

@@ -43,7 +43,8 @@ def evaluate(
         list[Path], typer.Argument(metavar="FILE...", help="Labelled rows {text, domain, source}, JSON Lines (.gz)")
     ],
     model: Annotated[
-        Path | None, typer.Option("--model", help="A fastText .ftz or .bin, its card beside it; default: the bundled one")
+        Path | None,
+        typer.Option("--model", help="A fastText .ftz or .bin, its card beside it; default: the bundled one"),
     ] = None,
     plots: Annotated[Path | None, typer.Option("--plots", help="Write the plots to this directory")] = None,
     as_json: AsJson = False,
@@ -60,4 +61,3 @@ def evaluate(
         terminal.summary(*evaluate_files(file, model, plots))
 
     guarded(work, as_json, debug)
-

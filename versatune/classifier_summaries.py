@@ -23,7 +23,16 @@ from transforms.labelled_rows import read_rows
 from versatune.summaries import Summary
 from versatune.terminal import table
 
-_FIGURES = ("rows", "accuracy", "macro_f1", "source_macro_recall", "ece", "threshold", "coverage", "precision_determined")
+_FIGURES = (
+    "rows",
+    "accuracy",
+    "macro_f1",
+    "source_macro_recall",
+    "ece",
+    "threshold",
+    "coverage",
+    "precision_determined",
+)
 
 
 def train_from(file: Path, overrides: Sequence[str], progress: Progress) -> Summary:
@@ -32,8 +41,9 @@ def train_from(file: Path, overrides: Sequence[str], progress: Progress) -> Summ
     directory = file.resolve().parent
     card = train_classifier(config, directory, progress=progress)
     output = directory / config.output
-    write_classifier_plots(card["unseen"], card["labels"], output / "images")
-    write_atomic(output / "card.md", card_markdown(card).encode())
+    page = directory / config.page if config.page else output / "card.md"
+    plots = write_classifier_plots(card["unseen"], card["labels"], page.parent / "images")
+    write_atomic(page, card_markdown(card, [f"images/{plot.name}" for plot in plots]).encode())
     shown = [_figures("sources it has not seen" if card["unseen"]["of_sources"] else "held-out rows", card["unseen"])]
     shown += [_figures(f"held-out rows: {name}", found) for name, found in card["held_out"].items()]
     result = {
@@ -46,7 +56,11 @@ def train_from(file: Path, overrides: Sequence[str], progress: Progress) -> Summ
         "fasttext": card["fasttext"],
         "search": card["search"],
     }
-    return f"classifier: {output / MODEL_FILE} ({card['bytes']:,} bytes); its card: {output / 'card.md'}", Group(*shown), result
+    return (
+        f"classifier: {output / MODEL_FILE} ({card['bytes']:,} bytes); its card: {page}",
+        Group(*shown),
+        result,
+    )
 
 
 def evaluate_files(files: Sequence[Path], model: Path | None, plots: Path | None) -> Summary:

@@ -223,7 +223,7 @@ def staging_of(config: Config) -> str:
     return plan_build(config, [], plan_tokenization(config), {"versions": {}}, 0.0).staging
 
 
-@pytest.mark.parametrize("change", ["special_tokens", "temperature", "undetermined_below"])
+@pytest.mark.parametrize("change", ["special_tokens", "temperatures", "undetermined_below"])
 def test_work_done_with_another_tokenizer_or_calibration_is_not_taken_over(
     make_config: Any, tiny_model: Path, tmp_path: Path, change: str
 ) -> None:
@@ -239,7 +239,9 @@ def test_work_done_with_another_tokenizer_or_calibration_is_not_taken_over(
         file = model / "tokenizer_config.json"
         file.write_text(file.read_text().replace('"eos_token": "<|im_end|>"', '"eos_token": "<|endoftext|>"'))
     else:
-        classifier.with_suffix(".json").write_text(json.dumps(card | {change: 0.123}))
+        classifier.with_suffix(".json").write_text(
+            json.dumps(card | {change: {"latin": 0.1, "other": 2.0} if change == "temperatures" else 0.123})
+        )
     assert staging_of(config) != before
 
 

@@ -37,14 +37,13 @@ def card() -> dict[str, Any]:
         "licence": "CC BY-SA 4.0",
         "sha256": "5ha" * 20,
         "bytes": 1_234_567,
-        "temperature": 1.25,
+        "temperatures": {"latin": 1.25, "other": 2.5},
         "undetermined_below": 0.8,
         "precision_asked_for": 0.92,
         "text_view": {"max_chars": 1000, "lower_case": True},
         "settings": {
             "seed": 7,
             "rows_per_domain": 6000,
-            "shorten": 0.15,
             "train": [
                 {
                     "name": "published",

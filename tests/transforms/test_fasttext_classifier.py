@@ -84,6 +84,12 @@ def test_the_view_joins_cuts_lowers_and_blanks() -> None:
     assert text_view(["Hello, World!", "It's\nÉté"]) == "hello  world  it s été"
     assert len(text_view(["a" * 700, "b" * 700])) == 1000
     assert text_view(["x\ud800y"]) == "x y"
+    assert text_view(["2024 has 366 days"]).split() == ["has", "days"]
+
+
+def test_chinese_characters_stand_apart_and_accents_do_not() -> None:
+    assert text_view(["什么是Bond？"]).split() == ["什", "么", "是bond", "？"]
+    assert text_view(["カタ 한국 é ж"]).split() == ["カ", "タ", "한", "국", "é", "ж"]
 
 
 @given(st.one_of(st.text(max_size=50), st.text(st.characters(max_codepoint=127)), st.just("aB1, " * 300)))
@@ -101,9 +107,32 @@ def test_predictions_are_fasttexts_own_softened_by_the_cards_temperature(
     (names,), (probs,) = fasttext.load_model(str(bundled_model())).predict([view], k=6)
     by_name = dict(zip(names, probs, strict=True))
     raw = np.array([[by_name[f"__label__{d}"] for d in DEFAULT_TAXONOMY.domains]], dtype=np.float64)
-    expected = soften(np.clip(raw - 1e-5, 1e-7, 1), classifier.temperature)
+    expected = soften(np.clip(raw - 1e-5, 1e-7, 1), classifier.temperatures.latin)
     np.testing.assert_allclose(classifier.predict([view]), expected, atol=1e-6)
-    assert classifier.temperature != 1.0
+    assert classifier.temperatures.latin != 1.0
+
+
+def test_texts_in_other_scripts_have_their_own_temperature(tmp_path: Path) -> None:
+    shutil.copy(bundled_model(), tmp_path / "m.ftz")
+    card = json.loads(bundled_model().with_suffix(".json").read_text())
+    texts = [text_view([text]) for text in ("the court heard the appeal", "法院驳回了上诉", "cour d'appel à Genève")]
+
+    def predicted(latin: float, other: float) -> np.ndarray:
+        changed = card | {"temperatures": {"latin": latin, "other": other}}
+        (tmp_path / "m.json").write_text(json.dumps(changed))
+        return DomainClassifier.load(tmp_path / "m.ftz", DEFAULT_TAXONOMY).predict(texts)
+
+    one, four, both = predicted(1.0, 1.0), predicted(4.0, 4.0), predicted(1.0, 4.0)
+    np.testing.assert_allclose(both, [one[0], four[1], one[2]], atol=1e-6)
+    assert not np.allclose(one[1], four[1])
+
+
+def test_a_card_with_other_temperatures_is_refused(tmp_path: Path) -> None:
+    shutil.copy(bundled_model(), tmp_path / "m.ftz")
+    card = json.loads(bundled_model().with_suffix(".json").read_text()) | {"temperatures": {"latin": "hot"}}
+    (tmp_path / "m.json").write_text(json.dumps(card))
+    with pytest.raises(DataError, match="temperatures"):
+        DomainClassifier.load(tmp_path / "m.ftz", DEFAULT_TAXONOMY)
 
 
 def test_softening_keeps_the_order_and_a_high_temperature_flattens() -> None:
@@ -152,7 +181,7 @@ def test_a_missing_and_a_foreign_file_are_refused_by_name(tmp_path: Path) -> Non
 def test_a_card_of_another_format_is_refused(tmp_path: Path) -> None:
     shutil.copy(bundled_model(), tmp_path / "m.ftz")
     (tmp_path / "m.json").write_text('{"format": 99}')
-    with pytest.raises(DataError, match="format is 99, this version reads 1"):
+    with pytest.raises(DataError, match="format is 99, this version reads 2"):
         DomainClassifier.load(tmp_path / "m.ftz", DEFAULT_TAXONOMY)
 
 
@@ -165,8 +194,10 @@ def test_a_classifier_that_changed_is_loaded_again(tmp_path: Path) -> None:
     file.write_bytes(bundled_model().read_bytes())
     first = shared_classifier(file, DEFAULT_TAXONOMY)
     assert shared_classifier(file, DEFAULT_TAXONOMY) is first
-    card.write_text(json.dumps({"format": 1, "sha256": first.sha256, "temperature": 2.5}))
-    assert shared_classifier(file, DEFAULT_TAXONOMY).temperature == 2.5
+    fields = {"temperatures": {"latin": 2.5, "other": 1.0}, "undetermined_below": 0.7}
+    card.write_text(json.dumps({"format": 2, "sha256": first.sha256, **fields}))
+    changed = shared_classifier(file, DEFAULT_TAXONOMY)
+    assert (changed.temperatures.latin, changed.undetermined_below) == (2.5, 0.7)
     file.write_bytes(b"x")
     with pytest.raises(IntegrityError):
         shared_classifier(file, DEFAULT_TAXONOMY)
@@ -178,7 +209,8 @@ def test_the_bundled_model_is_small_and_its_card_names_it(
     assert classifier.card is not None
     assert bundled_model().stat().st_size == classifier.card["bytes"] <= 3_000_000
     assert classifier.sha256 == classifier.card["sha256"]
-    assert np.sum(classifier.card["validation"]["confusion"]) == classifier.card["validation"]["rows"]
+    assert np.sum(classifier.card["unseen"]["confusion"]) == classifier.card["unseen"]["rows"]
+    assert all(sum(column) >= 300 for column in zip(*classifier.card["unseen"]["confusion"], strict=True))
 
 
 def test_accuracy_on_the_validation_file_is_what_the_card_says(classifier: DomainClassifier, shared_data: Path) -> None:
@@ -187,4 +219,4 @@ def test_accuracy_on_the_validation_file_is_what_the_card_says(classifier: Domai
         rows = [json.loads(line) for line in stream]
     guess = classifier.predict([text_view([row["text"]]) for row in rows]).argmax(axis=1)
     truth = np.array([DEFAULT_TAXONOMY.index(row["domain"]) for row in rows])
-    assert abs(float((guess == truth).mean()) - classifier.card["validation"]["accuracy"]) < 1e-6
+    assert abs(float((guess == truth).mean()) - classifier.card["held_out"]["held_out"]["accuracy"]) < 1e-6
