@@ -44,8 +44,8 @@ def train_from(file: Path, overrides: Sequence[str], progress: Progress) -> Summ
     page = directory / config.page if config.page else output / "card.md"
     plots = write_classifier_plots(card["unseen"], card["labels"], page.parent / "images")
     write_atomic(page, card_markdown(card, [f"images/{plot.name}" for plot in plots]).encode())
-    shown = [_figures("sources it has not seen" if card["unseen"]["of_sources"] else "held-out rows", card["unseen"])]
-    shown += [_figures(f"held-out rows: {name}", found) for name, found in card["held_out"].items()]
+    judged = {"sources not seen" if card["unseen"]["of_sources"] else "rows not seen": card["unseen"]}
+    shown = _figures(judged | {f"held out: {name}": found for name, found in card["held_out"].items()})
     result = {
         "model": str(output / MODEL_FILE),
         "card": str(output / CARD_FILE),
@@ -58,7 +58,7 @@ def train_from(file: Path, overrides: Sequence[str], progress: Progress) -> Summ
     }
     return (
         f"classifier: {output / MODEL_FILE} ({card['bytes']:,} bytes); its card: {page}",
-        Group(*shown),
+        shown,
         result,
     )
 
@@ -82,12 +82,13 @@ def evaluate_files(files: Sequence[Path], model: Path | None, plots: Path | None
     if plots is not None:
         result["plots"] = [str(path) for path in write_classifier_plots(found, list(taxonomy.domains), plots)]
     title = f"{len(rows):,} rows, {result['rows_per_second']:,.0f} rows/s, classifier {classifier.sha256[:12]}"
-    shown: list[RenderableType] = [_figures("all rows", found), _by_domain(found), _by_source(found)]
+    shown: list[RenderableType] = [_figures({"these rows": found}), _by_domain(found), _by_source(found)]
     return title, Group(*shown), result
 
 
-def _figures(name: str, found: dict[str, Any]) -> RenderableType:
-    return table(name, list(_FIGURES), [[found[key] for key in _FIGURES]])
+def _figures(found: dict[str, dict[str, Any]]) -> RenderableType:
+    rows = [[key.replace("_", " "), *(one[key] for one in found.values())] for key in _FIGURES]
+    return table("classifier", ["figure", *found], rows)
 
 
 def _by_domain(found: dict[str, Any]) -> RenderableType:
@@ -99,4 +100,4 @@ def _by_domain(found: dict[str, Any]) -> RenderableType:
 def _by_source(found: dict[str, Any]) -> RenderableType:
     keys = ("rows", "accuracy", "coverage", "precision_determined")
     rows = [[source, *(entry[key] for key in keys)] for source, entry in found["per_source"].items()]
-    return table("by source", ["source", *keys], rows)
+    return table("by source (precision: of the determined rows)", ["source", *keys[:3], "precision"], rows)
