@@ -83,7 +83,7 @@ def plan_build(
         VERSION,
         environment.get("versions"),
         classifier.sha256,
-        classifier.temperatures,
+        list(classifier.temperatures),
         classifier.undetermined_below,
         tokenization and sha256_json(asdict(tokenization)),
         record and record.sha256,
