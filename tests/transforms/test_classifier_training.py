@@ -222,7 +222,9 @@ def test_the_bundled_model_was_trained_by_the_committed_configuration_and_texts(
     root = Path(__file__).parents[2] / "classifier"
     card = json.loads(bundled_model().with_suffix(".json").read_text())
     config = validate(ClassifierTraining, yaml.safe_load((root / "bundled.yaml").read_text()), "bundled", ConfigError)
-    assert card["settings"] == config.model_dump(mode="json", exclude={"output", "page", "taxonomy", "search", "fasttext"})
+    assert card["settings"] == config.model_dump(
+        mode="json", exclude={"output", "page", "taxonomy", "search", "fasttext"}
+    )
     own = [file for folder in ("written", "terms") for file in (root / folder).glob("*.txt")]
     assert {file.name: sha256_file(file) for file in own}
     for folder in ("written", "terms"):
