@@ -13,7 +13,7 @@ from versatune.terminal import Terminal
 app = typer.Typer(help="Train and judge the classifier that labels text with domains.", no_args_is_help=True)
 
 TrainingPath = Annotated[
-    Path, typer.Argument(metavar="CONFIG", help="YAML configuration, such as examples/classifier.yaml")
+    Path, typer.Argument(metavar="CONFIG", help="YAML configuration, such as examples/classifier/topics.yaml")
 ]
 
 

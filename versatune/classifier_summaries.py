@@ -40,8 +40,8 @@ def train_from(file: Path, overrides: Sequence[str], progress: Progress) -> Summ
     config = load_section(ClassifierTraining, file, overrides)
     directory = file.resolve().parent
     card = train_classifier(config, directory, progress=progress)
-    output = directory / config.output
-    page = directory / config.page if config.page else output / "card.md"
+    output = (directory / config.output).resolve()
+    page = (directory / config.page).resolve() if config.page else output / "card.md"
     plots = write_classifier_plots(card["unseen"], card["labels"], page.parent / "images")
     write_atomic(page, card_markdown(card, [f"images/{plot.name}" for plot in plots]).encode())
     judged = {"sources not seen" if card["unseen"]["of_sources"] else "rows not seen": card["unseen"]}
