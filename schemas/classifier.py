@@ -18,15 +18,14 @@ class RowGroup(Section):
     files: list[str] = Field(min_length=1)
     """Paths or globs relative to this file; ``${NAME}`` stands for an environment variable."""
     form: Literal["rows", "texts", "terms"] = "rows"
-    """rows: JSON Lines (.gz) of {text, domain, source}. texts: files named <language>-<domain>.txt, one text a line (\\n is a
-    line break, a line that starts with '# ' a heading). terms: files named alike, one term a line, put into ``templates``."""
+    """rows: JSON Lines (.gz) of {text, domain, source}. texts: files named ``<language>-<domain>.txt``, one text a line (``\\n`` is
+    a line break, a line that starts with ``# `` a heading). terms: files named alike, one term a line, put into ``templates``."""
     templates: str | None = None
     """For terms: a file with one template a line, in which {0} to {4} stand for terms; all domains share the templates."""
     share: Annotated[float, Field(gt=0.0)] = 1.0
     """Part of each domain's training lines, relative to the other groups that have rows of the domain."""
     balance: Share = 0.5
     """How sources share a group's lines: in proportion to rows to the power of this (1: by size, 0: all alike)."""
-
     hold_out: Share = 0.0
     """For rows: part of them, chosen by a hash of the text, that is not trained on but measured, as ``held_out`` files are."""
 

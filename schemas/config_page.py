@@ -8,6 +8,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from schemas.classifier import ClassifierTraining
 from schemas.config import Config
 
 _HEAD = """# Configuration
@@ -15,18 +16,25 @@ _HEAD = """# Configuration
 One YAML file drives every stage. Relative paths start at that file. A key that is not listed here is refused, with the
 nearest one that is. `--set build.workers=2` changes a value for one call. Editors can check a file against
 `schemas/json/config.schema.json`. This page is written from the models by `python -m schemas.config_page`.
+`versatune classifier train` has [a file of its own](#versatune-classifier-train).
+"""
+_TRAINING = """## `versatune classifier train`
+
+This file is apart from the one above: it makes a classifier, which the other names as `classifier.path`. When to use what:
+[classifier.md](classifier.md); a small example: [examples/classifier/topics.yaml](../examples/classifier/topics.yaml). Editors can check
+it against `schemas/json/classifier-training.schema.json`.
 """
 
 
 def page() -> str:
-    """Return the page as Markdown: one table per section, nested sections after their parent."""
-    return "\n".join([_HEAD, *_section("", Config)])
+    """Return the page as Markdown: one table per section, nested sections after their parent; classifier training at the end."""
+    return "\n".join([_HEAD, *_section("", Config), _TRAINING, *_section("", ClassifierTraining, "###")])
 
 
-def _section(path: str, model: type[BaseModel]) -> Iterator[str]:
+def _section(path: str, model: type[BaseModel], heading: str = "##") -> Iterator[str]:
     title = f"`{path}`" if path else "Top level"
     text = " ".join((model.__doc__ or "").split())
-    yield f"## {title}\n\n{text}\n\n| key | default | meaning |\n| --- | --- | --- |"
+    yield f"{heading} {title}\n\n{text}\n\n| key | default | meaning |\n| --- | --- | --- |"
     inner: list[tuple[str, type[BaseModel]]] = []
     for name, field in model.model_fields.items():
         nested = next(iter(_models(field.annotation)), None)
@@ -38,7 +46,7 @@ def _section(path: str, model: type[BaseModel]) -> Iterator[str]:
         yield f"| `{name}` | {_default(field, nested)} | {meaning}{f' One of {choices}.' if choices else ''} |"
     yield ""
     for key, nested in inner:
-        yield from _section(key, nested)
+        yield from _section(key, nested, heading)
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:

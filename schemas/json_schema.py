@@ -7,6 +7,7 @@ from pathlib import Path
 import orjson
 from pydantic import BaseModel
 
+from schemas.classifier import ClassifierTraining
 from schemas.config import Config
 from schemas.dataset import DatasetManifest
 from schemas.files import write_atomic
@@ -18,6 +19,7 @@ from schemas.run import RunRecord
 FOLDER = Path(__file__).parent / "json"
 MODELS: dict[str, type[BaseModel]] = {
     "config": Config,
+    "classifier-training": ClassifierTraining,
     "dataset-manifest": DatasetManifest,
     "probe-report": ProbeReport,
     "label-report": LabelReport,

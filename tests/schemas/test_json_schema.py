@@ -25,5 +25,14 @@ def test_the_quickstart_is_valid_and_a_typo_is_not() -> None:
         jsonschema.validate({**config, "biuld": {}}, schema)
 
 
+@pytest.mark.parametrize("file", ["classifier/bundled.yaml", "examples/classifier/topics.yaml"])
+def test_a_classifier_s_training_file_is_valid_and_a_typo_is_not(file: str) -> None:
+    schema = orjson.loads((FOLDER / "classifier-training.schema.json").read_bytes())
+    config = yaml.safe_load((ROOT / file).read_text())
+    jsonschema.validate(config, schema)
+    with pytest.raises(jsonschema.ValidationError, match="balanc"):
+        jsonschema.validate({**config, "train": [{**config["train"][0], "balanc": 0}]}, schema)
+
+
 def test_the_configuration_page_is_what_the_models_say() -> None:
     assert (ROOT / "docs" / "configuration.md").read_text() == page() + "\n"
