@@ -94,7 +94,8 @@ class ClassifierTraining(Section):
     exclude_sources: list[str] = Field(default=[])
     """Sources whose rows are not trained on: they are measured as unseen sources."""
     licences: str | None = None
-    """A JSON file that says of every source its ``licence``, whether to ``use`` it (false: excluded), and the ``reason``."""
+    """A JSON file that says of every source its ``licence``, whether to ``use`` it (false: excluded), and the ``reason``; perhaps
+    a ``note`` for readers of the card."""
     licence: str | None = None
     """Licence of the model file, for the card."""
     rows_per_domain: PositiveInt = 3000

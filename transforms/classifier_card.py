@@ -252,10 +252,12 @@ def _sources_measured(card: Card, plots: Sequence[str]) -> list[str]:
     ]
     learned_from = {name for name, entry in card["sources"].items() if entry["used"]}
     missing = sorted(learned_from - set(unseen["per_source"]))
+    notes = [f"- {_text(name)}: {entry['note']}." for name, entry in card["sources"].items() if entry.get("note")]
     return [
         "## Source by source",
         *filter(None, [_picture(plots, "sources", "Recall of every source, by domain")]),
         _table(["source", "rows", "domain", "measured", "recall", "determined", "right if determined"], table),
+        *(["Why some are low:\n\n" + "\n".join(notes)] if notes else []),
         *([f"Learned from, but not measured by themselves: {', '.join(map(_text, missing))}."] if missing else []),
     ]
 

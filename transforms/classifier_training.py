@@ -272,6 +272,7 @@ def _source_table(
             "rows": counts[source],
             "domains": sorted(domains[source]),
             "reason": licences.get(source, unknown)["reason"],
+            "note": licences.get(source, unknown).get("note"),
         }
         for source in sorted(counts)
     }

@@ -12,6 +12,7 @@ from schemas.classifier import ClassifierTraining, FastTextSettings
 from schemas.errors import ConfigError, DataError, RunError
 from schemas.taxonomy import Taxonomy
 from schemas.validation import validate
+from transforms.classifier_card import card_markdown
 from transforms.classifier_training import train_classifier
 from transforms.fasttext_classifier import DomainClassifier, bundled_model, train_model
 from transforms.training_lines import read_pools
@@ -231,3 +232,11 @@ def test_the_bundled_model_was_trained_by_the_committed_configuration_and_texts(
         for file in (root / folder).glob("*.txt"):
             assert card["files"][f"{folder}/{file.name}"] == sha256_file(file), file
     assert os.path.getsize(bundled_model()) == card["bytes"] <= 3_000_000
+
+
+def test_the_committed_page_is_what_the_card_gives() -> None:
+    card = json.loads(bundled_model().with_suffix(".json").read_text())
+    page = Path(__file__).parents[2] / "docs" / "classifier-card.md"
+    plots = [f"images/classifier-{name}.svg" for name in ("reliability", "risk-coverage", "confusion", "sources")]
+    assert page.read_text(encoding="utf-8") == card_markdown(card, plots)
+    assert all((page.parent / plot).is_file() for plot in plots)
