@@ -108,3 +108,13 @@ class ClassifierTraining(Section):
     """What share of the determined rows of unseen sources has to be right; decides the threshold of ``undetermined``."""
     max_bytes: PositiveInt = 3_000_000
     """The quantised model may not be larger."""
+
+    @model_validator(mode="after")
+    def _names(self) -> Self:
+        names = [group.name for group in self.train]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(
+                    f"two groups of 'train' are named '{name}'; give each its own name, or list their files under one"
+                )
+        return self

@@ -154,6 +154,11 @@ def _unknown_key(folder: Path) -> None:
     (folder / "classifier/topics.yaml").write_text(yaml.safe_dump(config))
 
 
+def _same_name(folder: Path) -> None:
+    file = folder / "classifier/topics.yaml"
+    file.write_text(file.read_text().replace("- name: terms", "- name: own"))
+
+
 def _no_rows(folder: Path) -> None:
     (folder / "classifier/rows.jsonl").unlink()
 
@@ -178,6 +183,7 @@ def _too_large(folder: Path) -> None:
         (_unknown_domain, ["rows.jsonl:41", "unknown domain 'sports'", "did you mean 'sport'?"]),
         (_no_domain, ["rows.jsonl:121", "expected an object with text and domain"]),
         (_unknown_key, ["topics.yaml", "unknown key 'train.0.balanse'", "did you mean 'balance'?"]),
+        (_same_name, ["topics.yaml", "two groups of 'train' are named 'own'"]),
         (_no_rows, ["train group 'own'", "no file matches 'rows.jsonl'"]),
         (_no_variable, ["${VERSATUNE_NO_SUCH_FOLDER}", "not set"]),
         (_few_terms, ["train group 'terms'", "too few terms", "'sport': 1"]),
