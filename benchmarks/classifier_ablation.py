@@ -3,7 +3,7 @@
     VERSATUNE_SHARED_DATA=... python benchmarks/classifier_ablation.py --save
 
 Every variant changes one thing of classifier/bundled.yaml. It is trained once with all sources, and without one source of each domain at a time until
-every source has been left out (fewer fits than one per source; recalls are a little lower).
+every source has been left out (fewer fits than one per source, so the recalls are not quite the card's).
 """
 
 from __future__ import annotations
