@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import random
 import re
 import sys
@@ -240,6 +241,9 @@ def main() -> None:
     flags = parser(__doc__ or "", repeats=1)
     flags.add_argument("--only", nargs="*", help="names of variants")
     arguments = flags.parse_args()
+    if "VERSATUNE_SHARED_DATA" not in os.environ:
+        print("skipped: VERSATUNE_SHARED_DATA names no folder that holds labelled/", file=sys.stderr)
+        return
     logging.disable(logging.WARNING)
     base = load_section(ClassifierTraining, CONFIG)
     if arguments.quick:
