@@ -30,9 +30,11 @@ class RowGroup(Section):
     """For rows: part of them, chosen by a hash of the text, that is not trained on but measured, as ``held_out`` files are."""
 
     @model_validator(mode="after")
-    def _templates(self) -> Self:
+    def _form(self) -> Self:
         if (self.form == "terms") != (self.templates is not None):
             raise ValueError("'templates' goes with form: terms, and only with it")
+        if self.hold_out and self.form != "rows":
+            raise ValueError("'hold_out' goes with form: rows; texts and terms are not measured")
         return self
 
 
@@ -64,15 +66,15 @@ class SearchSettings(Section):
 
     trials: Annotated[int, Field(ge=0)] = 0
     """Settings to try besides the given ones; every trial trains once per fold."""
-    lr: list[float] = Field(default=[0.3, 0.5, 0.8, 1.2])
+    lr: list[Annotated[float, Field(gt=0.0)]] = Field(default=[0.3, 0.5, 0.8, 1.2], min_length=1)
     """Values to draw from."""
-    dim: list[PositiveInt] = Field(default=[8, 16, 32])
+    dim: list[PositiveInt] = Field(default=[8, 16, 32], min_length=1)
     """Values to draw from."""
-    epoch: list[PositiveInt] = Field(default=[5, 10, 20])
+    epoch: list[PositiveInt] = Field(default=[5, 10, 20], min_length=1)
     """Values to draw from."""
-    word_ngrams: list[PositiveInt] = Field(default=[1, 2])
+    word_ngrams: list[PositiveInt] = Field(default=[1, 2], min_length=1)
     """Values to draw from."""
-    buckets: list[PositiveInt] = Field(default=[50_000, 100_000, 200_000])
+    buckets: list[PositiveInt] = Field(default=[50_000, 100_000, 200_000], min_length=1)
     """Values to draw from."""
 
 
