@@ -328,6 +328,8 @@ def _read_card(path: Path) -> dict[str, Any] | None:
     missing = sorted({"sha256", "temperatures", "undetermined_below"} - card.keys())
     if missing:
         raise DataError(f"classifier card {path}: no {' and no '.join(missing)}; train the classifier again")
+    if not (isinstance(card["sha256"], str) and card["sha256"]):  # nothing to check the model by
+        raise DataError(f"classifier card {path}: sha256 is {card['sha256']!r}; train the classifier again")
     temperatures, threshold = card["temperatures"], card["undetermined_below"]
     given = temperatures if isinstance(temperatures, dict) else {}
     right = set(given) == set(Temperatures._fields) and all(

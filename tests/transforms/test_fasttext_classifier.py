@@ -4,6 +4,7 @@ import gzip
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -201,6 +202,15 @@ def test_a_classifier_that_changed_is_loaded_again(tmp_path: Path) -> None:
     file.write_bytes(b"x")
     with pytest.raises(IntegrityError):
         shared_classifier(file, DEFAULT_TAXONOMY)
+
+
+@pytest.mark.parametrize("sha256", [None, "", 0])
+def test_a_card_without_a_digest_does_not_pass_for_a_check(tmp_path: Path, sha256: Any) -> None:
+    (tmp_path / "c.ftz").write_bytes(bundled_model().read_bytes())
+    card = {"format": 2, "sha256": sha256, "temperatures": {"latin": 1.0, "other": 1.0}, "undetermined_below": 0.5}
+    (tmp_path / "c.json").write_text(json.dumps(card))
+    with pytest.raises(DataError, match=r"c\.json: sha256 is .*; train the classifier again"):
+        DomainClassifier.load(tmp_path / "c.ftz", DEFAULT_TAXONOMY)
 
 
 def test_the_bundled_model_is_small_and_its_card_names_it(
