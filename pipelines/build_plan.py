@@ -145,6 +145,8 @@ def _decontamination(index: BenchmarkIndex) -> DecontaminationRecord:
 def _classifier_record(classifier: DomainClassifier) -> ClassifierRecord:
     """Return what the manifest says of a classifier: its errors are those its card measured on sources it was not trained on."""
     unseen = (classifier.card or {}).get("unseen", {})
+    if not unseen.get("of_sources"):  # no source could be left out: figures on held-out rows are no such errors
+        unseen = {}
     return ClassifierRecord(
         sha256=classifier.sha256,
         labels=list(classifier.labels),

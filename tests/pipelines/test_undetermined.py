@@ -21,7 +21,12 @@ from versatune.verify import verify
 
 # A text without a word has 1/6 for each of six domains, whatever the model; what the model knows has more than this.
 THRESHOLD = 0.17
-UNSEEN = {"confusion": [[int(i == j) for j in range(6)] for i in range(6)], "precision_determined": 0.93, "ece": 0.04}
+UNSEEN = {
+    "of_sources": True,
+    "confusion": [[int(i == j) for j in range(6)] for i in range(6)],
+    "precision_determined": 0.93,
+    "ece": 0.04,
+}
 REASON = "classify.undetermined_domain"
 
 
@@ -78,6 +83,13 @@ def test_the_manifest_says_what_the_card_measured_on_sources_the_model_never_saw
     model.with_suffix(".json").unlink()
     bare = build(config)[1].classifier
     assert (bare.confusion, bare.precision_determined, bare.unseen_ece) == (None, None, None)
+
+
+def test_errors_on_held_out_rows_of_known_sources_are_not_passed_on_as_errors_on_unseen_ones(config: Config) -> None:
+    card = Path(str(config.classifier.path)).with_suffix(".json")
+    card.write_text(json.dumps(json.loads(card.read_text()) | {"unseen": UNSEEN | {"of_sources": False}}))
+    record = build(config)[1].classifier
+    assert (record.confusion, record.precision_determined, record.unseen_ece) == (None, None, None)
 
 
 def test_undetermined_rows_are_rejected_where_that_is_wanted(config: Config) -> None:
