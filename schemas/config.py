@@ -578,7 +578,7 @@ def load_section(model: type[S], path: str | Path, overrides: Sequence[str] = ()
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(
-            f"{file}: no such configuration file; `versatune run examples/quickstart.yaml` is one to start from"
+            f"{file}: no such configuration file; check the path, or copy one of examples/ to start from"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: cannot be read ({error})") from None
@@ -594,7 +594,11 @@ def _parse_yaml(text: str, where: str) -> Any:
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"{where}: not YAML ({' '.join(str(error).split())})") from None
+        why = str(error)
+        if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:  # its text would quote the file
+            mark = error.problem_mark
+            why = f"{error.problem or error.context}, line {mark.line + 1}, column {mark.column + 1}"
+        raise ConfigError(f"{where}: not YAML ({why})") from None
 
 
 def _apply(value: dict[str, Any], override: str) -> None:

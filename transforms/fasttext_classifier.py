@@ -133,7 +133,8 @@ class DomainClassifier:
         file = bundled_model() if path is None else Path(path)
         if not file.is_file():
             raise DataError(
-                f"classifier {file}: no such file; give a fastText .bin or .ftz, or none for the bundled one"
+                f"classifier {file}: {'not a file' if file.exists() else 'no such file'}; give a fastText .bin or .ftz, or none"
+                " for the bundled one"
             )
         card = _read_card(file.with_suffix(".json"))
         data = file.read_bytes()
@@ -144,8 +145,8 @@ class DomainClassifier:
         ):
             if expected and expected != digest:
                 raise IntegrityError(
-                    f"classifier {file}: its sha256 is {digest}, {whose} expects {expected}; the file was changed "
-                    "or damaged, restore it or name the digest of the model you mean"
+                    f"classifier {file}: its sha256 is {digest}, {whose} expects {expected}; the file was changed or damaged, or "
+                    "this is another model's: restore the file, or give the digest or card that belongs to it"
                 )
         try:
             model = _loaded(data)
