@@ -13,6 +13,7 @@ from rich.console import Group, RenderableType
 from reporting.classifier_plots import write_classifier_plots
 from schemas.classifier import ClassifierTraining
 from schemas.config import load_section
+from schemas.errors import ConfigError
 from schemas.files import write_atomic
 from schemas.progress import Progress
 from transforms.classifier_card import card_markdown
@@ -23,16 +24,17 @@ from transforms.labelled_rows import read_rows
 from versatune.summaries import Summary
 from versatune.terminal import table
 
-_FIGURES = (
-    "rows",
-    "accuracy",
-    "macro_f1",
-    "source_macro_recall",
-    "ece",
-    "threshold",
-    "coverage",
-    "precision_determined",
-)
+_FIGURES = {
+    "rows": "rows",
+    "accuracy": "accuracy",
+    "macro_f1": "macro-F1",
+    "source_macro_recall": "recall, sources alike",
+    "ece": "calibration error (ECE)",
+    "threshold": "undetermined below",
+    "coverage": "determined",
+    "precision_determined": "right if determined",
+}
+"""What is shown, by what the card's columns are called."""
 
 
 def train_from(file: Path, overrides: Sequence[str], progress: Progress) -> Summary:
@@ -80,24 +82,30 @@ def evaluate_files(files: Sequence[Path], model: Path | None, plots: Path | None
         "rows_per_second": round(len(rows) / seconds, 1),
     }
     if plots is not None:
-        result["plots"] = [str(path) for path in write_classifier_plots(found, list(taxonomy.domains), plots)]
+        try:
+            written = write_classifier_plots(found, list(taxonomy.domains), plots)
+        except OSError as error:
+            raise ConfigError(
+                f"--plots {plots}: cannot be written ({error}); name a folder you may write to"
+            ) from error
+        result["plots"] = [str(path) for path in written]
     title = f"{len(rows):,} rows, {result['rows_per_second']:,.0f} rows/s, classifier {classifier.sha256[:12]}"
     shown: list[RenderableType] = [_figures({"these rows": found}), _by_domain(found), _by_source(found)]
     return title, Group(*shown), result
 
 
 def _figures(found: dict[str, dict[str, Any]]) -> RenderableType:
-    rows = [[key.replace("_", " "), *(one[key] for one in found.values())] for key in _FIGURES]
+    rows = [[name, *(one[key] for one in found.values())] for key, name in _FIGURES.items()]
     return table("classifier", ["figure", *found], rows)
 
 
 def _by_domain(found: dict[str, Any]) -> RenderableType:
     keys = ("rows", "precision", "recall", "f1")
     rows = [[domain, *(entry[key] for key in keys)] for domain, entry in found["per_domain"].items()]
-    return table("by domain", ["domain", *keys], rows)
+    return table("by domain", ["domain", "rows", "precision", "recall", "F1"], rows)
 
 
 def _by_source(found: dict[str, Any]) -> RenderableType:
     keys = ("rows", "accuracy", "coverage", "precision_determined")
     rows = [[source, *(entry[key] for key in keys)] for source, entry in found["per_source"].items()]
-    return table("by source (precision: of the determined rows)", ["source", *keys[:3], "precision"], rows)
+    return table("by source", ["source", *(_FIGURES[key] for key in keys)], rows)
