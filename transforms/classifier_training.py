@@ -41,6 +41,7 @@ from transforms.training_lines import Pool, find_files, read_pools, source_licen
 
 MODEL_FILE = "domains.ftz"
 CARD_FILE = "domains.json"
+_KNOWS_NOTHING = 1.05  # times 1/k, what a text without a single word gets for every domain: never determined
 _SEARCHED = ("lr", "dim", "epoch", "word_ngrams", "buckets")
 
 
@@ -69,6 +70,13 @@ def train_classifier(
         held_out["held_out"] = read_rows(held_out_files, config.taxonomy)
     excluded = sorted({*config.exclude_sources, *(name for name, entry in licences.items() if not entry["use"])})
 
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"output {output}: cannot be made ({error}); name a directory that you may write to"
+        ) from error
+
     sources = sources_to_leave_out(pools, excluded)
     never_seen = [row for pool in pools for row in pool.rows if row["source"] in excluded]
     all_held_out = [row for rows in held_out.values() for row in rows]
@@ -85,7 +93,6 @@ def train_classifier(
     progress.end()
 
     progress.begin("train on all sources", None, "")
-    output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output) as scratch:
         lines, model, dense = (Path(scratch, name) for name in ("train.txt", MODEL_FILE, "dense.bin"))
         write_lines(training_lines(pools, config, excluded), lines)
@@ -106,9 +113,10 @@ def train_classifier(
     temperatures = fit_temperatures(judged_on.rows, judged_on.probs, config.taxonomy)
     calibrated = cross_calibrated(judged_on.rows, judged_on.probs, config.taxonomy)
     truth = np.array([config.taxonomy.index(row["domain"]) for row in judged_on.rows])
-    threshold = threshold_for(
+    precise = threshold_for(
         calibrated.max(axis=1), calibrated.argmax(axis=1) == truth, source_weights(judged_on.rows), config.precision
     )
+    threshold = max(precise, _KNOWS_NOTHING / len(config.taxonomy))
     rates, errors = confusion_rates(judged_on.rows, calibrated, config.taxonomy)
     card: dict[str, Any] = {
         "format": CARD_FORMAT,

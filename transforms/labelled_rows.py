@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypedDict
@@ -64,7 +65,7 @@ def _lines(file: Path) -> Iterator[tuple[str, str]]:
     try:
         raw = file.read_bytes()
         text = (gzip.decompress(raw) if file.suffix == ".gz" else raw).decode("utf-8")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise DataError(f"labelled rows {file}: cannot be read ({error})") from error
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
@@ -76,8 +77,10 @@ def _labelled_row(line: str, where: str, taxonomy: Taxonomy, otherwise: str) -> 
         row = json.loads(line)
         text, domain, source = row["text"], row["domain"], row.get("source", otherwise)
         name = taxonomy.domains[taxonomy.index(domain)]
+        if not isinstance(text, str):
+            raise TypeError(f"text is {type(text).__name__}")
     except ConfigError as error:
         raise DataError(f"labelled row {where}: {error}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"labelled row {where}: expected an object with text and domain ({error!r})") from error
-    return LabelledRow(text=str(text), domain=name, source=str(source))
+    return LabelledRow(text=text, domain=name, source=str(source))

@@ -68,6 +68,13 @@ def _read_pool(group: RowGroup, taxonomy: Taxonomy, directory: Path) -> Pool:
     assert group.templates is not None  # the schema refuses terms without templates
     (file,) = find_files([group.templates], directory, f"templates of train group '{group.name}'")
     templates = [line.replace("\\n", "\n") for line in file.read_text(encoding="utf-8").split("\n") if line.strip()]
+    for template in templates:
+        try:
+            template.format(*"abcde")
+        except (IndexError, KeyError, ValueError) as error:
+            raise DataError(
+                f"{file}: the template '{template}' cannot be filled in ({error!r}); expected {{0}} to {{4}}"
+            ) from error
     return Pool(group=group, terms=lines, templates=templates)
 
 
@@ -142,5 +149,11 @@ def source_licences(file: Path | None) -> dict[str, dict[str, object]]:
     """Read the decisions on sources: for each its licence, whether it is used, and why; none without a file."""
     if file is None:
         return {}
-    decisions: dict[str, dict[str, object]] = json.loads(file.read_bytes())
+    try:
+        decisions: dict[str, dict[str, object]] = json.loads(file.read_bytes())
+        complete = all({"licence", "use", "reason"} <= entry.keys() for entry in decisions.values())
+    except (ValueError, AttributeError) as error:
+        raise DataError(f"licences {file}: expected an object for each source ({error})") from error
+    if not complete:
+        raise DataError(f"licences {file}: every source needs licence, use and reason")
     return decisions

@@ -204,9 +204,15 @@ def _model_key(job: Job) -> list[Any]:
 
 
 def _classifier_key(job: Job) -> list[Any]:
+    from transforms.fasttext_classifier import card_path
+
     path = job.config.classifier_path
     # What becomes of undetermined rows is the build's alone.
-    return [job.config.classifier.model_dump(mode="json", exclude={"undetermined"}), _file_key(path) if path else None]
+    settings = job.config.classifier.model_dump(mode="json", exclude={"undetermined"})
+    if path is None:
+        return [settings]
+    files = [path] if "://" in path else [file for file in (path, card_path(path)) if os.path.isfile(file)]
+    return [settings, [_file_key(file) for file in files]]  # a file that is not there is the stage's to name
 
 
 def _content(file: Path) -> str:

@@ -98,7 +98,7 @@ def _domains(manifest: DatasetManifest) -> RenderableType:
         [domain, sums["rows"], validation[domain]["rows"], sums["tokens"], sums["loss_tokens"], unsure[domain]]
         for domain, sums in train.items()
     ]
-    columns = ["domain", "training rows", "held-out rows", "training tokens", "loss tokens", "share undetermined"]
+    columns = ["domain", "rows", "held out", "tokens", "loss tokens", "undetermined"]
     return table("domains", columns, rows)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import shutil
@@ -154,6 +155,31 @@ def _unknown_key(folder: Path) -> None:
     (folder / "classifier/topics.yaml").write_text(yaml.safe_dump(config))
 
 
+def _null_text(folder: Path) -> None:
+    file = folder / "classifier/rows.jsonl"
+    file.write_text(file.read_text() + '{"text": null, "domain": "sport"}\n')
+
+
+def _damaged_gzip(folder: Path) -> None:
+    file = folder / "classifier/rows.jsonl"
+    data = bytearray(gzip.compress(file.read_bytes()))
+    data[60:62] = bytes(byte ^ 0xFF for byte in data[60:62])
+    file.with_suffix(".jsonl.gz").write_bytes(data)
+    config = folder / "classifier/topics.yaml"
+    config.write_text(config.read_text().replace("[rows.jsonl]", "[rows.jsonl.gz]"))
+
+
+def _bad_template(folder: Path) -> None:
+    file = folder / "classifier/templates.txt"
+    file.write_text(file.read_text() + "what is {5}\n")
+
+
+def _bad_licences(folder: Path) -> None:
+    (folder / "classifier/licences.json").write_text('{"recipes": {"licence": "MIT"}}')
+    file = folder / "classifier/topics.yaml"
+    file.write_text(file.read_text() + "licences: licences.json\n")
+
+
 def _same_name(folder: Path) -> None:
     file = folder / "classifier/topics.yaml"
     file.write_text(file.read_text().replace("- name: terms", "- name: own"))
@@ -183,6 +209,10 @@ def _too_large(folder: Path) -> None:
         (_unknown_domain, ["rows.jsonl:41", "unknown domain 'sports'", "did you mean 'sport'?"]),
         (_no_domain, ["rows.jsonl:121", "expected an object with text and domain"]),
         (_unknown_key, ["topics.yaml", "unknown key 'train.0.balanse'", "did you mean 'balance'?"]),
+        (_null_text, ["rows.jsonl:121", "text is NoneType"]),
+        (_damaged_gzip, ["rows.jsonl.gz: cannot be read"]),
+        (_bad_template, ["templates.txt: the template 'what is {5}' cannot be filled in", "{0} to {4}"]),
+        (_bad_licences, ["licences.json: every source needs licence, use and reason"]),
         (_same_name, ["topics.yaml", "two groups of 'train' are named 'own'"]),
         (_no_rows, ["train group 'own'", "no file matches 'rows.jsonl'"]),
         (_no_variable, ["${VERSATUNE_NO_SUCH_FOLDER}", "not set"]),
@@ -235,6 +265,7 @@ BUILD = ("build", "classifier/build.yaml")
         (_changed_model, EVALUATE, 1, ["domains.ftz: its sha256 is", "the card domains.json expects", "restore it"]),
         (_changed_model, BUILD, 1, ["domains.ftz: its sha256 is", "the card domains.json expects", "restore it"]),
         (_no_model, EVALUATE, 2, ["domains.ftz: no such file"]),
+        (_no_model, BUILD, 2, ["domains.ftz: no such file"]),
         (_no_fasttext, BUILD, 2, ["domains.ftz: not a fastText model"]),
         (
             _intact,

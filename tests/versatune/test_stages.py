@@ -47,6 +47,7 @@ def _write(name: str, text: str) -> Callable[[Path], object]:
         (_configure(taxonomy={"domains": ["x", "y"], "aliases": {}}), {"build", "probe"}),
         (_write("raw.jsonl", "{}\n{}\n"), {"build"}),
         (_write("classifier.bin", "another"), {"build", "probe"}),
+        (_write("classifier.json", "its card"), {"build", "probe"}),
         (_write("model/config.json", "{ }"), {"build", "probe", "train"}),
         (_write("chat.jinja", "another"), {"build", "probe", "train"}),
         (_write("out/a/latest.json", "another dataset"), {"mix"}),

@@ -126,4 +126,4 @@ def test_a_build_is_summed_up_with_reasons_counts_benchmarks_and_refused_files(s
     console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     console.print(tables)
     shown = console.export_text()
-    assert all(word in shown for word in ("near", "read.not_json", "pii.email", "arc", "share undetermined"))
+    assert all(word in shown for word in ("near", "read.not_json", "pii.email", "arc", "undetermined"))
