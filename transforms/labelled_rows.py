@@ -75,12 +75,22 @@ def _lines(file: Path) -> Iterator[tuple[str, str]]:
 def _labelled_row(line: str, where: str, taxonomy: Taxonomy, otherwise: str) -> LabelledRow:
     try:
         row = json.loads(line)
-        text, domain, source = row["text"], row["domain"], row.get("source", otherwise)
-        name = taxonomy.domains[taxonomy.index(domain)]
-        if not isinstance(text, str):
-            raise TypeError(f"text is {type(text).__name__}")
+    except ValueError as error:
+        raise _not_a_row(
+            where, f"the line is not JSON: {error}; a table or an array has to be made JSON Lines first"
+        ) from error
+    if not isinstance(row, dict):
+        raise _not_a_row(where, f"the line is JSON, but {type(row).__name__} and no object")
+    for key in ("text", "domain"):
+        if not isinstance(row.get(key), str):
+            found = f"{key} is {type(row[key]).__name__}" if key in row else f"{key} is missing"
+            raise _not_a_row(where, found)
+    try:
+        name = taxonomy.domains[taxonomy.index(row["domain"])]
     except ConfigError as error:
         raise DataError(f"labelled row {where}: {error}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"labelled row {where}: expected an object with text and domain ({error!r})") from error
-    return LabelledRow(text=text, domain=name, source=str(source))
+    return LabelledRow(text=row["text"], domain=name, source=str(row.get("source", otherwise)))
+
+
+def _not_a_row(where: str, found: str) -> DataError:
+    return DataError(f"labelled row {where}: expected an object with text and domain, both strings ({found})")
