@@ -31,7 +31,7 @@ from schemas.config import load_section
 from transforms import leave_out, training_lines
 from transforms.classifier_metrics import source_weights
 from transforms.fasttext_classifier import text_view, train_and_predict
-from transforms.labelled_rows import LabelledRow, read_rows
+from transforms.labelled_rows import LabelledRow
 
 CONFIG = Path(__file__).resolve().parents[1] / "classifier" / "bundled.yaml"
 WORKERS = 2
@@ -191,10 +191,9 @@ VARIANTS: dict[str, tuple[Change, Callable[..., str] | None, Callable[..., str] 
 
 def measure(config: ClassifierTraining, changed: Callable[..., str] | None) -> dict[str, Any]:
     """Train without each source in turn and with all; return recall on left-out sources and accuracy on held-out rows."""
-    directory, started = CONFIG.parent, time.perf_counter()
-    licences = training_lines.source_licences(directory / config.licences if config.licences else None)
-    excluded = sorted(name for name, entry in licences.items() if not entry["use"])
-    pools = training_lines.read_pools(config, directory)
+    started = time.perf_counter()
+    material = training_lines.read_material(config, CONFIG.parent)
+    pools, excluded = material.pools, material.excluded
     sources = leave_out.sources_to_leave_out(pools, excluded)
     folds = leave_out.grouped(sources, lambda together: leave_out.covers(pools, excluded, together))
     make = training_lines.training_lines
@@ -211,9 +210,7 @@ def measure(config: ClassifierTraining, changed: Callable[..., str] | None) -> d
         lines = Path(scratch, "lines.txt")
         leave_out.write_lines(lines_of(pools, config, excluded), lines)
         never = [row for pool in pools for row in pool.rows if row["source"] in excluded]
-        valid = read_rows(training_lines.find_files(config.held_out, directory, "held_out"), config.taxonomy)
-        held = {pool.group.name: pool.held_out for pool in pools if pool.held_out} | {"valid": valid}
-        rest = [*never, *(row for rows in held.values() for row in rows)]
+        rest = [*never, *(row for rows in material.held_out.values() for row in rows)]
         views = [leave_out.text_view([row["text"]]) for row in rest]
         probs = train_and_predict(lines, views, config.taxonomy, seed=config.seed, settings=config.fasttext)
     hits = dict(zip(map(id, rest), _hits(rest, probs, config), strict=True))
@@ -226,7 +223,9 @@ def measure(config: ClassifierTraining, changed: Callable[..., str] | None) -> d
             found[f"unseen {pool.group.name}"] = float(
                 np.average([hits[id(row)] for row in rows], weights=source_weights(rows))
             )
-    found |= {f"held out {name}": float(np.mean([hits[id(row)] for row in rows])) for name, rows in held.items()}
+    found |= {
+        f"held out {name}": float(np.mean([hits[id(row)] for row in rows])) for name, rows in material.held_out.items()
+    }
     return {name: round(value, 4) for name, value in found.items()} | {
         "seconds": round(time.perf_counter() - started, 1)
     }

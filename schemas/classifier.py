@@ -100,6 +100,8 @@ class ClassifierTraining(Section):
     a ``note`` for readers of the card."""
     licence: str | None = None
     """Licence of the model file, for the card."""
+    remarks: str | None = None
+    """What readers of the card should know besides."""
     rows_per_domain: PositiveInt = 3000
     """Training lines of each domain: rows are sampled or repeated to this many, so that no domain is favoured."""
     fasttext: FastTextSettings = FastTextSettings()

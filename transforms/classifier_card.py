@@ -62,7 +62,7 @@ def _expectations(card: Card) -> list[str]:
         first = "unseen sources"
         text = (
             f"**The first line is what to expect on your data**: {unseen['rows']:,} rows of {len(unseen['per_source'])} sources, each"
-            " judged by a model that learned nothing from that source."
+            " judged by a model that learned from none of that source's rows."
         )
     else:
         first = "held-out rows, calibrated"
@@ -129,7 +129,7 @@ def _reading(card: Card) -> list[str]:
         f" {chosen} were chosen with the rows of the first line above, so its figures are slightly favourable, though the"
         " probabilities of each source were calibrated without its own rows."
     )
-    return ["## How to read it", text]
+    return ["## How to read it", text, *filter(None, [card["settings"].get("remarks")])]
 
 
 def _weaknesses(card: Card) -> list[str]:

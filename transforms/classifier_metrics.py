@@ -47,7 +47,7 @@ def evaluation(
     return {
         "rows": len(rows),
         "accuracy": float(hits.mean()),
-        "macro_f1": _mean(entry["f1"] for entry in per_domain.values()),
+        "macro_f1": _mean(entry["f1"] for entry in per_domain.values() if entry["rows"] or entry["predicted"]),
         "macro_recall": _mean(entry["recall"] for entry in per_domain.values() if entry["rows"]),
         "source_macro_recall": source_macro_recall(per_source),
         "per_domain": per_domain,
@@ -186,19 +186,19 @@ def confusion_rates(
     """
     k = len(taxonomy)
     by: dict[int, list[Floats]] = {b: [] for b in range(k)}
-    sizes: dict[int, int] = dict.fromkeys(range(k), 0)
+    sizes: dict[int, list[int]] = {b: [] for b in range(k)}
     guess = probs.argmax(axis=1)
     groups: dict[tuple[int, str], list[int]] = {}
     for i, row in enumerate(rows):
         groups.setdefault((taxonomy.index(row["domain"]), row["source"]), []).append(i)
     for (true, _), members in groups.items():
         by[true].append(np.bincount(guess[members], minlength=k) / len(members))
-        sizes[true] += len(members)
+        sizes[true].append(len(members))
     rates, errors = np.zeros((k, k)), np.zeros((k, k))
     for true, columns in by.items():
         if columns:
-            rates[:, true] = mean = np.mean(columns, axis=0)
-            of_rows = mean * (1 - mean) / sizes[true]
+            rates[:, true] = np.mean(columns, axis=0)
+            of_rows = sum(p * (1 - p) / n for p, n in zip(columns, sizes[true], strict=True)) / len(columns) ** 2
             between = np.var(columns, axis=0, ddof=1) / len(columns) if len(columns) > 1 else np.zeros(k)
             errors[:, true] = np.sqrt(np.maximum(of_rows, between))
     return rates, errors
@@ -214,6 +214,7 @@ def _per_domain(counts: NDArray[np.int64], taxonomy: Taxonomy) -> dict[str, dict
     return {
         name: {
             "rows": int(true_rows[i]),
+            "predicted": int(guessed[i]),
             "precision": float(hits[i] / max(guessed[i], 1)),
             "recall": float(hits[i] / max(true_rows[i], 1)),
             "f1": float(2 * hits[i] / max(true_rows[i] + guessed[i], 1)),

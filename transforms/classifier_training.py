@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from schemas.classifier import ClassifierTraining, FastTextSettings
-from schemas.errors import ConfigError, DataError
+from schemas.errors import ConfigError, DataError, RunError
 from schemas.files import sha256_file, write_atomic
 from schemas.progress import Progress, Silence
 from transforms.calibration import cross_calibrated, fit_temperatures
@@ -35,9 +35,9 @@ from transforms.fasttext_classifier import (
     text_view,
     train_model,
 )
-from transforms.labelled_rows import LabelledRow, read_rows
+from transforms.labelled_rows import LabelledRow
 from transforms.leave_out import LeftOut, covers, grouped, predict_left_out, sources_to_leave_out, write_lines
-from transforms.training_lines import Pool, find_files, read_pools, source_licences, training_lines
+from transforms.training_lines import Material, Pool, find_files, read_material, training_lines
 
 MODEL_FILE = "domains.ftz"
 CARD_FILE = "domains.json"
@@ -61,41 +61,64 @@ def train_classifier(
         The card.
     """
     workers, progress = workers or os.cpu_count() or 1, progress or Silence()
-    output = directory / config.output
-    licences = source_licences(find_files([config.licences], directory, "licences")[0] if config.licences else None)
-    pools = read_pools(config, directory)
-    held_out_files = find_files(config.held_out, directory, "held_out")
-    held_out = {pool.group.name: pool.held_out for pool in pools if pool.held_out}
-    if held_out_files:
-        held_out["held_out"] = read_rows(held_out_files, config.taxonomy)
-    excluded = sorted({*config.exclude_sources, *(name for name, entry in licences.items() if not entry["use"])})
+    material, output = read_material(config, directory), _made(directory / config.output)
+    sources = sources_to_leave_out(material.pools, material.excluded)
+    never_seen = [row for pool in material.pools for row in pool.rows if row["source"] in material.excluded]
+    held_out = [row for rows in material.held_out.values() for row in rows]
+    if not (sources or never_seen or held_out):
+        raise DataError(
+            "nothing to measure the classifier on: no source can be left out without a domain losing all its rows, and there are no"
+            " held_out rows; give each domain rows of two sources, or name held_out files"
+        )
+    settings, trials = _search(config, material, sources, workers, progress)
+    progress.begin("leave each source out in turn", len(sources), "sources")
+    left_out = _leave_out(config, material, sources, settings, workers, progress)
+    progress.end()
+    progress.begin("train on all sources", None, "")
+    model, classifier, dense = _train(config, material, settings)
+    progress.end()
+    unseen = _joined(left_out, LeftOut(never_seen, _predict(classifier, never_seen)))
+    judged_on = unseen if unseen.rows else LeftOut(held_out, _predict(classifier, held_out))
+    card: dict[str, Any] = {
+        **_about(config, settings, trials),
+        "sha256": classifier.sha256,
+        "bytes": len(model),
+        **_measured(config, material, judged_on, classifier, dense),
+        "files": _digests(config, directory),
+        "sources": _source_table(material),
+    }
+    card["unseen"] |= {
+        "of_sources": bool(unseen.rows),
+        "trained_without": sorted(sources),
+        "never_trained_on": material.excluded,
+    }
+    if card["undetermined_below"] >= 1.0:
+        progress.say(
+            f"warning: at no threshold are the determined rows right {config.precision:.0%} of the time, so every text is"
+            " undetermined; ask for less ('precision'), or give rows of more sources"
+        )
+    write_atomic(output / MODEL_FILE, model)
+    write_atomic(output / CARD_FILE, json.dumps(card, indent=1, ensure_ascii=False).encode() + b"\n")
+    return card
 
+
+def _made(output: Path) -> Path:
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(
             f"output {output}: cannot be made ({error}); name a directory that you may write to"
         ) from error
+    return output
 
-    sources = sources_to_leave_out(pools, excluded)
-    never_seen = [row for pool in pools for row in pool.rows if row["source"] in excluded]
-    all_held_out = [row for rows in held_out.values() for row in rows]
-    if not (sources or never_seen or all_held_out):
-        raise DataError(
-            "nothing to measure the classifier on: no source can be left out without a domain losing all its rows, and there are no"
-            " held_out rows; give each domain rows of two sources, or name held_out files"
-        )
-    settings, trials = _search(config, pools, sources, excluded, workers, progress)
-    progress.begin("leave each source out in turn", len(sources), "sources")
-    left_out = _leave_out(
-        [[source] for source in sources], sources, pools, config, settings, excluded, workers, progress
-    )
-    progress.end()
 
-    progress.begin("train on all sources", None, "")
-    with tempfile.TemporaryDirectory(dir=output) as scratch:
+def _train(
+    config: ClassifierTraining, material: Material, settings: FastTextSettings
+) -> tuple[bytes, DomainClassifier, DomainClassifier]:
+    """Train on all sources; return the model file, the classifier, and what it was before it was quantised."""
+    with tempfile.TemporaryDirectory(prefix="versatune-classifier-") as scratch:
         lines, model, dense = (Path(scratch, name) for name in ("train.txt", MODEL_FILE, "dense.bin"))
-        write_lines(training_lines(pools, config, excluded), lines)
+        write_lines(training_lines(material.pools, config, material.excluded), lines)
         train_model(lines, model, seed=config.seed, settings=settings, dense=dense)
         size = model.stat().st_size
         if size > config.max_bytes:
@@ -103,30 +126,20 @@ def train_classifier(
                 f"the quantised model has {size:,} bytes, max_bytes is {config.max_bytes:,}; use fewer buckets, a smaller dim,"
                 " a larger dsub or a higher min_count"
             )
-        classifier = DomainClassifier.load(model, config.taxonomy)
-        full = DomainClassifier.load(dense, config.taxonomy)
-        trained = model.read_bytes()
-    progress.end()
+        return (
+            model.read_bytes(),
+            DomainClassifier.load(model, config.taxonomy),
+            DomainClassifier.load(dense, config.taxonomy),
+        )
 
-    unseen = _joined(left_out, LeftOut(never_seen, _predict(classifier, never_seen)))
-    judged_on = unseen if unseen.rows else LeftOut(all_held_out, _predict(classifier, all_held_out))
-    temperatures = fit_temperatures(judged_on.rows, judged_on.probs, config.taxonomy)
-    calibrated = cross_calibrated(judged_on.rows, judged_on.probs, config.taxonomy)
-    truth = np.array([config.taxonomy.index(row["domain"]) for row in judged_on.rows])
-    precise = threshold_for(
-        calibrated.max(axis=1), calibrated.argmax(axis=1) == truth, source_weights(judged_on.rows), config.precision
-    )
-    threshold = max(precise, _KNOWS_NOTHING / len(config.taxonomy))
-    rates, errors = confusion_rates(judged_on.rows, calibrated, config.taxonomy)
-    card: dict[str, Any] = {
+
+def _about(config: ClassifierTraining, settings: FastTextSettings, trials: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return what the card says of how the model was made."""
+    return {
         "format": CARD_FORMAT,
         "labels": list(config.taxonomy.domains),
         "taxonomy": config.taxonomy.model_dump(mode="json"),
         "licence": config.licence,
-        "sha256": classifier.sha256,
-        "bytes": size,
-        "temperatures": temperatures._asdict(),
-        "undetermined_below": threshold,
         "precision_asked_for": config.precision,
         "text_view": {
             "max_chars": MAX_CHARS,
@@ -138,31 +151,44 @@ def train_classifier(
         "settings": config.model_dump(mode="json", exclude={"output", "page", "taxonomy", "search", "fasttext"}),
         "fasttext": settings.model_dump(mode="json"),
         "search": trials,
+    }
+
+
+def _measured(
+    config: ClassifierTraining,
+    material: Material,
+    judged_on: LeftOut,
+    classifier: DomainClassifier,
+    dense: DomainClassifier,
+) -> dict[str, Any]:
+    """Calibrate, set the threshold, and return what the card says of how good the model is."""
+    rows, taxonomy = judged_on.rows, config.taxonomy
+    temperatures = fit_temperatures(rows, judged_on.probs, taxonomy)
+    probs = cross_calibrated(rows, judged_on.probs, taxonomy)
+    hits = probs.argmax(axis=1) == np.array([taxonomy.index(row["domain"]) for row in rows])
+    precise = threshold_for(probs.max(axis=1), hits, source_weights(rows), config.precision)
+    threshold = max(precise, _KNOWS_NOTHING / len(taxonomy))
+    rates, errors = confusion_rates(rows, probs, taxonomy)
+    return {
+        "temperatures": temperatures._asdict(),
+        "undetermined_below": threshold,
         "unseen": {
-            "of_sources": bool(unseen.rows),
-            **evaluation(judged_on.rows, calibrated, config.taxonomy, threshold, source_weights(judged_on.rows)),
+            **evaluation(rows, probs, taxonomy, threshold, source_weights(rows)),
             "confusion_rates": rates.round(6).tolist(),
             "confusion_standard_errors": errors.round(6).tolist(),
-            "trained_without": sorted(sources),
-            "never_trained_on": excluded,
         },
-        "unseen_by_group": _by_group(pools, judged_on.rows, calibrated, config, threshold),
+        "unseen_by_group": _by_group(material.pools, rows, probs, config, threshold),
         "held_out": {
-            name: _held_out(rows, classifier, full, temperatures, threshold, config) for name, rows in held_out.items()
+            name: _held_out(kept, classifier, dense, temperatures, threshold, config)
+            for name, kept in material.held_out.items()
         },
-        "files": {f"{file.parent.name}/{file.name}": sha256_file(file) for file in _all_files(config, directory)},
-        "sources": _source_table(pools, licences, excluded),
     }
-    write_atomic(output / MODEL_FILE, trained)
-    write_atomic(output / CARD_FILE, json.dumps(card, indent=1, ensure_ascii=False).encode() + b"\n")
-    return card
 
 
 def _search(
     config: ClassifierTraining,
-    pools: Sequence[Pool],
+    material: Material,
     sources: Mapping[str, list[LabelledRow]],
-    excluded: Sequence[str],
     workers: int,
     progress: Progress,
 ) -> tuple[FastTextSettings, list[dict[str, Any]]]:
@@ -173,12 +199,11 @@ def _search(
     candidates = [config.fasttext, *_drawn_settings(config)]
     if len(candidates) == 1 or not sources:
         return config.fasttext, []
-    folds = grouped(dict(sources), lambda together: covers(pools, excluded, together))
+    folds = grouped(dict(sources), lambda together: covers(material.pools, material.excluded, together))
     progress.begin("search settings", len(candidates), "trials")
     trials = []
     for number, settings in enumerate(candidates, 1):
-        found = predict_left_out(folds, dict(sources), pools, config, settings, excluded=excluded, workers=workers)
-        score = weighted_macro_f1(found.rows, found.probs, config.taxonomy)
+        score = _score(folds, sources, material, config, settings, workers)
         trials.append({**settings.model_dump(mode="json", include=set(_SEARCHED)), "macro_f1": round(score, 6)})
         progress.advance_to(number, f"macro-F1 {score:.4f}, best {max(trial['macro_f1'] for trial in trials):.4f}")
     progress.end()
@@ -194,20 +219,43 @@ def _drawn_settings(config: ClassifierTraining) -> list[FastTextSettings]:
     return [one for one in settings if one != config.fasttext]
 
 
-def _leave_out(
+def _score(
     folds: Sequence[Sequence[str]],
     sources: Mapping[str, list[LabelledRow]],
-    pools: Sequence[Pool],
+    material: Material,
     config: ClassifierTraining,
     settings: FastTextSettings,
-    excluded: Sequence[str],
+    workers: int,
+) -> float:
+    """Return the macro-F1 of settings on left-out sources; 0 for settings with which training diverges."""
+    try:
+        found = predict_left_out(
+            folds, dict(sources), material.pools, config, settings, excluded=material.excluded, workers=workers
+        )
+    except RunError:
+        return 0.0
+    return weighted_macro_f1(found.rows, found.probs, config.taxonomy)
+
+
+def _leave_out(
+    config: ClassifierTraining,
+    material: Material,
+    sources: Mapping[str, list[LabelledRow]],
+    settings: FastTextSettings,
     workers: int,
     progress: Progress,
 ) -> LeftOut:
-    if not folds:
+    if not sources:
         return LeftOut([], np.zeros((0, len(config.taxonomy))))
     return predict_left_out(
-        folds, dict(sources), pools, config, settings, excluded=excluded, workers=workers, done=progress.advance_to
+        [[source] for source in sources],
+        dict(sources),
+        material.pools,
+        config,
+        settings,
+        excluded=material.excluded,
+        workers=workers,
+        done=progress.advance_to,
     )
 
 
@@ -254,16 +302,15 @@ def _held_out(
     return {**quantised, "macro_f1_before_quantisation": dense["macro_f1"]}
 
 
-def _all_files(config: ClassifierTraining, directory: Path) -> list[Path]:
-    named = [
-        pattern for group in config.train for pattern in (*group.files, *([group.templates] if group.templates else []))
-    ]
-    return sorted(set(find_files([*named, *config.held_out], directory, "files")))
+def _digests(config: ClassifierTraining, directory: Path) -> dict[str, str]:
+    """Return the sha256 of every file, by its folder and name, in the order of the configuration."""
+    patterns = [pattern for group in config.train for pattern in (*group.files, group.templates) if pattern]
+    files = find_files([*patterns, *config.held_out, *filter(None, [config.licences])], directory, "files")
+    return {f"{file.parent.name}/{file.name}": sha256_file(file) for file in files}
 
 
-def _source_table(
-    pools: Sequence[Pool], licences: Mapping[str, Mapping[str, Any]], excluded: Sequence[str]
-) -> dict[str, Any]:
+def _source_table(material: Material) -> dict[str, Any]:
+    pools, licences = material.pools, material.licences
     unknown = {"licence": "not stated", "reason": "chosen by whoever trained this model"}
     rows = [row for pool in pools for row in pool.rows]
     counts = Counter(row["source"] for row in rows)
@@ -276,7 +323,7 @@ def _source_table(
     return {
         source: {
             "licence": licences.get(source, unknown)["licence"],
-            "used": source not in excluded,
+            "used": source not in material.excluded,
             "rows": counts[source],
             "domains": sorted(domains[source]),
             "reason": licences.get(source, unknown)["reason"],

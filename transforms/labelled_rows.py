@@ -64,7 +64,7 @@ def _lines(file: Path) -> Iterator[tuple[str, str]]:
     """Yield (place, line) for the lines that hold something; only a line feed ends a line."""
     try:
         raw = file.read_bytes()
-        text = (gzip.decompress(raw) if file.suffix == ".gz" else raw).decode("utf-8")
+        text = (gzip.decompress(raw) if file.suffix == ".gz" else raw).decode("utf-8-sig")
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise DataError(f"labelled rows {file}: cannot be read ({error})") from error
     for number, line in enumerate(text.split("\n"), 1):
@@ -75,13 +75,14 @@ def _lines(file: Path) -> Iterator[tuple[str, str]]:
 def _labelled_row(line: str, where: str, taxonomy: Taxonomy, otherwise: str) -> LabelledRow:
     try:
         row = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _not_a_row(
             where, f"the line is not JSON: {error}; a table or an array has to be made JSON Lines first"
         ) from error
     if not isinstance(row, dict):
         raise _not_a_row(where, f"the line is JSON, but {type(row).__name__} and no object")
-    for key in ("text", "domain"):
+    row.setdefault("source", otherwise)
+    for key in ("text", "domain", "source"):
         if not isinstance(row.get(key), str):
             found = f"{key} is {type(row[key]).__name__}" if key in row else f"{key} is missing"
             raise _not_a_row(where, found)
@@ -89,8 +90,10 @@ def _labelled_row(line: str, where: str, taxonomy: Taxonomy, otherwise: str) -> 
         name = taxonomy.domains[taxonomy.index(row["domain"])]
     except ConfigError as error:
         raise DataError(f"labelled row {where}: {error}") from error
-    return LabelledRow(text=row["text"], domain=name, source=str(row.get("source", otherwise)))
+    return LabelledRow(text=row["text"], domain=name, source=row["source"].encode("utf-8", "replace").decode())
 
 
 def _not_a_row(where: str, found: str) -> DataError:
-    return DataError(f"labelled row {where}: expected an object with text and domain, both strings ({found})")
+    return DataError(
+        f"labelled row {where}: expected an object with text and domain, and perhaps source, all strings ({found})"
+    )

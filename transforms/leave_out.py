@@ -17,7 +17,7 @@ from schemas.classifier import ClassifierTraining, FastTextSettings
 from schemas.taxonomy import Taxonomy
 from transforms.fasttext_classifier import text_view, train_and_predict
 from transforms.labelled_rows import LabelledRow
-from transforms.training_lines import Pool, training_lines
+from transforms.training_lines import Pool, hidden_views, training_lines
 
 
 class LeftOut(NamedTuple):
@@ -44,8 +44,13 @@ def sources_to_leave_out(pools: Sequence[Pool], excluded: Sequence[str]) -> dict
 
 def covers(pools: Sequence[Pool], excluded: Sequence[str], without: Sequence[str]) -> bool:
     """Whether every domain still has training rows when some more sources are left out."""
-    left, before = (set().union(*(pool.domains([*excluded, *gone]) for pool in pools)) for gone in (without, ()))
+    left, before = (_domains(pools, [*excluded, *gone]) for gone in (without, ()))
     return left == before
+
+
+def _domains(pools: Sequence[Pool], without: Sequence[str]) -> set[str]:
+    hidden = hidden_views(pools, without)
+    return set().union(*(pool.domains(without, hidden) for pool in pools))
 
 
 def grouped(sources: dict[str, list[LabelledRow]], can_go: Callable[[Sequence[str]], bool]) -> list[list[str]]:

@@ -22,7 +22,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 _SECONDS_BETWEEN_LINES = 20.0
@@ -48,14 +48,14 @@ class Terminal:
         self.end()
         self._name, self._unit, self._last_line = task, unit, time.monotonic()
         self._bars = Progress(
-            TextColumn("[bold]{task.description}"),
-            BarColumn(bar_width=30),
-            TextColumn("{task.fields[amount]}"),
+            TextColumn("[bold]{task.description}", table_column=_whole()),
+            BarColumn(bar_width=None, table_column=Column(max_width=30)),
+            TextColumn("{task.fields[amount]}", table_column=_whole()),
             _Rate(unit),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("[dim]{task.fields[note]}"),
+            TimeElapsedColumn(table_column=_whole()),
+            TextColumn("left", table_column=_whole()),
+            TimeRemainingColumn(table_column=_whole()),
+            _Note(),
             console=self._errors,
             transient=False,
             disable=not self._errors.is_terminal,
@@ -108,12 +108,25 @@ class _Rate(ProgressColumn):
     """Units a second, over the last half minute."""
 
     def __init__(self, unit: str) -> None:
-        super().__init__()
+        super().__init__(_whole())
         self._unit = unit
 
     def render(self, task: Task) -> Text:
         """Render the speed, or nothing before there is one."""
         return Text(f"{task.speed:,.1f} {self._unit}/s" if task.speed else "", style="dim")
+
+
+class _Note(ProgressColumn):
+    """What is said about the work; cut where there is no room for it."""
+
+    def render(self, task: Task) -> Text:
+        """Render the note on one line."""
+        return Text(task.fields["note"], style="dim", no_wrap=True, overflow="ellipsis")
+
+
+def _whole() -> Column:
+    """A part of the line that is never cut: on a narrow terminal the bar and the note give way."""
+    return Column(no_wrap=True)
 
 
 _NAME = re.compile(r"\S{1,40}( \*)?")

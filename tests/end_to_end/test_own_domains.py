@@ -262,8 +262,13 @@ BUILD = ("build", "classifier/build.yaml")
 @pytest.mark.parametrize(
     ("spoil", "command", "code", "says"),
     [
-        (_changed_model, EVALUATE, 1, ["domains.ftz: its sha256 is", "the card domains.json expects", "restore it"]),
-        (_changed_model, BUILD, 1, ["domains.ftz: its sha256 is", "the card domains.json expects", "restore it"]),
+        (
+            _changed_model,
+            EVALUATE,
+            1,
+            ["domains.ftz: its sha256 is", "the card domains.json expects", "restore the file"],
+        ),
+        (_changed_model, BUILD, 1, ["domains.ftz: its sha256 is", "the card domains.json expects", "restore the file"]),
         (_no_model, EVALUATE, 2, ["domains.ftz: no such file"]),
         (_no_model, BUILD, 2, ["domains.ftz: no such file"]),
         (_no_fasttext, BUILD, 2, ["domains.ftz: not a fastText model"]),

@@ -31,7 +31,13 @@ def test_confusion_has_predictions_in_rows_and_figures_follow_from_it() -> None:
     assert found["accuracy"] == pytest.approx(2 / 3)
     assert found["macro_f1"] == pytest.approx(2 / 3)
     assert found["macro_recall"] == pytest.approx(0.75)
-    assert found["per_domain"]["law"] == {"rows": 2, "precision": 1.0, "recall": 0.5, "f1": pytest.approx(2 / 3)}
+    assert found["per_domain"]["law"] == {
+        "rows": 2,
+        "predicted": 1,
+        "precision": 1.0,
+        "recall": 0.5,
+        "f1": pytest.approx(2 / 3),
+    }
     assert found["coverage"] == pytest.approx(2 / 3)
     assert found["precision_determined"] == 1.0
     assert found["per_source"]["a"]["coverage"] == 0.5

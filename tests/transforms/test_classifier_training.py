@@ -15,7 +15,7 @@ from schemas.validation import validate
 from transforms.classifier_card import card_markdown
 from transforms.classifier_training import train_classifier
 from transforms.fasttext_classifier import DomainClassifier, bundled_model, train_model
-from transforms.training_lines import read_pools
+from transforms.training_lines import read_material, training_lines
 
 TWO = Taxonomy(domains=("law", "code"))
 TINY = {"lr": 0.5, "dim": 4, "epoch": 25, "min_chars": 0, "max_chars": 0, "buckets": 1000}
@@ -23,8 +23,10 @@ LAW = ("court", "judge", "statute", "appeal", "plaintiff", "verdict", "clause", 
 CODE = ("function", "array", "loop", "compile", "pointer", "branch", "query", "stack")
 
 
-def sentences(words: tuple[str, ...], manner: str, count: int) -> list[str]:
-    return [f"{manner} {words[i % 8]} {words[(i * 3 + 1) % 8]} {words[(i * 5 + 2) % 8]} {i}" for i in range(count)]
+def sentences(words: tuple[str, ...], source: str, count: int) -> list[str]:
+    """Make texts no two of which are alike: each ends in a word of its own."""
+    chosen = ((words[i % 8], words[(i * 3 + 1) % 8], words[(i * 5 + 2) % 8], chr(0x4E00 + i)) for i in range(count))
+    return [f"{a} {b} {c} {source} {own}" for a, b, c, own in chosen]
 
 
 def write_rows(path: Path, sources: dict[str, tuple[str, list[str]]]) -> Path:
@@ -43,15 +45,15 @@ def folder(tmp_path: Path) -> Path:
     write_rows(
         tmp_path / "train.jsonl",
         {
-            "a": ("law", sentences(LAW, "of", 40)),
-            "b": ("law", sentences(LAW, "of", 30)),
-            "c": ("code", sentences(CODE, "of", 40)),
-            "d": ("code", sentences(CODE, "of", 30)),
-            "forbidden": ("law", sentences(LAW, "of", 10)),
+            "a": ("law", sentences(LAW, "aaa", 40)),
+            "b": ("law", sentences(LAW, "bbb", 30)),
+            "c": ("code", sentences(CODE, "ccc", 40)),
+            "d": ("code", sentences(CODE, "ddd", 30)),
+            "forbidden": ("law", sentences(LAW, "fff", 10)),
         },
     )
     write_rows(
-        tmp_path / "valid.jsonl", {"a": ("law", sentences(LAW, "of", 9)), "c": ("code", sentences(CODE, "of", 9))}
+        tmp_path / "valid.jsonl", {"a": ("law", sentences(LAW, "vvv", 9)), "c": ("code", sentences(CODE, "www", 9))}
     )
     return tmp_path
 
@@ -118,6 +120,35 @@ def test_the_trained_model_loads_with_its_temperature_and_threshold(folder: Path
     assert loaded.undetermined_below == card["undetermined_below"]
 
 
+def test_the_text_of_a_held_out_row_is_not_trained_on_whatever_its_source(folder: Path) -> None:
+    (folder / "valid.jsonl").write_text((folder / "train.jsonl").read_text().split("\n")[0].replace('"a"', '"other"'))
+    (pool,) = read_material(configured(), folder).pools
+    assert len(pool.rows) == 149
+
+
+def test_the_text_of_a_left_out_row_is_not_trained_on_under_another_name(folder: Path) -> None:
+    copied = {"copy": ("law", sentences(LAW, "aaa", 40)), "more": ("law", sentences(LAW, "mmm", 5))}
+    write_rows(folder / "more.jsonl", copied)
+    config = configured(train=[{"name": "published", "files": ["train.jsonl", "more.jsonl"]}])
+    material = read_material(config, folder)
+    assert any("aaa" in line for line in training_lines(material.pools, config, ["b"]))
+    assert not any("aaa" in line for line in training_lines(material.pools, config, ["a"]))
+
+
+def test_a_misspelt_source_to_exclude_is_refused_with_the_nearest_name(folder: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"exclude_sources: no row has the source 'forbiden'; did you mean 'forbidden'"
+    ):
+        train_classifier(configured(exclude_sources=["forbiden"]), folder, workers=1)
+
+
+def test_settings_with_which_training_diverges_lose_the_search_and_do_not_end_it(folder: Path) -> None:
+    search = {"trials": 2, "lr": [1e30], "dim": [4], "epoch": [5], "word_ngrams": [1], "buckets": [1000]}
+    card = train_classifier(configured(search=search), folder, workers=1)
+    assert [trial["macro_f1"] for trial in card["search"]][1:] == [0.0]
+    assert card["fasttext"]["lr"] == TINY["lr"]
+
+
 def test_a_search_keeps_the_settings_that_are_best_on_left_out_sources(folder: Path) -> None:
     """A learning rate of nearly nothing cannot win, and is in the table."""
     config = configured(
@@ -143,7 +174,7 @@ def test_texts_and_terms_are_read_from_files_named_by_domain(folder: Path) -> No
         {"name": "words", "files": ["own/*.txt"], "form": "terms", "templates": "templates.txt", "share": 0.5},
     ]
     config = configured(train=groups)
-    published, mine, words = read_pools(config, folder)
+    published, mine, words = read_material(config, folder).pools
     assert len(mine.rows) == 18
     assert {row["source"] for row in mine.rows} == {"mine"}
     assert "first\nsecond" in {row["text"] for row in mine.rows}
@@ -173,7 +204,7 @@ def test_nothing_to_measure_on_is_refused(folder: Path) -> None:
 def test_a_domain_without_rows_is_refused_by_name(folder: Path) -> None:
     write_rows(folder / "train.jsonl", {"a": ("law", sentences(LAW, "x", 20))})
     with pytest.raises(DataError, match="domain 'code' has no training row"):
-        train_classifier(configured(), folder, workers=1)
+        train_classifier(configured(exclude_sources=[]), folder, workers=1)
 
 
 def test_a_model_that_is_too_large_is_refused(folder: Path) -> None:
