@@ -65,7 +65,7 @@ class SearchSettings(Section):
     """A search for better fastText settings, by what they are worth on sources left out of training."""
 
     trials: Annotated[int, Field(ge=0)] = 0
-    """Settings to try besides the given ones; every trial trains once per fold."""
+    """Settings to try besides the given ones; each is trained several times, without one source of every domain at a time."""
     lr: list[Annotated[float, Field(gt=0.0)]] = Field(default=[0.3, 0.5, 0.8, 1.2], min_length=1)
     """Values to draw from."""
     dim: list[PositiveInt] = Field(default=[8, 16, 32], min_length=1)
