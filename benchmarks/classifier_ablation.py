@@ -186,6 +186,11 @@ VARIANTS: dict[str, tuple[Change, Callable[..., str] | None, Callable[..., str] 
     "three of ten words dropped": (NOTHING, None, dropped),
     "random crops": (NOTHING, None, cropped),
     "all sources, also those whose licence rules them out": (top(licences=None), None, None),
+    "all sources, published rows at 0.6 of the lines": (
+        lambda config: shares(published_en=1.0, published_zh=0.2)(top(licences=None, rows_per_domain=16_000)(config)),
+        None,
+        None,
+    ),
 }
 
 
