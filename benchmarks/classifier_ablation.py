@@ -229,7 +229,8 @@ def measure(config: ClassifierTraining, changed: Callable[..., str] | None) -> d
                 np.average([hits[id(row)] for row in rows], weights=source_weights(rows))
             )
     found |= {
-        f"held out {name}": float(np.mean([hits[id(row)] for row in rows])) for name, rows in material.held_out.items()
+        f"held out {name.replace('held_out', 'valid')}": float(np.mean([hits[id(row)] for row in rows]))
+        for name, rows in material.held_out.items()
     }
     return {name: round(value, 4) for name, value in found.items()} | {
         "seconds": round(time.perf_counter() - started, 1)
