@@ -166,14 +166,15 @@ def _measured(
     temperatures = fit_temperatures(rows, judged_on.probs, taxonomy)
     probs = cross_calibrated(rows, judged_on.probs, taxonomy)
     hits = probs.argmax(axis=1) == np.array([taxonomy.index(row["domain"]) for row in rows])
-    precise = threshold_for(probs.max(axis=1), hits, source_weights(rows), config.precision)
+    weights = source_weights(rows)
+    precise = threshold_for(probs.max(axis=1), hits, weights, config.precision)
     threshold = max(precise, _KNOWS_NOTHING / len(taxonomy))
     rates, errors = confusion_rates(rows, probs, taxonomy)
     return {
         "temperatures": temperatures._asdict(),
         "undetermined_below": threshold,
         "unseen": {
-            **evaluation(rows, probs, taxonomy, threshold, source_weights(rows)),
+            **evaluation(rows, probs, taxonomy, threshold, weights),
             "confusion_rates": rates.round(6).tolist(),
             "confusion_standard_errors": errors.round(6).tolist(),
         },
