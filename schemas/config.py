@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from schemas.errors import ConfigError
+from schemas.probe import EstimateName
 from schemas.taxonomy import DEFAULT_TAXONOMY, Taxonomy
 from schemas.validation import validate
 
@@ -276,6 +277,8 @@ class EngineConfig(Section):
     """Number format of weights and activations."""
     max_model_len: PositiveInt | None = None
     """Context length in tokens; the probe's own need when absent."""
+    max_num_seqs: PositiveInt = 256
+    """Sequences that the engine works on at a time."""
     gpu_memory_utilization: Annotated[float, Field(gt=0.0, le=1.0)] = 0.9
     """Share of each GPU's memory that the engine may take."""
     cpu_kv_cache_gib: PositiveInt = 2
@@ -286,11 +289,38 @@ class EngineConfig(Section):
     """Skip graph capture and compilation: a quicker start, fewer tokens a second on long probes."""
 
 
+class ProbeEndpointConfig(Section):
+    """A server with an OpenAI-compatible completions API that generates in place of an own engine."""
+
+    url: str
+    """Address such as http://localhost:8000/v1; the key is taken from the environment variable OPENAI_API_KEY."""
+    model: Annotated[str, Field(min_length=1)]
+    """The name that the endpoint knows."""
+    prompt_token_id: Annotated[int, Field(ge=0)] | None = None
+    """Token that every sample starts from; needed only where model.path gives no tokenizer."""
+    concurrency: PositiveInt = 64
+    """Requests in flight."""
+    timeout_seconds: Annotated[float, Field(gt=0.0)] = 120.0
+    """Longest wait for one sample."""
+    retries: Annotated[int, Field(ge=0)] = 5
+    """Times that a request is sent again, ever later, before its sample counts as failed."""
+    patience_seconds: Annotated[float, Field(ge=0.0)] = 300.0
+    """Longest wait for a server that cannot be reached to come back, before the probe ends."""
+
+
 class ProbeConfig(Section):
     """Sampling the base model from its begin-of-sequence token (arXiv 2411.11266, knowledge detection)."""
 
-    samples: PositiveInt = 4096
-    """Generations to draw."""
+    samples: PositiveInt = 40_000
+    """Generations to draw at most."""
+    samples_per_round: PositiveInt = 2000
+    """After so many samples the estimate is looked at, and the probe may stop."""
+    min_rounds: PositiveInt = 3
+    """Rounds before the probe may stop."""
+    half_width: Annotated[float, Field(gt=0.0, lt=1.0)] | None = 0.01
+    """Stop when no domain's interval is wider to either side, as far as more samples can make it narrower; null draws all samples."""
+    max_change: Annotated[float, Field(gt=0.0)] = 0.005
+    """Nor stop while a share still moves by more than this from round to round."""
     max_new_tokens: PositiveInt = 512
     """Cap on the tokens of one generation."""
     temperature: Annotated[float, Field(gt=0.0)] = 1.0
@@ -301,14 +331,26 @@ class ProbeConfig(Section):
     """A penalty changes the distribution that is measured; 1 is off."""
     prompt_token: Annotated[str, Field(min_length=1)] = "auto"
     """auto takes the begin-of-sequence token, else the end-of-sequence one; bos, eos, or a token of the vocabulary."""
-    batch_size: PositiveInt = 256
-    """Prompts handed to the engine at once."""
-    estimator: Literal["soft", "hard"] = "soft"
-    """Which estimate the mixture uses: mean probabilities, or shares of the most probable label."""
+    batch_size: PositiveInt = 2000
+    """Samples handed to an engine at once; with several workers, a fraction of a round."""
+    estimator: EstimateName = "soft"
+    """Which estimate the mixture uses: soft (mean probabilities), hard (shares of the most probable label), corrected (for the classifier's
+    confusion) or em (probabilities re-weighted until they agree with their own mean)."""
     alpha: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.05
     """All intervals hold together with probability 1 - alpha."""
     engine: EngineConfig = EngineConfig()
     """vLLM engine arguments."""
+    endpoint: ProbeEndpointConfig | None = None
+    """Generate through a server, and not with an own engine."""
+    accelerator: str | None = None
+    """Accelerator of a remote worker, as Beam's resource hint has it: type:nvidia-l4;count:1;install-nvidia-driver."""
+    min_ram: str | None = None
+    """Memory of a remote worker, as Beam's resource hint has it: 32GB."""
+
+    @property
+    def max_rounds(self) -> int:
+        """The number of looks that are planned: enough rounds for all samples."""
+        return -(-self.samples // self.samples_per_round)
 
 
 class LabelConfig(Section):

@@ -8,23 +8,67 @@ from pydantic import Field
 
 from schemas.document import Document, Part
 
+EstimateName = Literal["soft", "hard", "corrected", "em"]
+
 
 class ModelRecord(Part):
-    """Which model, exactly."""
+    """Which model, exactly; of one behind an endpoint, what the endpoint calls it."""
 
-    name: str = Field(description="folder name or hub id; not part of any check")
+    name: str = Field(description="folder name, hub id or the endpoint's name; not part of any check")
     revision: str | None
-    weights_sha256: str = Field(description="of the sorted (file name, sha256) pairs of its weight and config files")
+    weights_sha256: str | None = Field(
+        description="of the sorted (file name, sha256) pairs of its weight and config files; null behind an endpoint"
+    )
+    endpoint: str | None = Field(default=None, description="address of the API that generated; null for an own engine")
 
 
 class Estimate(Part):
     """One estimate of the distribution; vectors are in taxonomy order and shares of documents."""
 
-    name: Literal["soft", "hard"]
+    name: EstimateName
     shares: list[float]
-    standard_errors: list[float]
-    lower: list[float] = Field(description="simultaneous interval, lower ends")
-    upper: list[float] = Field(description="simultaneous interval, upper ends")
+    standard_errors: list[float] = Field(description="of sampling and, where it is known, of the labels")
+    sampling_errors: list[float] = Field(description="standard errors of sampling alone: what more samples make smaller")
+    lower: list[float] = Field(description="interval, lower ends: for all domains and planned looks at once")
+    upper: list[float] = Field(description="interval, upper ends")
+    covers: Literal["sampling and labels", "sampling"] = Field(description="which errors the interval allows for")
+
+
+class Rounds(Part):
+    """How the probe was to go on, and when it was to stop; fixed before the first sample."""
+
+    samples_per_round: int
+    min_rounds: int
+    max_rounds: int
+    half_width: float | None = Field(description="widest half-width to stop at; null: no stop before the last round")
+    max_change: float = Field(description="largest change of a share since the round before to stop at")
+
+
+class Look(Part):
+    """The chosen estimate after one round; vectors are in taxonomy order."""
+
+    round: int
+    samples: int = Field(description="drawn so far")
+    counted: int = Field(description="of those, in the estimate")
+    shares: list[float]
+    half_widths: list[float] = Field(description="of sampling alone, for all domains and planned looks at once")
+    change: float | None = Field(description="largest change of a share since the round before")
+    stop: bool
+
+
+class Unlabelled(Part):
+    """What the hard shares could be if every sample that was left out had a domain, one and the same."""
+
+    lower: list[float]
+    upper: list[float]
+
+
+class TokenShares(Part):
+    """The chosen estimate as shares of tokens: a domain's documents times their mean length."""
+
+    shares: list[float]
+    mean_tokens: list[float] = Field(description="generated tokens of a counted sample, by domain")
+    truncated: float = Field(description="share of counted samples that reached max_new_tokens: lengths are at least this")
 
 
 class ProbeReport(Document):
@@ -35,13 +79,18 @@ class ProbeReport(Document):
     OUTSIDE_DIGEST: ClassVar[frozenset[str]] = frozenset({"created_at", "environment", "generations"})
 
     created_at: str
-    environment: dict[str, Any] = Field(description="engine, versions, tokens per second, reused generations")
+    environment: dict[str, Any] = Field(description="engines, versions, tokens per second, reused generations")
     domains: list[str]
     model: ModelRecord
     prompt_token_id: int
     prompt_token: str
     sampling: dict[str, Any] = Field(description="temperature, top_p, repetition_penalty, max_new_tokens")
     seed: int
+    rounds: Rounds
+    looks: list[Look]
+    stopped_by: Literal["precision", "budget"] = Field(
+        description="precision: the intervals are narrow and stable enough; budget: every planned sample is drawn"
+    )
     samples: int = Field(description="generations drawn")
     counted: int = Field(description="generations that entered the estimates")
     rejected: dict[str, int] = Field(description="generations left out, by reason")
@@ -50,7 +99,10 @@ class ProbeReport(Document):
     finish_reasons: dict[str, int]
     alpha: float
     estimates: list[Estimate]
-    chosen: Literal["soft", "hard"] = Field(description="the estimate that a mixture uses")
+    refused: dict[str, str] = Field(description="estimates that cannot be given, with the reason")
+    unlabelled: Unlabelled
+    tokens: TokenShares
+    chosen: EstimateName = Field(description="the estimate that a mixture uses")
     classifier_sha256: str
     generations: str = Field(description="the labelled generations, a Parquet file relative to this one")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
@@ -172,7 +173,7 @@ def _confused(card: Card) -> list[_Pair]:
     labels = card["labels"]
     pairs = [
         _Pair(rate, labels[predicted], labels[true])
-        for predicted, rates in enumerate(card["unseen"]["confusion_rates"])
+        for predicted, rates in enumerate(card["unseen"]["label_errors"]["hard"]["rates"])
         for true, rate in enumerate(rates)
         if predicted != true and rate >= _WORTH_NAMING
     ]
@@ -197,18 +198,17 @@ def _calibration(plots: Sequence[str]) -> list[str]:
 
 def _confusion(card: Card, plots: Sequence[str]) -> list[str]:
     unseen, labels = card["unseen"], card["labels"]
+    hard = unseen["label_errors"]["hard"]
     measured = [unseen["per_domain"][name]["rows"] > 0 for name in labels]
     table = [
         [
             f"**{predicted}**",
             *(
-                f"{100 * rate:.1f} ± {100 * error:.1f}" if there else _NOTHING
-                for rate, error, there in zip(rates, errors, measured, strict=True)
+                f"{100 * rate:.1f} ± {100 * math.sqrt(covariance[given][given]):.1f}" if there else _NOTHING
+                for rate, covariance, there in zip(rates, hard["covariances"], measured, strict=True)
             ),
         ]
-        for predicted, rates, errors in zip(
-            labels, unseen["confusion_rates"], unseen["confusion_standard_errors"], strict=True
-        )
+        for given, (predicted, rates) in enumerate(zip(labels, hard["rates"], strict=True))
     ]
     domains = [
         [

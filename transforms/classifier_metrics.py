@@ -176,32 +176,68 @@ def weighted_macro_f1(rows: Sequence[LabelledRow], probs: Floats, taxonomy: Taxo
     return _mean(2 * counts.diagonal() / np.maximum(counts.sum(axis=0) + counts.sum(axis=1), 1e-12))
 
 
-def confusion_rates(
-    rows: Sequence[LabelledRow], probs: Floats, taxonomy: Taxonomy
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the confusion rates [predicted][true] with every source counting alike, and their standard errors.
+def label_errors(rows: Sequence[LabelledRow], probs: Floats, taxonomy: Taxonomy) -> dict[str, Any]:
+    """Measure what a classifier says of the rows of each domain, and how well that is known, for whoever corrects shares by it.
 
-    Rows of one source resemble each other, so the spread between sources, and not the number of rows, says how well a rate is
-    known: SE^2 = sum over the S sources of a domain of (rate - mean)^2 / (S (S - 1)), at least that of independent rows.
+    Every source counts alike within its domain, as a new source would be one more of them.
+
+    Args:
+        probs: (n, k) calibrated probabilities, columns in taxonomy order, of rows whose sources the classifier has not learned from.
+
+    Returns:
+        ``rows``: k numbers of rows, by true domain. ``hard`` (of the most probable domain) and ``soft`` (of the probabilities), each
+        with ``rates``, (k, k), [given][true]: shares of the rows, or mean probabilities; and ``covariances``, (k, k, k): for each true
+        domain the covariance matrix of the errors of its column of rates. A domain without rows has zeros.
     """
-    k = len(taxonomy)
-    by: dict[int, list[Floats]] = {b: [] for b in range(k)}
-    sizes: dict[int, list[int]] = {b: [] for b in range(k)}
-    guess = probs.argmax(axis=1)
-    groups: dict[tuple[int, str], list[int]] = {}
+    members: list[dict[str, list[int]]] = [{} for _ in taxonomy.domains]
     for i, row in enumerate(rows):
-        groups.setdefault((taxonomy.index(row["domain"]), row["source"]), []).append(i)
-    for (true, _), members in groups.items():
-        by[true].append(np.bincount(guess[members], minlength=k) / len(members))
-        sizes[true].append(len(members))
-    rates, errors = np.zeros((k, k)), np.zeros((k, k))
-    for true, columns in by.items():
-        if columns:
-            rates[:, true] = np.mean(columns, axis=0)
-            of_rows = sum(p * (1 - p) / n for p, n in zip(columns, sizes[true], strict=True)) / len(columns) ** 2
-            between = np.var(columns, axis=0, ddof=1) / len(columns) if len(columns) > 1 else np.zeros(k)
-            errors[:, true] = np.sqrt(np.maximum(of_rows, between))
-    return rates, errors
+        members[taxonomy.index(row["domain"])].setdefault(row["source"], []).append(i)
+    sources = [list(own.values()) for own in members]
+    votes = np.eye(len(taxonomy))[probs.argmax(axis=1)]
+    return {
+        "rows": [sum(map(len, own)) for own in sources],
+        "hard": _rates_with_covariances(votes, sources),
+        "soft": _rates_with_covariances(probs, sources),
+    }
+
+
+def _rates_with_covariances(given: Floats, sources: Sequence[Sequence[Sequence[int]]]) -> dict[str, Any]:
+    k = given.shape[1]
+    rates, covariances = np.zeros((k, k)), np.zeros((k, k, k))
+    for true, own in enumerate(sources):
+        if own:
+            rates[:, true], covariances[true] = mean_of_sources([given[members] for members in own])
+    # Covariances of rare mistakes are small: two more decimals. Adding nothing makes a zero of what rounding calls minus zero.
+    return {"rates": (rates.round(8) + 0.0).tolist(), "covariances": (covariances.round(10) + 0.0).tolist()}
+
+
+def mean_of_sources(sources: Sequence[Floats]) -> tuple[Floats, Floats]:
+    """Return the mean vector of one domain's rows, sources counting alike, and the covariance matrix of its error.
+
+    Rows of one source resemble each other, so the spread between the S sources, and not the number of rows, says how well the mean
+    is known: B = sum of (m_s - m)(m_s - m)^T / (S (S - 1)). A few sources can agree by chance, and one has no spread, so it is
+    at least W, the covariance were all rows independent: W + (B - W)+, where + keeps the positive eigenvalues (the between-group
+    variance component, truncated as usual at nothing). Unlike the larger number cell by cell this is positive semi-definite, and
+    unlike B + W it does not count the noise of rows twice; for every contrast of domains it is at least B's and at least W's.
+
+    Args:
+        sources: one (rows, k) array for each source.
+
+    Returns:
+        (k,) and (k, k).
+    """
+    means = np.array([own.mean(axis=0) for own in sources])
+    of_rows = np.sum([_covariance_of_mean(own) for own in sources], axis=0) / len(sources) ** 2
+    values, vectors = np.linalg.eigh(_covariance_of_mean(means) - of_rows)
+    excess = (vectors * np.maximum(values, 0.0)) @ vectors.T
+    return means.mean(axis=0), of_rows + excess
+
+
+def _covariance_of_mean(vectors: Floats) -> Floats:
+    """Return the (k, k) sample covariance of (n, k) vectors, divided by n; of a single vector, which shows no spread, zeros."""
+    n, centred = len(vectors), vectors - vectors.mean(axis=0)
+    found: Floats = centred.T @ centred / (n * max(n - 1, 1))
+    return found
 
 
 def _soft_confusion(probs: Floats, truth: NDArray[np.intp]) -> Floats:

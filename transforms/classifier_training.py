@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import random
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -20,8 +21,8 @@ from schemas.files import sha256_file, write_atomic
 from schemas.progress import Progress, Silence
 from transforms.calibration import cross_calibrated, fit_temperatures
 from transforms.classifier_metrics import (
-    confusion_rates,
     evaluation,
+    label_errors,
     source_weights,
     threshold_for,
     weighted_macro_f1,
@@ -98,8 +99,15 @@ def train_classifier(
             " undetermined; ask for less ('precision'), or give rows of more sources"
         )
     write_atomic(output / MODEL_FILE, model)
-    write_atomic(output / CARD_FILE, json.dumps(card, indent=1, ensure_ascii=False).encode() + b"\n")
+    write_atomic(output / CARD_FILE, card_json(card).encode())
     return card
+
+
+def card_json(card: Mapping[str, Any]) -> str:
+    """Write a card for programs and people: one thing a line, but a list of numbers, such as a matrix's row, on a single one."""
+    text = json.dumps(card, indent=1, ensure_ascii=False)
+    # No string holds a line break in JSON, so only lists can match.
+    return re.sub(r"\[\n[-+.\deE,\s]+\]", lambda numbers: f"[{', '.join(numbers[0][1:-1].replace(',', ' ').split())}]", text) + "\n"
 
 
 def _made(output: Path) -> Path:
@@ -169,14 +177,12 @@ def _measured(
     weights = source_weights(rows)
     precise = threshold_for(probs.max(axis=1), hits, weights, config.precision)
     threshold = max(precise, _KNOWS_NOTHING / len(taxonomy))
-    rates, errors = confusion_rates(rows, probs, taxonomy)
     return {
         "temperatures": temperatures._asdict(),
         "undetermined_below": threshold,
         "unseen": {
             **evaluation(rows, probs, taxonomy, threshold, weights),
-            "confusion_rates": rates.round(6).tolist(),
-            "confusion_standard_errors": errors.round(6).tolist(),
+            "label_errors": label_errors(rows, probs, taxonomy),
         },
         "unseen_by_group": _by_group(material.pools, rows, probs, config, threshold),
         "held_out": {

@@ -170,6 +170,15 @@ class DomainClassifier:
             out[rows] = soften(self._raw(list(given)), self.temperatures.of(given))
         return out.astype(np.float32)
 
+    @property
+    def label_errors(self) -> dict[str, Any] | None:
+        """What the card says of its mistakes, on the rows of ``unseen``: ``rows``, and ``hard`` and ``soft`` rates with covariances.
+
+        Made by ``classifier_metrics.label_errors``. None without a card, or with one that was written before cards said so.
+        """
+        found: dict[str, Any] | None = (self.card or {}).get("unseen", {}).get("label_errors")
+        return found
+
     def _raw(self, texts: list[str]) -> NDArray[np.float64]:
         try:
             names, probs = self._model.predict(texts, k=len(self.labels))

@@ -6,18 +6,23 @@ import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Protocol
 
 import apache_beam as beam
-from apache_beam.ml.inference.base import ModelHandler, RunInference
+from apache_beam.ml.inference.base import RunInference
 from apache_beam.pvalue import PCollection
+
+from transforms.batch_handler import BatchHandler
 
 TOO_SHORT = "too_short"
 REPETITIVE = "repetitive"
 _MIN_CHARACTERS = 16
 _GRAM = 8
 _MAX_COVERED = 0.5
+_PART_SAMPLES = 256
+_PART_SECONDS = 5.0
 _SEEDS = 2**32
 # Odd, so that multiplying by it permutes the 32-bit numbers; the golden ratio's digits spread neighbours far apart.
 _STRIDE = 0x9E3779B1
@@ -43,26 +48,41 @@ class Generation:
     """stop: the model ended it; length: it reached the cap."""
 
 
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A sample that an engine could not give, for a reason of its own; the others go on."""
+
+    index: int
+    seed: int
+    reason: str
+    """A short name, the same for all of its kind: they are counted by it."""
+    detail: str
+    """What was said, without the key and without text."""
+
+
+Outcome = Generation | Failure
+
+
 class Engine(Protocol):
     """What generates."""
 
     @property
     def about(self) -> dict[str, Any]:
-        """What it is; kept with every batch."""
+        """What it is; kept with every generation."""
 
-    def generate(self, samples: Sequence[Sample]) -> list[Generation]:
-        """Return one generation per sample, in order."""
+    def generate(self, samples: Sequence[Sample]) -> Iterator[list[Outcome]]:
+        """Yield what becomes of the samples as they are finished, in any order, each exactly once."""
 
 
 Batch = tuple[Sample, ...]
 
 
-class Generated(NamedTuple):
-    """One batch that the engine has finished."""
+@dataclass(frozen=True, slots=True)
+class Done:
+    """One batch that an engine has finished; its texts are in the store."""
 
-    generations: list[Generation]
-    about: dict[str, Any]
-    """The engine's own words, and the batch's ``seconds``."""
+    generated: int
+    failed: int
 
 
 def sample_seed(seed: int, index: int) -> int:
@@ -106,38 +126,59 @@ def repeated_share(words: Sequence[str]) -> float:
     return max(covered.values()) / len(words)
 
 
-def generate_batch(batch: Batch, engine: Engine) -> Generated:
-    """Have one batch generated."""
-    started = time.monotonic()
-    generations = engine.generate(batch)
-    return Generated(generations, {**engine.about, "seconds": round(time.monotonic() - started, 3)})
+def generate_batch(
+    batch: Batch,
+    engine: Engine,
+    keep: Callable[[Sequence[Outcome], dict[str, Any]], object],
+    clock: Callable[[], float] = time.monotonic,
+) -> Done:
+    """Have one batch generated; what is finished is kept every few seconds, so that a kill loses no more than that.
 
+    Args:
+        batch: samples, all different.
+        engine: yields what becomes of them.
+        keep: given some outcomes, and the engine's own words with the ``seconds`` they took.
+        clock: seconds.
+    """
+    waiting: list[Outcome] = []
+    generated = failed = 0
+    since = clock()
 
-class EngineHandler(ModelHandler[Batch, Generated, Engine]):
-    """What RunInference needs to know about an engine. An element is a whole batch: the engine is only fast when it gets many at once."""
+    def hand_over() -> None:
+        nonlocal since
+        now = clock()
+        keep(waiting, {**engine.about, "seconds": round(now - since, 3)})
+        waiting.clear()
+        since = now
 
-    def __init__(self, start: Callable[[], Engine]) -> None:
-        super().__init__(min_batch_size=1, max_batch_size=1)
-        self._start = start
-
-    def load_model(self) -> Engine:
-        """Start the engine, once per worker process."""
-        return self._start()
-
-    def run_inference(
-        self, batch: Sequence[Batch], model: Engine, inference_args: dict[str, Any] | None = None
-    ) -> Iterator[Generated]:
-        """Generate each element's samples."""
-        return (generate_batch(samples, model) for samples in batch)
+    for outcomes in engine.generate(batch):
+        waiting += outcomes
+        failures = sum(isinstance(outcome, Failure) for outcome in outcomes)
+        generated, failed = generated + len(outcomes) - failures, failed + failures
+        if len(waiting) >= _PART_SAMPLES or (waiting and clock() - since >= _PART_SECONDS):
+            hand_over()
+    if waiting:
+        hand_over()
+    return Done(generated, failed)
 
 
 @dataclass(kw_only=True)
-class GenerateSamples(beam.PTransform[PCollection[Batch], PCollection[Generated]]):
-    """Batches of samples in, finished batches out, in any order; a retry repeats the same texts."""
+class GenerateSamples(beam.PTransform[PCollection[Batch], PCollection[Done]]):
+    """Batches of samples in, their texts into the store, how many there are out; a retry repeats the same texts."""
 
     start: Callable[[], Engine]
     """Starts an engine on a worker."""
+    engine: str
+    """The engine's name: transforms with the same one share an engine in each worker process."""
+    keep: Callable[[Sequence[Outcome], dict[str, Any]], object]
+    hints: dict[str, str] = field(default_factory=dict)
+    """Beam's resource hints, such as ``accelerator``."""
 
-    def expand(self, pcoll: PCollection[Batch]) -> PCollection[Generated]:
+    def expand(self, batches: PCollection[Batch]) -> PCollection[Done]:
         """Spread the batches over the workers and generate."""
-        return pcoll | "SpreadBatches" >> beam.Reshuffle() | "Generate" >> RunInference(EngineHandler(self.start))
+        work = partial(generate_batch, keep=self.keep)
+        return (
+            batches
+            | "SpreadBatches" >> beam.Reshuffle()
+            | "Generate" >> RunInference(BatchHandler(self.start, work, self.engine)).with_resource_hints(**self.hints)
+        )
