@@ -41,12 +41,13 @@ from transforms.ask import (
     plan_batches,
     read_answers,
 )
+from transforms.batch_handler import model_name
 from transforms.endpoint_judge import EndpointJudge, EndpointJudgePlan, check_endpoint
 from transforms.fasttext_classifier import DomainClassifier, shared_classifier, text_view
 from transforms.judge import Choices, Floats, choices, position_bias, probabilities, same_choice
 from transforms.label_rows import LabelRow, LabelRows, read_label_rows
 from transforms.local_judge import LocalJudge, LocalJudgePlan, load_tokenizer, plan_questions
-from transforms.part_store import Kept, count_kept
+from transforms.part_store import Kept, count_kept, sweep
 from transforms.vllm_engine import VllmSettings, engine_progress, stop_engines
 
 _FORMAT = 1
@@ -198,12 +199,13 @@ def run(
         ConfigError, DataError: the files cannot be used.
         RunError: the judge failed.
     """
-    options, store = pipeline_options(beam_args, 1), home / "answers" / plan.store_key
+    options, store = pipeline_options(beam_args, 1), str(home / "answers" / plan.store_key)
     given = read_label_rows(files, Path.cwd())
     with only_one(home, "label"):
         texts = {row.key: row.text for row in given.rows if row.text.strip()}
         questions = [Question(key, text) for key, text in texts.items()]
-        before = set(read_answers(str(store)).table.column("key").to_pylist())
+        sweep(store)
+        before = set(read_answers(store).table.column("key").to_pylist())
         batches = plan_batches(questions, before, plan.config.label.batch_size)
         missing = sum(map(len, batches))
         if batches:
@@ -211,7 +213,7 @@ def run(
             _ask(plan, batches, store, options, progress)
         else:
             progress.say(f"label: all {len(questions):,} answers are kept from an earlier run; the judge is not needed")
-        kept = read_answers(str(store))
+        kept = read_answers(store)
         absent = texts.keys() - set(kept.table.column("key").to_pylist())
         if absent:
             raise RunError(
@@ -234,12 +236,12 @@ def run(
         return folder / "labels.json"
 
 
-def graph(root: beam.Pipeline, batches: Sequence[Batch], start: Callable[[], Judge], store: str) -> None:
+def graph(root: beam.Pipeline, batches: Sequence[Batch], start: Callable[[], Judge], judge: str, store: str) -> None:
     """Lay out the questions: from texts to kept answers."""
     (
         root
         | "PlanBatches" >> beam.Create(batches)
-        | "AskJudge" >> AskJudge(start=start)
+        | "AskJudge" >> AskJudge(start=start, judge=judge)
         | "KeepBatch" >> beam.Map(keep_answers, directory=store)
     )
 
@@ -281,7 +283,7 @@ def _classifier(config: Config) -> DomainClassifier | None:
     return shared_classifier(config.classifier_path, config.taxonomy, config.classifier.sha256)
 
 
-def _ask(plan: LabelPlan, batches: Sequence[Batch], store: Path, options: PipelineOptions, progress: Progress) -> None:
+def _ask(plan: LabelPlan, batches: Sequence[Batch], store: str, options: PipelineOptions, progress: Progress) -> None:
     total = sum(map(len, batches))
     before, done = count_kept(store), 0.0
     progress.begin("label", total, "texts")
@@ -294,8 +296,8 @@ def _ask(plan: LabelPlan, batches: Sequence[Batch], store: Path, options: Pipeli
         progress.advance_to(done)
 
     try:
-        with watched(look, progress):
-            execute("label", options, lambda root: graph(root, batches, plan.start, str(store)))
+        with watched(look, progress), model_name("judge") as judge:
+            execute("label", options, lambda root: graph(root, batches, plan.start, judge, store))
     finally:
         stop_engines()
 

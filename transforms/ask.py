@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
-from apache_beam.ml.inference.base import ModelHandler, RunInference
+from apache_beam.ml.inference.base import RunInference
 from apache_beam.pvalue import PCollection
 
+from transforms.batch_handler import BatchHandler
 from transforms.judge import Floats
 from transforms.part_store import Kept, read_parts, write_rows
 
@@ -109,31 +110,16 @@ def logits_of(kept: pa.Table) -> Floats:
     return np.array(kept.column("logprobs").to_pylist(), np.float64)
 
 
-class JudgeHandler(ModelHandler[Batch, Answered, Judge]):
-    """What RunInference needs to know about a judge. An element is a whole batch: an engine is only fast when it gets many at once."""
-
-    def __init__(self, start: Callable[[], Judge]) -> None:
-        super().__init__(min_batch_size=1, max_batch_size=1)
-        self._start = start
-
-    def load_model(self) -> Judge:
-        """Start the judge, once per worker process."""
-        return self._start()
-
-    def run_inference(
-        self, batch: Sequence[Batch], model: Judge, inference_args: dict[str, Any] | None = None
-    ) -> Iterator[Answered]:
-        """Have each element's texts judged."""
-        return (ask_batch(questions, model) for questions in batch)
-
-
 @dataclass(kw_only=True)
 class AskJudge(beam.PTransform[PCollection[Batch], PCollection[Answered]]):
     """Batches of texts in, answers out, in any order."""
 
     start: Callable[[], Judge]
     """Starts a judge on a worker."""
+    judge: str
+    """The judge's name: transforms with the same one share a judge in each worker process."""
 
     def expand(self, batches: PCollection[Batch]) -> PCollection[Answered]:
         """Spread the batches over the workers and ask."""
-        return batches | "SpreadBatches" >> beam.Reshuffle() | "Ask" >> RunInference(JudgeHandler(self.start))
+        handler = BatchHandler(self.start, ask_batch, self.judge)
+        return batches | "SpreadBatches" >> beam.Reshuffle() | "Ask" >> RunInference(handler)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from apache_beam.ml.inference.base import ModelHandler
@@ -45,7 +47,12 @@ class BatchHandler(ModelHandler[In, Out, Model]):
         return (self._work(one, model) for one in batch)
 
 
-def forget_model(name: str) -> None:
-    """Let go of a model of this process, which has been stopped."""
-    with _lock:
-        _models.pop(name, None)
+@contextmanager
+def model_name(what: str) -> Iterator[str]:
+    """Give a name that nobody else has; at the end let go of this process's model of that name."""
+    name = f"{what}-{uuid.uuid4().hex}"
+    try:
+        yield name
+    finally:
+        with _lock:
+            _models.pop(name, None)

@@ -1,20 +1,20 @@
-"""Finished work that is kept: a directory of Parquet files, one per batch, each whole or absent.
+"""Finished work that is kept: a directory of Parquet files, each whole or absent, on any file system.
 
-A killed run leaves the batches it finished; the next one does the rest. A damaged file is deleted and its rows are done again.
+A killed run leaves what it finished; the next one does the rest. A damaged file is deleted and its rows are done again.
 """
 
 from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from schemas.files import write_atomic
+from transforms import storage
 
 _BATCH_KEY = b"versatune.batch"
 
@@ -26,15 +26,17 @@ class Kept:
     table: pa.Table
     """Its rows, ascending and unique in the first column."""
     batches: list[dict[str, Any]]
-    """What was said of each batch, in order of file name."""
+    """What was said of each file's rows, in order of file name."""
+    batch: list[int]
+    """Of each row, the position in ``batches``."""
 
 
 def write_rows(directory: str, name: str, table: pa.Table, about: dict[str, Any]) -> int:
-    """Keep one batch, whole or not at all; return how many rows it has.
+    """Keep some rows, all or none of them; return how many.
 
     Args:
         directory: the store; made if it is not there.
-        name: of the batch, without hyphens; decides the order of the files.
+        name: of the rows, without hyphens; decides the order of the files.
         table: its rows.
         about: kept with it, plain JSON data.
     """
@@ -42,40 +44,64 @@ def write_rows(directory: str, name: str, table: pa.Table, about: dict[str, Any]
     metadata = {_BATCH_KEY: json.dumps(about, sort_keys=True)}
     pq.write_table(table.replace_schema_metadata(metadata), buffer, compression="zstd")
     file = f"part-{name}-{table.num_rows}-{uuid.uuid4().hex[:8]}.parquet"
-    write_atomic(Path(directory) / file, buffer.getvalue().to_pybytes())
+    storage.replace_bytes(f"{directory}/{file}", buffer.getvalue().to_pybytes())
     return int(table.num_rows)
 
 
-def read_parts(directory: str | Path, schema: pa.Schema) -> Kept:
-    """Read a store that nobody is writing to: delete what is damaged, and of two rows with one key keep that of the first file."""
+def read_parts(directory: str, schema: pa.Schema, wanted: Callable[[str], bool] = lambda name: True) -> Kept:
+    """Read a store: delete what is damaged, and of two rows with one key keep that of the first file.
+
+    Args:
+        directory: the store; an absent one is empty.
+        schema: of its rows.
+        wanted: says of a file by its name, as given to :func:`write_rows`, whether it is to be read.
+    """
     tables, batches = [], []
-    for leftover in Path(directory).glob(".*.partial"):
-        leftover.unlink(missing_ok=True)
     for file in _parts(directory):
-        try:
-            table = pq.read_table(file, memory_map=False)
-        except (pa.ArrowException, OSError):
-            file.unlink(missing_ok=True)
+        if not wanted(_name(file)):
             continue
-        if not table.schema.equals(schema):
-            file.unlink()
+        table = _read(file, schema)
+        if table is None:
+            storage.delete(file)
             continue
         batches.append(json.loads((table.schema.metadata or {}).get(_BATCH_KEY, b"{}")))
         tables.append(table.replace_schema_metadata(None))
-    return Kept(_unique(pa.concat_tables([schema.empty_table(), *tables])), batches)
+    rows, origin = _unique(pa.concat_tables([schema.empty_table(), *tables]), [table.num_rows for table in tables])
+    return Kept(rows, batches, origin)
 
 
-def count_kept(directory: str | Path) -> int:
+def sweep(directory: str) -> None:
+    """Delete what killed writers left; nobody may be writing to the store."""
+    for leftover in storage.match(f"{directory}/part-*.partial"):
+        storage.delete(leftover)
+
+
+def count_kept(directory: str) -> int:
     """Count the rows in a store by the names of its files: cheap, and of use while it is written to."""
-    return sum(int(file.name.split("-")[2]) for file in _parts(directory))
+    return sum(int(file.rpartition("/")[2].split("-")[2]) for file in _parts(directory))
 
 
-def _parts(directory: str | Path) -> list[Path]:
-    return sorted(Path(directory).glob("part-*-*-*.parquet"))
+def _parts(directory: str) -> list[str]:
+    return list(storage.match(f"{directory}/part-*-*-*.parquet"))
 
 
-def _unique(table: pa.Table) -> pa.Table:
+def _name(file: str) -> str:
+    return file.rpartition("/")[2].split("-")[1]
+
+
+def _read(file: str, schema: pa.Schema) -> pa.Table | None:
+    try:
+        table = pq.read_table(pa.BufferReader(storage.read_bytes(file)))
+    except (pa.ArrowException, OSError):
+        return None
+    return table if table.schema.equals(schema) else None
+
+
+def _unique(table: pa.Table, sizes: list[int]) -> tuple[pa.Table, list[int]]:
+    """Return the rows in order of their key, each key once, and of each the number of the file it came from."""
+    origin = [number for number, size in enumerate(sizes) for _ in range(size)]
     first: dict[Any, int] = {}
     for row, key in enumerate(table.column(0).to_pylist()):
         first.setdefault(key, row)
-    return table.take([first[key] for key in sorted(first)]) if first else table
+    chosen = [first[key] for key in sorted(first)]
+    return (table.take(chosen) if chosen else table), [origin[row] for row in chosen]

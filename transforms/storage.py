@@ -132,6 +132,14 @@ def move(source: str, target: str) -> None:
         raise FileNotFoundError(f"{source} cannot become {target}: neither is there")
 
 
+def delete(path: str) -> None:
+    """Delete a file; one that is not there is no error."""
+    if is_local(path):
+        Path(path).unlink(missing_ok=True)
+    elif exists(path):
+        FileSystems.delete([path])
+
+
 def delete_tree(path: str) -> None:
     """Delete a directory, if there is one."""
     if is_local(path):

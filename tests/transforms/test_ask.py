@@ -52,7 +52,7 @@ def test_every_text_is_answered_through_run_inference() -> None:
         answered = (
             pipeline
             | beam.Create(plan_batches(_questions(5), set(), 2))
-            | AskJudge(start=LengthJudge)
+            | AskJudge(start=LengthJudge, judge="length")
             | beam.FlatMap(lambda done: [(q.key, a.tokens) for q, a in zip(done.batch, done.answers, strict=True)])
         )
         assert_that(answered, equal_to([(question.key, len(question.text)) for question in _questions(5)]))
