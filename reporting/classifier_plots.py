@@ -31,7 +31,7 @@ def write_classifier_plots(evaluation: Evaluation, labels: Sequence[str], direct
     """Draw an evaluation; the same numbers give the same bytes.
 
     Args:
-        evaluation: what ``versatune classifier evaluate --json`` gives, or ``unseen`` of a card, whose ``confusion_rates`` (every
+        evaluation: what ``versatune classifier evaluate --json`` gives, or ``unseen`` of a card, whose ``label_errors`` (every
             source counts alike) go before its counts and whose ``never_trained_on`` sources get a mark of their own.
         labels: the domains, in the order of the confusion matrix.
         directory: where the files go; made if it is not there.
@@ -163,7 +163,8 @@ def confusion_map(evaluation: Evaluation, labels: Sequence[str]) -> Figure:
 
 
 def _rates(evaluation: Evaluation) -> NDArray[np.float64]:
-    counts = np.array(evaluation.get("confusion_rates") or evaluation["confusion"], dtype=np.float64)
+    measured = evaluation.get("label_errors")
+    counts = np.array(measured["hard"]["rates"] if measured else evaluation["confusion"], dtype=np.float64)
     totals = counts.sum(axis=0)
     shares: NDArray[np.float64] = counts / np.where(totals > 0, totals, np.nan)
     return shares

@@ -221,7 +221,8 @@ def _confusion(card: Card, plots: Sequence[str]) -> list[str]:
     ]
     about = (
         "Per cent of the rows of each true domain (columns) that get each domain (lines), sources counting alike, with standard"
-        " errors that allow for the rows of one source resembling each other."
+        " errors that allow for the rows of one source resembling each other. The card's JSON has them in full (`label_errors`), also for"
+        " mean probabilities, so that a probe can correct its shares and knows how uncertain that makes them."
     )
     return [
         "## What is taken for what",

@@ -107,12 +107,7 @@ def card_json(card: Mapping[str, Any]) -> str:
     """Write a card for programs and people: one thing a line, but a list of numbers, such as a matrix's row, on a single one."""
     text = json.dumps(card, indent=1, ensure_ascii=False)
     # No string holds a line break in JSON, so only lists can match.
-    return (
-        re.sub(
-            r"\[\n[-+.\deE,\s]+\]", lambda numbers: f"[{', '.join(numbers[0][1:-1].replace(',', ' ').split())}]", text
-        )
-        + "\n"
-    )
+    return re.sub(r"\[\n[-+.\deE,\s]+\]", lambda numbers: json.dumps(json.loads(numbers[0])), text) + "\n"
 
 
 def _made(output: Path) -> Path:

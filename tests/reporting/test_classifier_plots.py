@@ -67,7 +67,7 @@ def test_a_column_of_the_confusion_map_is_of_one_true_domain(evaluation: dict[st
 
 
 def test_rates_in_which_sources_count_alike_go_before_counts(evaluation: dict[str, Any]) -> None:
-    evaluation["confusion_rates"] = [[0.5, 0.004, 0], [0.5, 0.996, 0], [0, 0, 0]]
+    evaluation["label_errors"] = {"hard": {"rates": [[0.5, 0.004, 0], [0.5, 0.996, 0], [0, 0, 0]]}}
     assert cells(confusion_map(evaluation, LABELS))[:2] == ["50%", "<1%"]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from schemas.taxonomy import Taxonomy
 from transforms.classifier_card import card_markdown
-from transforms.classifier_metrics import confusion_rates, evaluation
+from transforms.classifier_metrics import evaluation, label_errors
 from transforms.labelled_rows import LabelledRow
 
 TAXONOMY = Taxonomy(domains=("law", "code"))
@@ -29,7 +29,6 @@ def probabilities(*of_law: tuple[float, int]) -> np.ndarray:
 def card() -> dict[str, Any]:
     measured = [*rows("courts", "law", 400), *rows("old-acts", "law", 100), *rows("a|b <i>", "code", 400)]
     probs = probabilities((0.9, 300), (0.4, 100), (0.95, 100), (0.1, 360), (0.6, 40))
-    rates, errors = confusion_rates(measured, probs, TAXONOMY)
     scores = evaluation(measured, probs, TAXONOMY, 0.8)
     return {
         "format": 2,
@@ -68,8 +67,7 @@ def card() -> dict[str, Any]:
         "unseen": {
             "of_sources": True,
             **scores,
-            "confusion_rates": rates.tolist(),
-            "confusion_standard_errors": errors.tolist(),
+            "label_errors": label_errors(measured, probs, TAXONOMY),
             "trained_without": ["a|b <i>", "courts"],
             "never_trained_on": ["old-acts"],
         },

@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from schemas.taxonomy import Taxonomy
 from transforms.classifier_metrics import (
-    confusion_rates,
     determined,
     evaluation,
     expected_calibration_error,
+    label_errors,
+    mean_of_sources,
     risk_coverage,
     source_weights,
     threshold_for,
@@ -88,10 +91,51 @@ def test_the_curve_ends_where_no_row_is_left() -> None:
     assert curve[-1] == {"threshold": 0.6, "coverage": 0.5, "precision": 1.0}
 
 
-def test_rates_let_sources_count_alike_and_errors_tell_of_their_spread() -> None:
+def test_rates_let_sources_count_alike_and_covariances_tell_of_their_spread() -> None:
     rows = [row("law", "a")] * 100 + [row("law", "b")] * 10 + [row("code", "c")] * 50
-    probs = np.array([[0.9, 0.1]] * 100 + [[0.1, 0.9]] * 10 + [[0.1, 0.9]] * 50)
-    rates, errors = confusion_rates(rows, probs, TWO)
-    np.testing.assert_allclose(rates, [[0.5, 0.0], [0.5, 1.0]])
-    np.testing.assert_allclose(errors[:, 0], 0.5)  # sqrt(var / sources), var of (1, 0) is 1/2
-    np.testing.assert_allclose(errors[:, 1], 0.0)
+    probs = np.array([[0.9, 0.1]] * 100 + [[0.2, 0.8]] * 10 + [[0.3, 0.7]] * 50)
+    found = label_errors(rows, probs, TWO)
+    assert found["rows"] == [110, 50]
+    assert found["hard"]["rates"] == [[0.5, 0.0], [0.5, 1.0]]
+    # Every row of a source is alike, so all there is is the spread of the sources: (1 - 0.5)^2 + (0 - 0.5)^2, by 2 * 1.
+    assert found["hard"]["covariances"] == [[[0.25, -0.25], [-0.25, 0.25]], [[0.0, 0.0], [0.0, 0.0]]]
+    np.testing.assert_allclose(found["soft"]["rates"], [[0.55, 0.3], [0.45, 0.7]], atol=1e-12)
+    np.testing.assert_allclose(found["soft"]["covariances"][0], np.array([[1, -1], [-1, 1]]) * 0.35**2, atol=1e-12)
+
+
+def test_one_source_has_the_error_of_independent_rows() -> None:
+    rows = [row("law", "a")] * 4
+    found = label_errors(rows, np.array([[0.9, 0.1], [0.7, 0.3], [0.6, 0.4], [0.4, 0.6]]), TWO)
+    assert [column[0] for column in found["hard"]["rates"]] == [0.75, 0.25]
+    # Three of four: sample variance 0.25, by 4 rows. Of the probabilities: (0.25^2 + 0.05^2 + 0.05^2 + 0.25^2) / 3, by 4.
+    np.testing.assert_allclose(found["hard"]["covariances"][0], np.array([[1, -1], [-1, 1]]) * 0.0625, atol=1e-9)
+    np.testing.assert_allclose(found["soft"]["covariances"][0], np.array([[1, -1], [-1, 1]]) * 0.13 / 12, atol=1e-9)
+
+
+def test_sources_that_agree_by_chance_leave_the_error_of_independent_rows() -> None:
+    half = np.array([[1.0, 0.0]] * 5 + [[0.0, 1.0]] * 5)
+    rates, covariance = mean_of_sources([half, half])
+    np.testing.assert_allclose(rates, [0.5, 0.5])
+    np.testing.assert_allclose(covariance, np.array([[1, -1], [-1, 1]]) * (2 * 2.5 / 90) / 4)
+
+
+def test_a_domain_without_rows_has_zeros() -> None:
+    found = label_errors([row("law", "a")] * 3, np.array([[0.9, 0.1]] * 3), TWO)
+    assert found["rows"] == [3, 0]
+    assert not np.any(np.array(found["soft"]["rates"])[:, 1])
+    assert not np.any(found["hard"]["covariances"][1])
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_no_contrast_is_known_better_than_by_independent_rows_or_by_the_spread_of_sources(seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    sources = [draw.dirichlet(draw.uniform(0.1, 3.0, 5), draw.integers(1, 30)) for _ in range(draw.integers(1, 8))]
+    _, covariance = mean_of_sources(sources)
+    means = np.array([own.mean(axis=0) for own in sources])
+    between = np.cov(means.T) / len(means) if len(means) > 1 else np.zeros((5, 5))
+    of_rows = sum(np.cov(own.T) / len(own) for own in sources if len(own) > 1) / len(sources) ** 2
+    np.testing.assert_allclose(covariance, covariance.T, atol=1e-15)
+    np.testing.assert_allclose(covariance.sum(axis=0), 0.0, atol=1e-12)  # rates of a domain sum to one
+    for least in (between, of_rows):
+        assert np.linalg.eigvalsh(covariance - least).min() > -1e-12
+    assert np.trace(covariance) <= np.trace(between + of_rows) + 1e-12

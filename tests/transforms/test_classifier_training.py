@@ -13,7 +13,7 @@ from schemas.errors import ConfigError, DataError, RunError
 from schemas.taxonomy import Taxonomy
 from schemas.validation import validate
 from transforms.classifier_card import card_markdown
-from transforms.classifier_training import train_classifier
+from transforms.classifier_training import card_json, train_classifier
 from transforms.fasttext_classifier import DomainClassifier, bundled_model, train_model
 from transforms.training_lines import read_material, training_lines
 
@@ -109,7 +109,28 @@ def test_a_source_that_says_the_opposite_is_found_out_only_by_leaving_it_out(fol
     loaded = DomainClassifier.load(folder / "out" / "domains.ftz", TWO)
     assert loaded.predict(["function array loop compile zzz"])[0].argmax() == 0
     assert card["undetermined_below"] > 0.5
-    assert card["unseen"]["confusion_standard_errors"][1][0] > 0.1
+    assert loaded.label_errors == card["unseen"]["label_errors"]
+    assert card["unseen"]["label_errors"]["rows"] == [140, 70]
+    rates, covariances = card["unseen"]["label_errors"]["hard"].values()
+    assert rates[1][0] == 0.25  # one of four sources
+    assert covariances[0][1][1] == pytest.approx(0.75 / (4 * 3))
+    assert covariances[1][0][0] < 0.001
+    soft = card["unseen"]["label_errors"]["soft"]
+    assert soft["rates"][1][0] == pytest.approx(1 - soft["rates"][0][0], abs=1e-7)
+
+
+def test_a_row_of_a_matrix_is_one_line_of_the_card_and_nothing_else_changes() -> None:
+    card = {
+        "rates": [[0.25, -1e-10], [0, 1]],
+        "empty": [],
+        "texts": ["1, 2", "[\n1,\n2]"],
+        "of": [None],
+        "名": {"a": [1]},
+    }
+    text = card_json(card)
+    assert json.loads(text) == card
+    assert " [0.25, -1e-10],\n" in text
+    assert "名" in text
 
 
 def test_the_trained_model_loads_with_its_temperature_and_threshold(folder: Path) -> None:
@@ -263,6 +284,20 @@ def test_the_bundled_model_was_trained_by_the_committed_configuration_and_texts(
         for file in (root / folder).glob("*.txt"):
             assert card["files"][f"{folder}/{file.name}"] == sha256_file(file), file
     assert os.path.getsize(bundled_model()) == card["bytes"] <= 3_000_000
+
+
+def test_the_bundled_card_says_how_the_model_errs_for_probes_to_correct_by() -> None:
+    card = json.loads(bundled_model().with_suffix(".json").read_text())
+    errors, k = card["unseen"]["label_errors"], len(card["labels"])
+    assert errors["rows"] == [card["unseen"]["per_domain"][name]["rows"] for name in card["labels"]]
+    for kind in ("hard", "soft"):
+        rates, covariances = np.array(errors[kind]["rates"]), np.array(errors[kind]["covariances"])
+        np.testing.assert_allclose(rates.sum(axis=0), 1.0, atol=1e-7)
+        assert np.linalg.svd(rates, compute_uv=False).min() > 0.2
+        assert covariances.shape == (k, k, k)
+        assert min(np.linalg.eigvalsh(covariance).min() for covariance in covariances) > -1e-9
+        assert np.sqrt(covariances.diagonal(axis1=1, axis2=2)).max() < 0.1
+    assert card_json(card) == bundled_model().with_suffix(".json").read_text(encoding="utf-8")
 
 
 def test_the_committed_page_is_what_the_card_gives() -> None:

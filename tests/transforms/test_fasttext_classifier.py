@@ -213,6 +213,21 @@ def test_a_card_without_a_digest_does_not_pass_for_a_check(tmp_path: Path, sha25
         DomainClassifier.load(tmp_path / "c.ftz", DEFAULT_TAXONOMY)
 
 
+@pytest.mark.parametrize("unseen", [{}, {"unseen": {"confusion_rates": [[1.0]]}}])
+def test_a_card_of_before_cards_told_of_label_errors_loads_and_tells_none(
+    tmp_path: Path, unseen: dict[str, Any]
+) -> None:
+    (tmp_path / "c.ftz").write_bytes(bundled_model().read_bytes())
+    card = json.loads(bundled_model().with_suffix(".json").read_text())
+    (tmp_path / "c.json").write_text(json.dumps({key: card[key] for key in card if key != "unseen"} | unseen))
+    assert DomainClassifier.load(tmp_path / "c.ftz", DEFAULT_TAXONOMY).label_errors is None
+
+
+def test_a_model_without_a_card_tells_no_label_errors(tmp_path: Path) -> None:
+    (tmp_path / "c.ftz").write_bytes(bundled_model().read_bytes())
+    assert DomainClassifier.load(tmp_path / "c.ftz", DEFAULT_TAXONOMY).label_errors is None
+
+
 def test_the_bundled_model_is_small_and_its_card_names_it(
     classifier: DomainClassifier,
 ) -> None:
@@ -220,6 +235,7 @@ def test_the_bundled_model_is_small_and_its_card_names_it(
     assert bundled_model().stat().st_size == classifier.card["bytes"] <= 3_000_000
     assert classifier.sha256 == classifier.card["sha256"]
     assert np.sum(classifier.card["unseen"]["confusion"]) == classifier.card["unseen"]["rows"]
+    assert classifier.label_errors == classifier.card["unseen"]["label_errors"]
     assert all(sum(column) >= 300 for column in zip(*classifier.card["unseen"]["confusion"], strict=True))
 
 
