@@ -6,6 +6,7 @@ Standard normal-theory intervals, made simultaneous over the domains (and over r
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
@@ -13,6 +14,8 @@ import numpy.typing as npt
 
 from mixing.arrays import FloatArray, Floats, nonnegative_vector, probability_rows
 from schemas.errors import ConfigError, DataError
+
+_MANY_DEGREES = 2000  # from here on the normal quantile is right to a thousandth
 
 
 def bonferroni_z(alpha: float, k: int, looks: int = 1) -> float:
@@ -26,6 +29,42 @@ def bonferroni_z(alpha: float, k: int, looks: int = 1) -> float:
         )
     # The lower tail, because 1 - alpha / (2 k looks) would round off the digits that matter.
     return -NormalDist().inv_cdf(alpha / (2 * k * looks))
+
+
+def bonferroni_t(alpha: float, k: int, looks: int, degrees: Floats) -> FloatArray:
+    """Return :func:`bonferroni_z` for standard errors that are themselves estimated: Student's quantile, (k,).
+
+    degrees: (k,) degrees of freedom, of which the whole ones are counted, and at least one.
+    """
+    z = bonferroni_z(alpha, k, looks)
+    whole = np.clip(np.asarray(degrees, np.float64), 1.0, _MANY_DEGREES).astype(np.int64)
+    return np.array([_student_quantile(alpha / (k * looks), z, int(df)) for df in whole])
+
+
+@lru_cache(maxsize=4096)
+def _student_quantile(tails: float, z: float, degrees: int) -> float:
+    """Return the t with ``P(|T| > t) = tails``, by bisection; z is the normal one, from which it starts."""
+    if degrees >= _MANY_DEGREES:
+        return z
+    low, high = z, 2.0 * z
+    while _student_tails(high, degrees) > tails:
+        high *= 2.0
+    while high - low > 1e-10 * high:
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if _student_tails(middle, degrees) > tails else (low, middle)
+    return high
+
+
+def _student_tails(t: float, degrees: int) -> float:
+    """Return ``P(|T| > t)``, a finite sum for whole degrees of freedom (Abramowitz and Stegun 26.7.3 and 26.7.4)."""
+    angle = math.atan(t / math.sqrt(degrees))
+    cosine, odd = math.cos(angle), degrees % 2
+    term, total = (cosine if odd else 1.0), 0.0
+    for j in range(1 + odd, degrees, 2):
+        total += term
+        term *= cosine * cosine * j / (j + 1)
+    inside = math.sin(angle) * total
+    return 1.0 - (2.0 / math.pi * (angle + inside) if odd else inside)
 
 
 def soft_standard_errors(probabilities: npt.ArrayLike) -> FloatArray:

@@ -1,0 +1,150 @@
+"""Domain shares freed of the labeller's known confusion (adjusted classify-and-count: Forman 2008, Bella et al. 2010).
+
+Of a domain's texts the labeller gives each domain a known mean, so the plain estimate is not ``pi`` but ``M pi``; this solves for
+``pi``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mixing.arrays import FloatArray, Floats, nonnegative_vector, probability_rows
+from mixing.label_errors import LabelErrors, Rates
+
+MIN_SINGULAR_VALUE = 0.2
+MIN_CALIBRATION_ROWS = 50
+_MIN_SOURCES = 2
+_ZERO = 1e-12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corrected:
+    """A corrected estimate; vectors are (k,).
+
+    Attributes:
+        shares: the estimate, a distribution.
+        centre: the same without the bounds of the simplex, where intervals are centred; it may be below zero or above one.
+        standard_errors: of sampling and of the confusion rates.
+        sampling_errors: of sampling alone; more samples make these smaller.
+        degrees: degrees of freedom of ``standard_errors``.
+    """
+
+    shares: FloatArray
+    centre: FloatArray
+    standard_errors: FloatArray
+    sampling_errors: FloatArray
+    degrees: FloatArray
+
+
+def corrected_estimate(probabilities: npt.ArrayLike, errors: LabelErrors) -> Corrected:
+    """Correct the soft estimate for the labeller's soft confusion. probabilities: (n, k). Ask :func:`refusal` first."""
+    rows = probability_rows(probabilities)
+    observed = rows.mean(axis=0)
+    shares = solve_on_simplex(errors.soft.matrix, observed)
+    sampling = np.cov(rows, rowvar=False) / len(rows)
+    of_probe, of_labels = correction_covariances(shares, errors.soft, sampling)
+    probe, labels = np.diagonal(of_probe), np.diagonal(of_labels, axis1=1, axis2=2)
+    total = probe + labels.sum(axis=0)
+    return Corrected(
+        shares=shares,
+        centre=np.linalg.solve(errors.soft.matrix, observed),
+        standard_errors=np.sqrt(total),
+        sampling_errors=np.sqrt(probe),
+        degrees=_degrees(probe, len(rows) - 1, labels, errors.sources - 1),
+    )
+
+
+def refusal(errors: LabelErrors) -> str | None:
+    """Say why the correction cannot be relied on: what was found, what is needed, what to do; None where it can."""
+    fewest = int(np.argmin(errors.rows))
+    if errors.rows[fewest] < MIN_CALIBRATION_ROWS:
+        return (
+            f"the classifier was measured on {errors.rows[fewest]} rows of {errors.names[fewest]} that it had not learned from; "
+            f"a correction needs {MIN_CALIBRATION_ROWS} of each domain, so train it with more labelled rows of {errors.names[fewest]}"
+        )
+    fewest = int(np.argmin(errors.sources))
+    if errors.sources[fewest] < _MIN_SOURCES:
+        return (
+            f"the classifier's errors on {errors.names[fewest]} were measured on one source, which does not tell how sources differ; "
+            f"a correction needs {_MIN_SOURCES} of each domain, so train it with labelled rows of another source"
+        )
+    smallest = float(np.linalg.svd(errors.soft.matrix, compute_uv=False)[-1])
+    if smallest < MIN_SINGULAR_VALUE:
+        return (
+            f"the classifier confuses the domains too much (smallest singular value of its confusion rates {smallest:.2f}); "
+            f"a correction needs {MIN_SINGULAR_VALUE}, so train a better classifier or merge the domains that it mixes up"
+        )
+    return None
+
+
+def solve_on_simplex(matrix: npt.ArrayLike, observed: Floats) -> FloatArray:
+    """Return the x of ``argmin ||M x - q||^2`` with ``x >= 0, sum(x) = 1``, exactly (up to rounding).
+
+    matrix: (k, k), of full rank. observed: (k,) q. An active-set method (Lawson and Hanson 1974): it keeps the set of positive
+    entries, drops those that would turn negative and adds the one whose growth lowers the residual fastest, until none does.
+    """
+    m, q = np.asarray(matrix, np.float64), nonnegative_vector(observed, "observed shares")
+    k = len(q)
+    x = np.zeros(k)
+    x[np.argmin(((m - q[:, None]) ** 2).sum(axis=0))] = 1.0
+    inside = x > 0.0
+    for _ in range(10 * k):
+        x, inside = _descend(m, q, x, inside)
+        gradient = m.T @ (m @ x - q)
+        gain = x @ gradient - gradient
+        gain[inside] = 0.0
+        best = int(np.argmax(gain))
+        if gain[best] <= _ZERO:
+            break
+        inside[best] = True
+    return x / x.sum()
+
+
+def _descend(
+    m: FloatArray, q: FloatArray, x: FloatArray, inside: npt.NDArray[np.bool_]
+) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+    """Go to the best x whose positive entries are inside, or as far as it is non-negative, dropping what reaches zero."""
+    inside = inside.copy()
+    while True:
+        goal = np.zeros_like(x)
+        goal[inside] = _sum_to_one(m[:, inside], q)
+        falling = inside & (goal <= _ZERO)
+        if not falling.any():
+            return goal, inside
+        ratios = np.full_like(x, np.inf)
+        ratios[falling] = x[falling] / np.maximum(x[falling] - goal[falling], _ZERO)
+        leaving = int(np.argmin(ratios))
+        x = np.maximum(x + min(ratios[leaving], 1.0) * (goal - x), 0.0)
+        x[leaving] = 0.0
+        inside[leaving] = False
+
+
+def _sum_to_one(m: FloatArray, q: FloatArray) -> FloatArray:
+    """Solve ``min ||m x - q||^2, sum(x) = 1``, x otherwise free."""
+    size = m.shape[1]
+    system = np.block([[m.T @ m, np.ones((size, 1))], [np.ones((1, size)), np.zeros((1, 1))]])
+    solution: FloatArray = np.linalg.solve(system, np.append(m.T @ q, 1.0))[:size]
+    return solution
+
+
+def correction_covariances(shares: Floats, rates: Rates, sampling: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
+    """Covariance of the corrected shares by the delta method: ``M^-1 [S + sum_b pi_b^2 Cov_b] M^-T``, term by term.
+
+    shares: (k,) pi. sampling: (k, k), S, the covariance of the plain estimate. Returns what sampling adds, (k, k), and what each
+    column of the confusion rates adds, (k, k, k); the latter do not shrink with the number of samples.
+    """
+    pi = np.asarray(shares, np.float64)
+    inverse = np.linalg.inv(rates.matrix)
+    of_probe: FloatArray = inverse @ np.asarray(sampling, np.float64) @ inverse.T
+    of_labels: FloatArray = pi[:, None, None] ** 2 * (inverse @ rates.covariances @ inverse.T)
+    return of_probe, of_labels
+
+
+def _degrees(probe: FloatArray, of_probe: int, labels: FloatArray, of_labels: npt.NDArray[np.int64]) -> FloatArray:
+    """Degrees of freedom of a sum of estimated variances (Welch and Satterthwaite). labels: (k, k), [true][domain]."""
+    total = probe + labels.sum(axis=0)
+    spread = probe**2 / of_probe + (labels**2 / of_labels[:, None]).sum(axis=0)
+    return np.divide(total**2, spread, out=np.full_like(total, np.inf), where=spread > 0.0)
