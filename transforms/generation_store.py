@@ -6,6 +6,7 @@ not give are noted in ``failed/`` there; they are asked for again by the next ru
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import astuple
 from typing import Any
@@ -17,6 +18,7 @@ from transforms.generate import Failure, Generation, Outcome
 from transforms.part_store import Kept, read_parts, write_rows
 
 _FORMAT = 2
+_SPAN = re.compile(r"\d+\.\d+")
 KEPT = pa.schema(
     [
         pa.field("index", pa.int64(), nullable=False),
@@ -66,6 +68,8 @@ def read_store(directory: str, first: int = 0, stop: int | None = None) -> Kept:
     """Read the generations with indices from ``first`` up to, without, ``stop``; see :func:`transforms.part_store.read_parts`."""
 
     def wanted(span: str) -> bool:
+        if not _SPAN.fullmatch(span):
+            return True  # not ours: reading it shows that
         lowest, highest = map(int, span.split("."))
         return highest >= first and (stop is None or lowest < stop)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar
 
 import apache_beam as beam
@@ -9,24 +12,30 @@ import pytest
 from apache_beam.testing.test_pipeline import TestPipeline as BeamTestPipeline
 from apache_beam.testing.util import assert_that, equal_to
 
+from transforms.batch_handler import BatchHandler, model_name
 from transforms.generate import (
     REPETITIVE,
     TOO_SHORT,
+    Done,
+    Failure,
     GenerateSamples,
     Generation,
+    Outcome,
     Sample,
+    generate_batch,
     plan_batches,
     reject_reason,
     repeated_share,
     sample_seed,
 )
+from transforms.generation_store import keep_outcomes, read_store
 
 
 class EchoEngine:
     about: ClassVar[dict[str, Any]] = {"engine": "echo"}
 
-    def generate(self, samples: Any) -> list[Generation]:
-        return [Generation(sample.index, sample.seed, f"text {sample.seed}", 2, "stop") for sample in samples]
+    def generate(self, samples: Sequence[Sample]) -> Iterator[list[Outcome]]:
+        yield [Generation(sample.index, sample.seed, f"text {sample.seed}", 2, "stop") for sample in samples]
 
 
 def test_no_two_samples_of_a_run_share_a_seed() -> None:
@@ -80,12 +89,61 @@ def test_the_repeated_share_takes_the_most_frequent_gram() -> None:
     assert repeated_share([*often, *twice]) == 10 / 26
 
 
-def test_every_batch_comes_out_whole_with_the_engine_s_words() -> None:
+def test_every_batch_is_kept_and_counted(tmp_path: Path) -> None:
     batches = plan_batches(range(5), seed=0, batch_size=2)
-    expected = [[(sample.index, f"text {sample.seed}", "echo") for sample in batch] for batch in batches]
+    keep = partial(keep_outcomes, directory=str(tmp_path))
     with BeamTestPipeline() as root:
-        generated = root | beam.Create(batches) | GenerateSamples(start=EchoEngine)
-        assert_that(
-            generated | beam.Map(lambda g: [(one.index, one.text, g.about["engine"]) for one in g.generations]),
-            equal_to(expected),
-        )
+        done = root | beam.Create(batches) | GenerateSamples(start=EchoEngine, engine="echo", keep=keep)
+        assert_that(done, equal_to([Done(2, 0), Done(2, 0), Done(1, 0)]))
+    kept = read_store(str(tmp_path))
+    assert kept.table.column("text").to_pylist() == [f"text {sample_seed(0, index)}" for index in range(5)]
+    assert {batch["engine"] for batch in kept.batches} == {"echo"}
+
+
+def test_what_is_finished_is_kept_while_the_rest_is_still_worked_on() -> None:
+    now, kept = 0.0, []
+
+    class SlowEngine:
+        about: ClassVar[dict[str, Any]] = {"engine": "slow"}
+
+        def generate(self, samples: Sequence[Sample]) -> Iterator[list[Outcome]]:
+            nonlocal now
+            for sample in samples:
+                now += 2.0
+                yield [
+                    Failure(sample.index, sample.seed, "request_failed", "500")
+                    if sample.index == 3
+                    else Generation(sample.index, sample.seed, "text", 2, "stop")
+                ]
+
+    def keep(outcomes: Sequence[Outcome], about: dict[str, Any]) -> None:
+        kept.append(([outcome.index for outcome in outcomes], about["seconds"]))
+
+    (batch,) = plan_batches(range(8), seed=0, batch_size=8)
+    assert generate_batch(batch, SlowEngine(), keep, clock=lambda: now) == Done(7, 1)
+    assert kept == [([0, 1, 2], 6.0), ([3, 4, 5], 6.0), ([6, 7], 4.0)]
+
+
+def test_samples_that_come_at_once_are_kept_in_parts_of_a_few_hundred() -> None:
+    sizes = []
+    (batch,) = plan_batches(range(600), seed=0, batch_size=600)
+
+    class OneByOne(EchoEngine):
+        def generate(self, samples: Sequence[Sample]) -> Iterator[list[Outcome]]:
+            for (outcome,) in ([one] for outcomes in super().generate(samples) for one in outcomes):
+                yield [outcome]
+
+    generate_batch(batch, OneByOne(), lambda outcomes, about: sizes.append(len(outcomes)), clock=lambda: 0.0)
+    assert sizes == [256, 256, 88]
+
+
+def test_all_handlers_of_a_name_share_a_model_until_the_name_is_given_up() -> None:
+    starts = []
+    with model_name("engine") as name:
+        for _ in range(2):
+            BatchHandler(lambda: starts.append(1) or object(), lambda batch, model: batch, name).load_model()
+        assert len(starts) == 1
+    with model_name("engine") as other:
+        assert other != name
+        BatchHandler(lambda: starts.append(1) or object(), lambda batch, model: batch, other).load_model()
+    assert len(starts) == 2
