@@ -185,7 +185,7 @@ def label_errors(rows: Sequence[LabelledRow], probs: Floats, taxonomy: Taxonomy)
         probs: (n, k) calibrated probabilities, columns in taxonomy order, of rows whose sources the classifier has not learned from.
 
     Returns:
-        ``rows``: k numbers of rows, by true domain. ``hard`` (of the most probable domain) and ``soft`` (of the probabilities), each
+        ``rows`` and ``sources``: k numbers of them, by true domain. ``hard`` (of the most probable domain) and ``soft`` (of the probabilities), each
         with ``rates``, (k, k), [given][true]: shares of the rows, or mean probabilities; and ``covariances``, (k, k, k): for each true
         domain the covariance matrix of the errors of its column of rates. A domain without rows has zeros.
     """
@@ -196,6 +196,7 @@ def label_errors(rows: Sequence[LabelledRow], probs: Floats, taxonomy: Taxonomy)
     votes = np.eye(len(taxonomy))[probs.argmax(axis=1)]
     return {
         "rows": [sum(map(len, own)) for own in sources],
+        "sources": [len(own) for own in sources],
         "hard": _rates_with_covariances(votes, sources),
         "soft": _rates_with_covariances(probs, sources),
     }

@@ -172,12 +172,13 @@ class DomainClassifier:
 
     @property
     def label_errors(self) -> dict[str, Any] | None:
-        """What the card says of its mistakes, on the rows of ``unseen``: ``rows``, and ``hard`` and ``soft`` rates with covariances.
+        """What the card says of its mistakes: ``rows`` and ``sources``, ``hard`` and ``soft`` rates with covariances.
 
-        Made by ``classifier_metrics.label_errors``. None without a card, or with one that was written before cards said so.
+        Made by ``classifier_metrics.label_errors`` of sources that it has not learned from. None without a card, with one of before
+        cards said so, and where no source could be left out: mistakes on rows like those learned from are too few.
         """
-        found: dict[str, Any] | None = (self.card or {}).get("unseen", {}).get("label_errors")
-        return found
+        unseen = (self.card or {}).get("unseen", {})
+        return unseen.get("label_errors") if unseen.get("of_sources") else None
 
     def _raw(self, texts: list[str]) -> NDArray[np.float64]:
         try:

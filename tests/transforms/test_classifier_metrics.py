@@ -96,6 +96,7 @@ def test_rates_let_sources_count_alike_and_covariances_tell_of_their_spread() ->
     probs = np.array([[0.9, 0.1]] * 100 + [[0.2, 0.8]] * 10 + [[0.3, 0.7]] * 50)
     found = label_errors(rows, probs, TWO)
     assert found["rows"] == [110, 50]
+    assert found["sources"] == [2, 1]
     assert found["hard"]["rates"] == [[0.5, 0.0], [0.5, 1.0]]
     # Every row of a source is alike, so all there is is the spread of the sources: (1 - 0.5)^2 + (0 - 0.5)^2, by 2 * 1.
     assert found["hard"]["covariances"] == [[[0.25, -0.25], [-0.25, 0.25]], [[0.0, 0.0], [0.0, 0.0]]]
@@ -122,6 +123,7 @@ def test_sources_that_agree_by_chance_leave_the_error_of_independent_rows() -> N
 def test_a_domain_without_rows_has_zeros() -> None:
     found = label_errors([row("law", "a")] * 3, np.array([[0.9, 0.1]] * 3), TWO)
     assert found["rows"] == [3, 0]
+    assert found["sources"] == [1, 0]
     assert not np.any(np.array(found["soft"]["rates"])[:, 1])
     assert not np.any(found["hard"]["covariances"][1])
 

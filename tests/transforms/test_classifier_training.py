@@ -111,6 +111,7 @@ def test_a_source_that_says_the_opposite_is_found_out_only_by_leaving_it_out(fol
     assert card["undetermined_below"] > 0.5
     assert loaded.label_errors == card["unseen"]["label_errors"]
     assert card["unseen"]["label_errors"]["rows"] == [140, 70]
+    assert card["unseen"]["label_errors"]["sources"] == [4, 2]
     rates, covariances = card["unseen"]["label_errors"]["hard"].values()
     assert rates[1][0] == 0.25  # one of four sources
     assert covariances[0][1][1] == pytest.approx(0.75 / (4 * 3))
@@ -212,6 +213,7 @@ def test_a_domain_of_one_source_is_measured_on_held_out_rows_only(folder: Path) 
     card = train_classifier(configured(exclude_sources=[]), folder, workers=1)
     assert card["unseen"]["of_sources"] is False
     assert card["unseen"]["rows"] == 18
+    assert DomainClassifier.load(folder / "out" / "domains.ftz", TWO).label_errors is None
 
 
 def test_nothing_to_measure_on_is_refused(folder: Path) -> None:
@@ -290,6 +292,7 @@ def test_the_bundled_card_says_how_the_model_errs_for_probes_to_correct_by() -> 
     card = json.loads(bundled_model().with_suffix(".json").read_text())
     errors, k = card["unseen"]["label_errors"], len(card["labels"])
     assert errors["rows"] == [card["unseen"]["per_domain"][name]["rows"] for name in card["labels"]]
+    assert min(errors["sources"]) >= 5
     for kind in ("hard", "soft"):
         rates, covariances = np.array(errors[kind]["rates"]), np.array(errors[kind]["covariances"])
         np.testing.assert_allclose(rates.sum(axis=0), 1.0, atol=1e-7)

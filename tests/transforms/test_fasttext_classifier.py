@@ -213,7 +213,7 @@ def test_a_card_without_a_digest_does_not_pass_for_a_check(tmp_path: Path, sha25
         DomainClassifier.load(tmp_path / "c.ftz", DEFAULT_TAXONOMY)
 
 
-@pytest.mark.parametrize("unseen", [{}, {"unseen": {"confusion_rates": [[1.0]]}}])
+@pytest.mark.parametrize("unseen", [{}, {"unseen": {"of_sources": True, "confusion_rates": [[1.0]]}}])
 def test_a_card_of_before_cards_told_of_label_errors_loads_and_tells_none(
     tmp_path: Path, unseen: dict[str, Any]
 ) -> None:
