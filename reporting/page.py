@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from reporting import plots
+from reporting import plots, rendering
 from schemas.dataset import DatasetManifest
 from schemas.errors import DataError
 from schemas.files import write_atomic
@@ -70,15 +69,8 @@ def read_story(directory: Path) -> Story:
 
 def render(story: Story) -> str:
     """Return the page as HTML."""
-    environment = Environment(
-        loader=PackageLoader("reporting"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"thousands": lambda n: f"{n:,}", "share": lambda x: f"{x:.1%}", "loss": _loss}
-    return environment.get_template("report.html.j2").render(
+    return rendering.render(
+        "report.html.j2",
         story=story,
         run=story.run,
         mixture=story.mixture,
@@ -111,7 +103,8 @@ def _figures(story: Story) -> dict[str, Markup]:
     )
     if story.probe is not None:
         estimate = story.probe.estimate
-        figures["probe"] = plots.intervals(story.probe.domains, estimate.shares, estimate.lower, estimate.upper)
+        spread = plots.Spread(shares=estimate.shares, lower=estimate.lower, upper=estimate.upper)
+        figures["probe"] = plots.intervals(story.probe.domains, spread)
     return figures
 
 
@@ -174,7 +167,3 @@ def _drawn(story: Story) -> list[dict[str, Any]]:
         }
         for j, domain in enumerate(story.run.domains)
     ]
-
-
-def _loss(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"

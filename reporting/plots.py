@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 # Okabe and Ito's palette, told apart by colour-blind readers; domains beyond it start again.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5D6570", "#B8A800")
 STYLE: Any = {  # rc_context names every key as a literal; a plain dictionary reads better
     "svg.fonttype": "none",
     "svg.hashsalt": "versatune",
+    "text.parse_math": False,  # a name with two dollar signs is a name
     "font.family": "sans-serif",
     "font.size": 11,
     "axes.spines.top": False,
@@ -26,7 +29,26 @@ STYLE: Any = {  # rc_context names every key as a literal; a plain dictionary re
     "axes.edgecolor": "#9AA2AC",
 }
 
+INK, SOFT, FAINT, ACCENT = "#1B1F24", "#5D6570", "#C9CED6", "#0072B2"
+_DASHES: Any = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)))
+_LONGEST_NAME = 28
+
 Series = Mapping[str, Sequence[float | None]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """Shares by domain and the ends of their intervals."""
+
+    shares: Sequence[float]
+    lower: Sequence[float]
+    upper: Sequence[float]
+
+    @property
+    def errors(self) -> Any:
+        """What matplotlib draws: (2, k) distances to both ends; an interval need not hold its share."""
+        centre = np.asarray(self.shares)
+        return np.vstack([centre - np.asarray(self.lower), np.asarray(self.upper) - centre]).clip(min=0.0)
 
 
 def colour(position: int) -> str:
@@ -34,27 +56,145 @@ def colour(position: int) -> str:
     return PALETTE[position % len(PALETTE)]
 
 
-def intervals(
-    domains: Sequence[str], shares: Sequence[float], lower: Sequence[float], upper: Sequence[float]
-) -> Markup:
+def short(name: str) -> str:
+    """Cut a name that would leave no room for the figure; tables have it whole."""
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
+
+
+def intervals(domains: Sequence[str], spread: Spread) -> Markup:
     """Horizontal bars, one per domain, with the ends of its interval."""
     with mpl.rc_context(STYLE):
-        figure, axes = new_figure(7.2, 0.48 * len(domains) + 0.9)
+        figure, axes = new_figure(6.6, 0.44 * len(domains) + 0.9)
         positions = np.arange(len(domains))
-        centre = np.asarray(shares)
-        errors = np.vstack([centre - np.asarray(lower), np.asarray(upper) - centre]).clip(min=0.0)
-        axes.barh(positions, centre, color=[colour(j) for j in range(len(domains))], height=0.62)
-        axes.errorbar(centre, positions, xerr=errors, fmt="none", ecolor="#1B1F24", elinewidth=1.3, capsize=4)
-        for position, (share, low, high) in enumerate(zip(shares, lower, upper, strict=True)):
+        axes.barh(positions, spread.shares, color=[colour(j) for j in range(len(domains))], height=0.62)
+        axes.errorbar(spread.shares, positions, xerr=spread.errors, fmt="none", ecolor=INK, elinewidth=1.3, capsize=4)
+        for position, (share, low, high) in enumerate(zip(spread.shares, spread.lower, spread.upper, strict=True)):
             text = f"{share:.1%}  [{low:.1%}, {high:.1%}]"
             axes.annotate(text, (high, position), xytext=(8, 0), textcoords="offset points", va="center", fontsize=10)
-        axes.set_yticks(positions, domains)
-        axes.invert_yaxis()
-        axes.set_xlim(0, max(upper) * 1.45 + 0.02)
-        axes.xaxis.set_major_formatter(as_percent)
-        axes.grid(visible=False, axis="y")
+        _rows(axes, domains)
+        axes.set_xlim(0, max(spread.upper) * 1.45 + 0.02)  # room for the text behind the bars, not for more than 100%
+        axes.set_xticks([tick for tick in axes.get_xticks() if 0 <= tick <= min(1.0, axes.get_xlim()[1])])
         axes.set_xlabel("share of the model's own documents")
         return svg(figure)
+
+
+def estimate_dots(domains: Sequence[str], spreads: Mapping[str, Spread], chosen: str, bounds: Spread) -> Markup:
+    """One row per domain: every estimate as a dot with its interval, the chosen one filled; behind them a band of bounds."""
+    marks = dict(zip(spreads, "osD^vP", strict=False))
+    with mpl.rc_context(STYLE):
+        step = 0.17
+        height = step * (len(spreads) + 1.6)
+        figure, axes = new_figure(6.6, height * len(domains) + 1.2)
+        rows = np.arange(len(domains))
+        axes.barh(
+            rows, np.asarray(bounds.upper) - bounds.lower, left=bounds.lower, height=0.8, color="#EDF0F3", zorder=0.5
+        )
+        for position, (name, spread) in enumerate(spreads.items()):
+            y = rows + (position - (len(spreads) - 1) / 2) * step / height
+            main = name == chosen
+            axes.errorbar(
+                spread.shares, y, xerr=spread.errors, fmt=marks[name], markersize=6,
+                color=ACCENT if main else SOFT, mfc=ACCENT if main else "white",
+                elinewidth=1.8 if main else 1.1, capsize=3, label=f"{name} (chosen)" if main else name,
+            )  # fmt: skip
+        axes.set_xlim(left=0)
+        _rows(axes, domains)
+        axes.set_xlabel("share of the model's own documents")
+        _legend_above(figure, len(spreads))
+        return svg(figure)
+
+
+def model_bars(domains: Sequence[str], spreads: Mapping[str, Spread]) -> Markup:
+    """One cluster of horizontal bars per domain, one bar with its interval per model."""
+    with mpl.rc_context(STYLE):
+        figure, axes = new_figure(7.2, (0.22 * len(spreads) + 0.18) * len(domains) + 1.2)
+        width = 0.82 / len(spreads)
+        for position, (name, spread) in enumerate(spreads.items()):
+            y = np.arange(len(domains)) + (position - (len(spreads) - 1) / 2) * width
+            axes.barh(y, spread.shares, width * 0.9, color=colour(position), label=f" {short(name)}")
+            axes.errorbar(spread.shares, y, xerr=spread.errors, fmt="none", ecolor=INK, elinewidth=1.1, capsize=2.5)
+        _rows(axes, domains)
+        axes.set_xlim(left=0)
+        axes.set_xlabel("share of the model's own documents")
+        _legend_above(figure, min(len(spreads), 2))
+        return svg(figure, transparent=False)
+
+
+def stability(
+    domains: Sequence[str], samples: Sequence[int], shares: Any, half_widths: Any, target: float | None
+) -> Markup:
+    """Shares by domain after each round with bands of their half-widths, above the largest half-width.
+
+    Args:
+        domains: names.
+        samples: drawn so far, one for each round.
+        shares: (rounds, k).
+        half_widths: (rounds, k).
+        target: half-width to stop at.
+    """
+    shares, half_widths = np.asarray(shares), np.asarray(half_widths)
+    with mpl.rc_context(STYLE):
+        top = max(2.9, 0.2 * len(domains) + 0.6)
+        figure = Figure(figsize=(6.6, top + 1.5), layout="constrained")
+        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[top, 1.3])
+        mark = "o" if len(samples) <= 30 else ""
+        for j in range(len(domains)):
+            look: Any = {"color": colour(j), "linestyle": _DASHES[j // len(PALETTE) % len(_DASHES)]}
+            band = (shares[:, j] - half_widths[:, j]).clip(0), (shares[:, j] + half_widths[:, j]).clip(max=1)
+            upper.fill_between(samples, *band, color=colour(j), alpha=0.13, linewidth=0)
+            upper.plot(samples, shares[:, j], marker=mark, markersize=3.5, linewidth=1.8, **look)
+            if len(samples) == 1:  # a band without length shows nothing
+                upper.errorbar(samples, shares[:, j], yerr=half_widths[:, j], color=colour(j), capsize=3)
+        upper.set_ylim(bottom=0)
+        upper.yaxis.set_major_formatter(as_percent)
+        upper.set_ylabel("share")
+        _name_ends(upper, domains, samples[-1], shares[-1], top)
+        lower.plot(samples, half_widths.max(axis=1), color=INK, marker=mark, markersize=3.5, linewidth=1.6)
+        if target is not None:
+            lower.axhline(target, color="#D55E00", linestyle="--", linewidth=1.4)
+            lower.annotate(
+                f"target {target:.2%}", (1, target), xycoords=("axes fraction", "data"), xytext=(6, 0),
+                textcoords="offset points", va="center", fontsize=9, color="#B34700",
+            )  # fmt: skip
+        lower.set_ylim(bottom=0, top=1.15 * max(half_widths.max(), target or 0.0) or 1.0)
+        lower.yaxis.set_major_formatter(as_percent)
+        lower.set_ylabel("largest ±")
+        lower.set_xlim(left=0)
+        lower.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        lower.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        lower.set_xlabel("samples drawn")
+        return svg(figure)
+
+
+def _name_ends(axes: Any, domains: Sequence[str], x: float, ends: Any, inches: float) -> None:
+    """Write each line's name at its end, moved apart where ends are close."""
+    low, high = axes.get_ylim()
+    apart = 0.2 / inches * (high - low) * 1.15
+    order = np.argsort(ends, kind="stable")
+    places = np.array(ends, dtype=float)[order]
+    for i in range(1, len(places)):  # up from the lowest, then down from the top if that went beyond
+        places[i] = max(places[i], places[i - 1] + apart)
+    places[-1] = min(places[-1], high)
+    for i in range(len(places) - 2, -1, -1):
+        places[i] = min(places[i], places[i + 1] - apart)
+    for j, place in zip(order, places, strict=True):
+        axes.annotate(
+            short(domains[j]), (x, ends[j]), xytext=(1.04, place), textcoords=("axes fraction", "data"), va="center",
+            fontsize=9.5, color=colour(j), annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": colour(j), "linewidth": 0.6, "alpha": 0.6, "shrinkA": 0, "shrinkB": 3},
+        )  # fmt: skip
+
+
+def _rows(axes: Any, domains: Sequence[str]) -> None:
+    axes.set_yticks(np.arange(len(domains)), [short(domain) for domain in domains])
+    axes.set_ylim(len(domains) - 0.5, -0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_formatter(as_percent)
+    axes.grid(visible=False, axis="y")
+
+
+def _legend_above(figure: Figure, columns: int) -> None:
+    figure.legend(loc="outside upper left", ncols=columns, frameon=False, handletextpad=0.3, columnspacing=1.4)
 
 
 def grouped_bars(domains: Sequence[str], groups: Mapping[str, Sequence[float]], label: str) -> Markup:

@@ -5,9 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+
+from schemas.arrow import generation_schema
+from schemas.probe import Estimate, Look, ModelRecord, ProbeReport, Rounds, TokenShares, Unlabelled
 
 ROOT = Path(__file__).resolve().parents[1]
 CHATML = (
@@ -73,6 +81,114 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch.manual_seed(0)
         transformers.LlamaForCausalLM(config).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def make_probe() -> Callable[..., Path]:
+    """Write a probe's directory without a model and return its probe.json; see :func:`_make_probe`."""
+    return _make_probe
+
+
+def _make_probe(
+    directory: Path,
+    *,
+    domains: Sequence[str] = ("law", "medicine", "finance", "science", "code", "general"),
+    truth: Sequence[float] = (0.08, 0.1, 0.06, 0.16, 0.2, 0.4),
+    samples: int = 120,
+    per_round: int = 40,
+    texts: Sequence[str] = ("A text about something.",),
+    rejects: dict[str, int] | None = None,
+    names: Sequence[str] = ("soft", "hard", "corrected", "em"),
+    sharpness: float = 6.0,
+    seed: int = 0,
+    **fields: Any,
+) -> Path:
+    """Draw label probabilities around ``truth``; the last samples are left out, for the reasons in ``rejects``."""
+    rng = np.random.default_rng(seed)
+    k = len(domains)
+    true = rng.choice(k, size=samples, p=np.array(truth) / sum(truth))
+    weights = rng.gamma(0.3, size=(samples, k)) + 1e-9
+    weights[np.arange(samples), true] += rng.gamma(sharpness, 0.3, samples)
+    probabilities = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    reasons = [reason for reason, count in (rejects or {}).items() for _ in range(count)]
+    reject = [""] * (samples - len(reasons)) + reasons
+    counted = probabilities[: samples - len(reasons)].astype(np.float64)
+    lengths = rng.integers(20, 97, samples)
+    directory.mkdir(parents=True, exist_ok=True)
+    table = pa.Table.from_pydict(
+        {
+            "index": range(samples),
+            "seed": range(samples),
+            "text": [texts[i % len(texts)] for i in range(samples)],
+            "num_tokens": lengths,
+            "finish_reason": ["length" if n == 96 else "stop" for n in lengths],
+            "reject": reject,
+            "domain_probs": list(probabilities),
+        },
+        schema=generation_schema(k),
+    )
+    pq.write_table(table, directory / "generations.parquet")
+    estimates = [_made_estimate(name, counted, shift) for shift, name in enumerate(names)]
+    looks = []
+    for number, end in enumerate(range(per_round, samples + per_round, per_round), 1):
+        so_far = counted[:end]
+        shares = so_far.mean(axis=0)
+        change = float(np.abs(shares - looks[-1].shares).max()) if looks else None
+        looks.append(
+            Look(
+                round=number, samples=min(end, samples), counted=len(so_far), shares=shares.tolist(),
+                half_widths=(2.9 * so_far.std(axis=0) / np.sqrt(len(so_far))).tolist(), change=change, stop=end >= samples,
+            )
+        )  # fmt: skip
+    hard = np.bincount(counted.argmax(axis=1), minlength=k)
+    report = ProbeReport.create(**{
+        "created_at": "2026-11-22T08:00:00+00:00",
+        "environment": {"engine": ["vllm 0.32.0"], "device": ["cpu"], "tokens_per_second": 703.4, "generated": 80, "reused": 40},
+        "domains": list(domains),
+        "model": ModelRecord(name="SmolLM2-135M-Instruct", revision=None, weights_sha256="5a" * 32),
+        "prompt_token_id": 1,
+        "prompt_token": "<|im_start|>",
+        "sampling": {"temperature": 1.0, "top_p": 1.0, "repetition_penalty": 1.0, "max_new_tokens": 96},
+        "seed": 0,
+        "rounds": Rounds(samples_per_round=per_round, min_rounds=1, max_rounds=len(looks), half_width=0.05, max_change=0.01),
+        "looks": looks,
+        "stopped_by": "budget",
+        "samples": samples,
+        "counted": len(counted),
+        "rejected": rejects or {},
+        "undetermined": int((counted.max(axis=1) < 0.45).sum()),
+        "undetermined_below": 0.45,
+        "finish_reasons": {"length": 1, "stop": samples - 1},
+        "alpha": 0.05,
+        "estimates": estimates,
+        "refused": {},
+        "unlabelled": Unlabelled(
+            lower=(hard / samples).tolist(), upper=((hard + len(reasons)) / samples).tolist()
+        ),
+        "tokens": TokenShares(shares=counted.mean(axis=0).tolist(), mean_tokens=[58.5] * k, truncated=0.0123),
+        "chosen": "soft",
+        "classifier_sha256": "c1" * 32,
+        "generations": "generations.parquet",
+        **fields,
+    })  # fmt: skip
+    report.write(directory / "probe.json")
+    return directory / "probe.json"
+
+
+def _made_estimate(name: str, probabilities: Any, shift: int) -> Estimate:
+    n, k = probabilities.shape
+    shares = (
+        np.bincount(probabilities.argmax(axis=1), minlength=k) / n if name == "hard" else probabilities.mean(axis=0)
+    )
+    if shift > 1:
+        shares = shares ** (1 + 0.1 * shift)
+        shares /= shares.sum()
+    errors = np.sqrt(shares * (1 - shares) / n) * (1.4 if shift > 1 else 1.0)
+    return Estimate(
+        name=name, shares=shares.tolist(), standard_errors=errors.tolist(), sampling_errors=errors.tolist(),
+        lower=(shares - 2.9 * errors).clip(0).tolist(), upper=(shares + 2.9 * errors).clip(0, 1).tolist(),
+        covers="sampling and labels" if shift > 1 else "sampling",
+    )  # fmt: skip
 
 
 def _byte_level_bpe():

@@ -61,7 +61,8 @@ def test_the_probe_tells_its_threshold_and_how_many_generations_lie_below() -> N
     environment.filters["thousands"] = lambda n: f"{n:,}"
     probe = SimpleNamespace(
         samples=24, counted=23, rejected={}, model=SimpleNamespace(name="m"), prompt_token="<s>", alpha=0.05,
-        undetermined=7, undetermined_below=0.45,
+        undetermined=7, undetermined_below=0.45, estimate=SimpleNamespace(covers="sampling"),
     )  # fmt: skip
     shown = " ".join(environment.get_template("x").render(probe=probe, figures={"probe": "figure"}).split())
     assert "7 of the counted ones have no domain that can be relied on (no probability reaches 0.45)." in shown
+    assert "they allow for sampling, not for the classifier's own errors" in shown
