@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mixing.arrays import FloatArray, IntArray
+from mixing.rate_covariances import multinomial_covariances
 from schemas.errors import DataError
 
 _SUM_TOLERANCE = 1e-3
@@ -91,19 +92,12 @@ class LabelErrors:
     def training_prior(self) -> FloatArray:
         """Mean probability of each domain (k,) over calibration rows among which domains count alike.
 
-        It is the prior under which the labeller's probabilities were calibrated; uniform where a domain has no rows.
+        It is the prior under which the labeller's probabilities were calibrated; uniform where a domain has no rows, or is given
+        no probability.
         """
-        k = len(self.rows)
-        uniform = np.full(k, 1.0 / k)
-        return uniform if (self.rows == 0).any() else self.soft.matrix @ uniform
-
-
-def multinomial_covariances(matrix: npt.ArrayLike, rows: npt.ArrayLike) -> FloatArray:
-    """Covariance of rates that were counted over independent rows: ``(diag(M_b) - M_b M_b^T) / m_b``, (k, k, k)."""
-    rates, m = np.asarray(matrix, np.float64), np.asarray(rows, np.float64)
-    columns = rates.T
-    spread: FloatArray = columns[:, :, None] * np.eye(len(rates)) - columns[:, :, None] * columns[:, None, :]
-    return spread / m[:, None, None]
+        prior: FloatArray = self.soft.matrix.mean(axis=1)
+        unknown = (self.rows == 0).any() or (prior == 0.0).any()
+        return np.full(len(prior), 1.0 / len(prior)) if unknown else prior
 
 
 def _counts(value: Mapping[str, Any], key: str) -> IntArray:

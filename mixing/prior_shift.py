@@ -68,9 +68,8 @@ def _sampling_errors(ratios: FloatArray, shares: FloatArray) -> FloatArray:
     With ``s_i = r_i / (pi . r_i)`` the information of one sample is ``s_i s_i^T``. The mean of s is one in every domain that has a
     share, so the sandwich of a likelihood that is not quite true is the same. At a share of zero this is too wide, not too narrow.
     """
-    n, k = ratios.shape
     scores = ratios / (ratios @ shares)[:, None]
-    directions = np.linalg.svd(np.ones((1, k)))[2][1:].T
+    directions = np.linalg.svd(np.ones((1, len(shares))))[2][1:].T
     information = directions.T @ (scores.T @ scores) @ directions
     covariance = directions @ np.linalg.pinv(information, hermitian=True) @ directions.T
     errors: FloatArray = np.sqrt(np.maximum(np.diagonal(covariance), 0.0))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ import pytest
 
 from mixing.advance import Guards, Observation, advance, start
 from mixing.allocation import allocate_capped, largest_remainder, row_caps
-from mixing.compare import total_variation
+from mixing.compare import g_test, total_variation
+from mixing.correction import correction_covariances, solve_on_simplex
 from mixing.estimators import hard_counts, hard_estimate, soft_estimate, unlabelled_bounds
 from mixing.intervals import (
     bonferroni_z,
@@ -21,11 +24,15 @@ from mixing.intervals import (
     soft_standard_errors,
     wilson_intervals,
 )
+from mixing.label_errors import Rates
 from mixing.losses import mean_loss
 from mixing.mixers import Domains, Signals, VersatuneExpansion, foster, make_mixer
 from mixing.order import interleave
 from mixing.potential import forgetting_degree, learnable_potential, paired_loss_change, uninformative_reference
+from mixing.prior_shift import iterates, likelihood_ratios, prior_shift_estimate
+from mixing.rate_covariances import multinomial_covariances
 from mixing.selection import draw_rows, pass_order, row_key, take_token_budget
+from mixing.stopping import decide, samples_that_suffice
 from mixing.weights import (
     drop_empty_domains,
     floor,
@@ -37,21 +44,13 @@ from mixing.weights import (
     uniform,
     versatune_constant,
 )
+from schemas.probe import Rounds
 
 VECTORS = Path(__file__).parent.parent / "golden" / "vectors"
 FILES = ("versatune", "allocation", "probe_estimators", "probe_intervals", "mixers", "losses")
 TOLERANCE = 2e-6
 
 NOT_BUILT_YET = {
-    "acc-exact": "confusion-corrected estimate",
-    "acc-constrained": "confusion-corrected estimate",
-    "acc-constrained-2": "confusion-corrected estimate",
-    "acc-variance": "confusion-corrected estimate",
-    "acc-calibration-floor": "confusion-corrected estimate",
-    "em-prior-shift": "prior-shift EM",
-    "token-to-document-share": "checking a probe against a known mixture",
-    "g-test": "checking a probe against a known mixture",
-    "sequential-stop": "sequential stopping of the probe",
     "static-temperature-2": "temperature mixer",
     "static-temperature-5": "temperature mixer",
     "static-capped-proportional": "temperature mixer",
@@ -441,8 +440,112 @@ def wilson_simultaneous(i: Case) -> Case:
 
 @computes("sequential-guarantee")
 def sequential_guarantee(i: Case) -> Case:
-    z = bonferroni_z(i["alpha"], i["k"], looks=i["max_rounds"])
-    return {"n_eps002": sample_size(0.02, z), "n_eps001": sample_size(0.01, z)}
+    plan = {"k": i["k"], "max_rounds": i["max_rounds"], "alpha": i["alpha"]}
+    return {"n_eps002": samples_that_suffice(0.02, **plan), "n_eps001": samples_that_suffice(0.01, **plan)}
+
+
+@computes("sequential-stop")
+def sequential_stop(i: Case) -> Case:
+    plan = Rounds(
+        samples_per_round=i["samples_per_round"],
+        min_rounds=i["min_rounds"],
+        max_rounds=i["max_rounds"],
+        half_width=i["epsilon"],
+        max_change=i["change_tolerance"],
+    )
+    totals = np.cumsum(i["round_counts"], axis=0)
+    rounds: list[Case] = []
+    for number, counts in enumerate(totals, start=1):
+        n = int(counts.sum())
+        shares = counts / n
+        previous = rounds[-1]["shares"] if rounds else None
+        errors = hard_standard_errors(shares, n)
+        look = decide(shares, errors, previous=previous, number=number, plan=plan, alpha=i["alpha"])
+        rounds.append(
+            {
+                "round": number,
+                "n": n,
+                "shares": shares.tolist(),
+                "halfwidth": look.half_widths.tolist(),
+                "max_halfwidth": look.half_widths.max(),
+                "max_change": look.change,
+                "stop": look.stop,
+            }
+        )
+    return {
+        "z": bonferroni_z(i["alpha"], totals.shape[1], i["max_rounds"]),
+        "rounds": rounds,
+        "stopping_round": next(r["round"] for r in rounds if r["stop"]),
+    }
+
+
+@computes("acc-exact")
+def corrected_shares(i: Case) -> Case:
+    return {"pi": solve_on_simplex(i["confusion"], i["observed"])}
+
+
+@computes("acc-constrained", "acc-constrained-2")
+def constrained_shares(i: Case) -> Case:
+    pi = solve_on_simplex(i["confusion"], i["observed"])
+    return {
+        "unconstrained": np.linalg.solve(i["confusion"], i["observed"]),
+        "pi": pi,
+        "residual_sq": float(((np.array(i["confusion"]) @ pi - i["observed"]) ** 2).sum()),
+    }
+
+
+@computes("acc-variance")
+def corrected_errors(i: Case) -> Case:
+    pi, of_probe, of_labels = _corrected_variances(i, i["n"])
+    return {
+        "pi": pi,
+        "se_probe_only": np.sqrt(of_probe),
+        "se_total": np.sqrt(of_probe + of_labels),
+        "se_naive": hard_standard_errors(i["observed"], i["n"]),
+    }
+
+
+@computes("acc-calibration-floor")
+def calibration_floor(i: Case) -> Case:
+    half = bonferroni_z(0.05, 1) * np.sqrt(_corrected_variances(i, 1)[2])
+    wanted = np.array(i["calibration_rows"]) * (half / 0.01) ** 2
+    return {"halfwidth_calibration_only": half, "rows_per_class_for_001": [math.ceil(m) for m in wanted]}
+
+
+def _corrected_variances(i: Case, n: int) -> tuple[Any, Any, Any]:
+    q = np.array(i["observed"])
+    rates = Rates(
+        matrix=np.array(i["confusion"]), covariances=multinomial_covariances(i["confusion"], i["calibration_rows"])
+    )
+    pi = solve_on_simplex(rates.matrix, q)
+    of_probe, of_labels = correction_covariances(pi, rates, (np.diag(q) - np.outer(q, q)) / n)
+    return pi, np.diagonal(of_probe), np.diagonal(of_labels.sum(axis=0))
+
+
+@computes("em-prior-shift")
+def prior_shift(i: Case) -> Case:
+    ratios = likelihood_ratios(i["posteriors"], i["training_prior"])
+    found = prior_shift_estimate(i["posteriors"], i["training_prior"])
+    return {
+        "iterates": [shares.tolist() for shares in islice(iterates(ratios, i["training_prior"]), 3)],
+        "pi": found.shares,
+        "iterations": found.iterations,
+    }
+
+
+@computes("token-to-document-share")
+def document_shares(i: Case) -> Case:
+    documents = token_to_row_weights(i["token_share"], i["mean_doc_tokens"])
+    return {
+        "document_share": documents,
+        "token_share_back": row_to_token_weights(documents, i["mean_doc_tokens"]),
+    }
+
+
+@computes("g-test")
+def likelihood_ratio_test(i: Case) -> Case:
+    found = g_test(i["counts"], i["mixture"])
+    return {"G": found.statistic, "critical_95": found.critical, "reject": found.reject}
 
 
 @computes("tv-js")
