@@ -7,7 +7,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from schemas.errors import DataError
+from schemas.errors import DataError, IntegrityError
 from schemas.files import sha256_file, sha256_json
 
 _VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
@@ -61,6 +61,29 @@ def model_digest(folder: str | Path) -> str:
     return sha256_json([[file.name, sha256_file(file)] for file in sorted(names)])
 
 
+def check_model_digest(folder: str | Path, expected: str, name: str) -> None:
+    """Refuse a folder with another model than the one that was planned.
+
+    Raises:
+        IntegrityError: :func:`model_digest` is another.
+    """
+    found = model_digest(folder)
+    if found != expected:
+        raise IntegrityError(
+            f"model {name}: its files have the digest {found[:12]}, expected {expected[:12]}; somebody has changed them since"
+            " the work was planned. Start it again"
+        )
+
+
+def tensors_of(file: Path) -> dict[str, dict[str, Any]]:
+    """Return ``dtype``, ``shape`` and ``data_offsets`` of each tensor of a safetensors file, which are not read.
+
+    Raises:
+        DataError: it is no such file.
+    """
+    return _read_header(file)[1]
+
+
 def context_length(folder: str | Path) -> int | None:
     """Return how many tokens the model can attend to, or None if its configuration does not say."""
     config = _read_json(Path(folder) / "config.json")
@@ -84,20 +107,27 @@ def _without_safetensors(path: Path) -> str:
 
 def _check_safetensors(file: Path) -> None:
     """Compare a file's size with its header: finds cut-off downloads and Git LFS pointers without reading the tensors."""
+    length, tensors = _read_header(file)
+    expected = 8 + length + max((tensor["data_offsets"][1] for tensor in tensors.values()), default=0)
+    if file.stat().st_size != expected:
+        raise DataError(
+            f"model file {file}: it has {file.stat().st_size:,} bytes, its header promises {expected:,}; download it again"
+        )
+
+
+def _read_header(file: Path) -> tuple[int, dict[str, dict[str, Any]]]:
+    """Return the header's length in bytes and its tensors."""
     with file.open("rb") as stream:
         start = stream.read(8)
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
         header = stream.read(length) if 0 < length <= file.stat().st_size - 8 else b""
     try:
         tensors = json.loads(header)
-        end = max((t["data_offsets"][1] for name, t in tensors.items() if name != "__metadata__"), default=0)
-    except (ValueError, KeyError, TypeError, AttributeError):
+        tensors.pop("__metadata__", None)
+        [tensor["data_offsets"][1] for tensor in tensors.values()]
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
         raise DataError(f"model file {file}: not a safetensors file; download or save it again") from None
-    expected = 8 + length + end
-    if file.stat().st_size != expected:
-        raise DataError(
-            f"model file {file}: it has {file.stat().st_size:,} bytes, its header promises {expected:,}; download it again"
-        )
+    return length, tensors
 
 
 def _check_index(path: Path) -> None:

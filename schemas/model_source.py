@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from schemas.config import Config
@@ -11,22 +12,25 @@ from schemas.errors import ConfigError, DataError
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 # Never a pickle: what is not downloaded cannot be loaded by mistake.
-_WANTED = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken"]
+WANTED_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken"]
 
 
-def model_folder(config: Config, *, needed_for: str) -> Path:
+def model_folder(config: Config, *, needed_for: str, fetch: Callable[[str], Path] | None = None) -> Path:
     """Return the local folder of the configured model; a hub id is downloaded once, into the hub's own cache.
 
     Args:
-        config: its ``model.path`` is a folder relative to the configuration, or a hub id such as org/name.
+        config: its ``model.path`` is a folder relative to the configuration, a hub id such as org/name, or an address such as gs://bucket/model.
         needed_for: named in the error when no model is configured, such as "probing".
+        fetch: gives the local folder of an address; without it an address is refused.
 
     Raises:
         ConfigError: no model is configured.
-        DataError: there is no such folder, or the hub has no such model or cannot be reached.
+        DataError: there is no such folder, or the hub or the object store has no such model or cannot be reached.
     """
     if config.model is None:
         raise ConfigError(f"{needed_for} needs a base model; add 'model: {{path: FOLDER}}' to the configuration")
+    if "://" in config.model.path and fetch is not None:
+        return fetch(config.model.path)
     folder = Path(config.resolve(config.model.path))
     if folder.is_dir():
         return folder
@@ -43,7 +47,7 @@ def _download(hub_id: str, revision: str | None, folder: Path) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=_WANTED))
+        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=WANTED_FILES))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise DataError(

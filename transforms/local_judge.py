@@ -10,7 +10,7 @@ from typing import Any
 from schemas.errors import DataError
 from transforms.ask import Answer
 from transforms.judge import Choices
-from transforms.vllm_engine import VllmEngine, VllmSettings
+from transforms.vllm_engine import VllmEngine, VllmSettings, local_settings
 
 _MARK = "[[the text]]"
 _PLAIN_END = "\nAnswer:"
@@ -145,8 +145,9 @@ class LocalJudge:
     def __init__(self, plan: LocalJudgePlan) -> None:
         """Start the engine; see :class:`transforms.vllm_engine.VllmEngine`."""
         self._plan = plan
-        self._tokenizer = load_tokenizer(Path(plan.settings.model))
-        self._engine = VllmEngine(plan.settings)
+        settings = local_settings(plan.settings)
+        self._tokenizer = load_tokenizer(Path(settings.model))
+        self._engine = VllmEngine(settings)
         self.about = self._engine.about
 
     def ask(self, texts: Sequence[str]) -> list[Answer]:

@@ -35,6 +35,7 @@ from schemas.files import sha256_bytes
 from schemas.model_source import model_folder
 from transforms.batch import Batch, example_payloads, rejected_rows, with_rejects
 from transforms.messages import Turn, conversations
+from transforms.model_fetch import fetch_model
 from transforms.storage import read_bytes, replace_bytes
 from transforms.template_turns import template_turns
 
@@ -119,7 +120,7 @@ def plan_tokenization(config: Config) -> Tokenization:
         ConfigError: no model is configured, or its template file is missing.
         DataError: the model has no tokenizer, only a slow one, or no chat template.
     """
-    folder = model_folder(config, needed_for="build.tokenize")
+    folder = model_folder(config, needed_for="build.tokenize", fetch=fetch_model)
     model = config.model
     assert model is not None  # model_folder() refuses such a configuration
     tokenizer = _load_tokenizer(folder, trust_remote_code=model.trust_remote_code)

