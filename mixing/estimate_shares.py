@@ -135,10 +135,11 @@ def _corrected(found: Corrected, alpha: float, looks: int) -> ShareEstimate:
 
 def _allowing_for_labels(estimate: ShareEstimate, corrected: ShareEstimate) -> ShareEstimate:
     """Widen an interval of sampling to hold the corrected estimate's too."""
+    from_truth = np.hypot(estimate.shares - corrected.shares, corrected.standard_errors)
     return ShareEstimate(
         name=estimate.name,
         shares=estimate.shares,
-        standard_errors=np.hypot(estimate.shares - corrected.shares, corrected.standard_errors),
+        standard_errors=np.maximum(estimate.sampling_errors, from_truth),
         sampling_errors=estimate.sampling_errors,
         lower=np.minimum(estimate.lower, corrected.lower),
         upper=np.maximum(estimate.upper, corrected.upper),
