@@ -8,7 +8,7 @@ from schemas.config import Config
 from schemas.dataset import ClassifierRecord, DatasetManifest, Shard, TokenizerRecord
 from schemas.errors import ConfigError, DataError
 from schemas.mixture import MixtureManifest
-from schemas.probe import Estimate, ModelRecord, ProbeReport
+from schemas.probe import Estimate, ModelRecord, ProbeReport, Rounds, TokenShares, Unlabelled
 from schemas.taxonomy import DEFAULT_TAXONOMY
 
 DOMAINS = DEFAULT_TAXONOMY.domains
@@ -34,12 +34,16 @@ def _dataset(rows: list[int] = ROWS, tokenizer: TokenizerRecord | None = TOKENIZ
 
 
 def _probe(shares: list[float], domains: tuple[str, ...] = DOMAINS) -> ProbeReport:
-    estimate = Estimate(name="soft", shares=shares, standard_errors=shares, lower=shares, upper=shares)
+    estimate = Estimate(
+        name="soft", shares=shares, standard_errors=shares, sampling_errors=shares, lower=shares, upper=shares, covers="sampling"
+    )  # fmt: skip
+    rounds = Rounds(samples_per_round=2, min_rounds=1, max_rounds=1, half_width=None, max_change=0.005)
     return ProbeReport.create(
         created_at="", environment={}, domains=list(domains), prompt_token_id=1, prompt_token="<s>",
         model=ModelRecord(name="m", revision=None, weights_sha256="0" * 64), sampling={}, seed=0, samples=2, counted=2,
         rejected={}, undetermined=0, undetermined_below=0.4, finish_reasons={}, alpha=0.05, estimates=[estimate], chosen="soft",
-        classifier_sha256="0" * 64, generations="g",
+        classifier_sha256="0" * 64, generations="g", rounds=rounds, looks=[], stopped_by="budget", refused={},
+        unlabelled=Unlabelled(lower=shares, upper=shares), tokens=TokenShares(shares=shares, mean_tokens=shares, truncated=0.0),
     )  # fmt: skip
 
 
