@@ -50,7 +50,7 @@ from sft_runner.segments import Segment, compose_segment
 from sft_runner.steps import learning_rate_at, make_optimizer, step_seed, train_step
 
 
-def run(config: Config, mixture_path: Path, *, progress: Progress) -> Path:
+def run(config: Config, mixture_path: Path, *, progress: Progress, fetch: Callable[[str], Path] | None = None) -> Path:
     """Fine-tune the configured model on a mixture; return the path of ``run.json``.
 
     A run has its own directory, named after mixture, train section, model files and seed. If it is finished there, this
@@ -61,6 +61,7 @@ def run(config: Config, mixture_path: Path, *, progress: Progress) -> Path:
         config: sections ``model`` and ``train``, ``seed``, ``output`` and ``name``.
         mixture_path: a mixture manifest.
         progress: told of evaluations, reference fine-tunes and every optimizer step.
+        fetch: gives the local folder of a model on an object store; without it such a model is refused.
 
     Raises:
         ConfigError, DataError: settings, model, dataset and mixture do not fit together.
@@ -68,7 +69,7 @@ def run(config: Config, mixture_path: Path, *, progress: Progress) -> Path:
         RunError: the loss is not finite, or another process trains the same run.
     """
     mixture = MixtureManifest.load(mixture_path)
-    folder = _model_folder(config, mixture)
+    folder = _model_folder(config, mixture, fetch)
     identity = {
         "mixture_digest": mixture.digest,
         "model_sha256": model_digest(folder),
@@ -101,7 +102,7 @@ def _finished(file: Path) -> bool:
     return all(model.is_file() and sha256_file(model) == digest for model, digest in models)
 
 
-def _model_folder(config: Config, mixture: MixtureManifest) -> Path:
+def _model_folder(config: Config, mixture: MixtureManifest, fetch: Callable[[str], Path] | None) -> Path:
     if "://" in config.home:
         raise ConfigError(f"output is {config.output}; training writes to a local directory, so set 'output' to one")
     if tuple(mixture.domains) != config.taxonomy.domains:
@@ -109,7 +110,7 @@ def _model_folder(config: Config, mixture: MixtureManifest) -> Path:
             f"the mixture has domains {mixture.domains}, the configuration {list(config.taxonomy.domains)}; run build and"
             " mix again"
         )
-    folder = model_folder(config, needed_for="training")
+    folder = model_folder(config, needed_for="training", fetch=fetch)
     check_model_folder(folder)
     return folder
 

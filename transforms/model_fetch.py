@@ -33,9 +33,9 @@ def fetch_model(uri: str) -> Path:
         DataError: there is no model, or its place cannot be read.
         RunError: the disk is too small, or the connection broke.
     """
-    files = _listing(uri)
+    files = _listing(uri.rstrip("/"))
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "versatune" / "models"
-    digest = sha256_json([uri, [[file.path, file.size_in_bytes, file.last_updated_in_seconds] for file in files]])
+    digest = sha256_json([uri.rstrip("/"), [[file.path, file.size_in_bytes, file.last_updated_in_seconds] for file in files]])
     folder = cache / digest
     if folder.is_dir():
         return folder
@@ -50,7 +50,7 @@ def fetch_model(uri: str) -> Path:
 
 def _listing(uri: str) -> list[FileMetadata]:
     """Return the files that belong to the model, sorted by name."""
-    pattern = f"{uri.rstrip('/')}/*"
+    pattern = f"{uri}/*"
     try:
         found = FileSystems.match([pattern])[0].metadata_list
     except (BeamIOError, ValueError, OSError) as error:

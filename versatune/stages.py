@@ -78,7 +78,14 @@ def train(job: Job) -> Path:
     from sft_runner.train import run
 
     mixture = read_pointer(job.home / "mixture" / "latest.json", what="mixture", command="versatune mix CONFIG")
-    return run(job.config, mixture, progress=job.progress)
+    return run(job.config, mixture, progress=job.progress, fetch=_fetch_model)
+
+
+def _fetch_model(uri: str) -> Path:
+    """Fetch a model from an object store; only then does training need Beam."""
+    from transforms.model_fetch import fetch_model
+
+    return fetch_model(uri)
 
 
 def run_all(job: Job) -> dict[str, tuple[Path, bool]]:

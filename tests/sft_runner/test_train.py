@@ -336,6 +336,9 @@ def test_settings_that_do_not_fit_are_refused(workplace: Callable) -> None:
 
     with pytest.raises(ConfigError, match="needs a base model"):
         trained(refused({"model": None}))
+    far = work.config.model_copy(update={"model": work.config.model.model_copy(update={"path": "gs://bucket/m"})})
+    with pytest.raises(DataError, match="fetched gs:/bucket/m"):
+        run(far, work.mixture_path, progress=Silence(), fetch=lambda uri: Path(f"fetched {uri}"))
     with pytest.raises(ConfigError, match="output is gs://bucket"):
         trained(refused({"output": "gs://bucket"}))
     with pytest.raises(DataError, match="the mixture has domains"):
