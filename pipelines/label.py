@@ -42,16 +42,17 @@ from transforms.ask import (
     read_answers,
 )
 from transforms.batch_handler import model_name
-from transforms.endpoint_judge import EndpointJudge, EndpointJudgePlan, check_endpoint
+from transforms.endpoint import check_endpoint
+from transforms.endpoint_judge import EndpointJudge, EndpointJudgePlan
 from transforms.fasttext_classifier import DomainClassifier, shared_classifier, text_view
 from transforms.judge import Choices, Floats, choices, position_bias, probabilities, same_choice
 from transforms.label_rows import LabelRow, LabelRows, read_label_rows
 from transforms.local_judge import LocalJudge, LocalJudgePlan, load_tokenizer, plan_questions
+from transforms.model_fetch import fetch_model
 from transforms.part_store import Kept, count_kept, sweep
 from transforms.vllm_engine import VllmSettings, engine_progress, stop_engines
 
 _FORMAT = 1
-_MAX_SEQUENCES = 256
 _SPARE_TOKENS = 8
 _CLASSIFY_ROWS = 1024
 _DIGITS = 6
@@ -109,7 +110,7 @@ def plan_local(config: Config, model: str) -> LabelPlan:
         ConfigError, DataError: the taxonomy, the model or the classifier cannot be used.
     """
     wanted = choices(config.taxonomy, config.label.descriptions)
-    folder = model_folder(Config(name="judge", model=ModelConfig(path=model)), needed_for="a judge")
+    folder = model_folder(Config(name="judge", model=ModelConfig(path=model)), needed_for="a judge", fetch=fetch_model)
     check_model_folder(folder)
     questions = plan_questions(load_tokenizer(folder), wanted, model)
     engine = config.label.engine
@@ -120,7 +121,7 @@ def plan_local(config: Config, model: str) -> LabelPlan:
         trust_remote_code=False,
         dtype=engine.dtype,
         max_model_len=min([questions.overhead + text_tokens + _SPARE_TOKENS, *lengths]),
-        max_num_seqs=min(_MAX_SEQUENCES, config.label.batch_size * len(wanted.rotations)),
+        max_num_seqs=min(engine.max_num_seqs, config.label.batch_size * len(wanted.rotations)),
         gpu_memory_utilization=engine.gpu_memory_utilization,
         cpu_kv_cache_gib=engine.cpu_kv_cache_gib,
         tensor_parallel_size=engine.tensor_parallel_size,
@@ -152,7 +153,7 @@ def plan_endpoint(config: Config, model: str, url: str) -> LabelPlan:
         model: the name that the endpoint knows.
         url: of an OpenAI-compatible API, such as http://localhost:8000/v1.
     """
-    check_endpoint(url)
+    check_endpoint(url, "--endpoint")
     label, wanted = config.label, choices(config.taxonomy, config.label.descriptions)
     plan = EndpointJudgePlan(
         url=url,

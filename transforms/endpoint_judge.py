@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 
-from schemas.errors import ConfigError, RunError
+from schemas.errors import RunError
 from transforms.ask import Answer
+from transforms.endpoint import UNREACHABLE, make_client, quoted, refusal
 from transforms.judge import Choices
 
-KEY_VARIABLE = "OPENAI_API_KEY"
 _CHARS_PER_TOKEN = 4
 _TOP_LOGPROBS = 20  # the most that the protocol allows
 _RETRIES = 6  # after 0.5, 1, 2, 4, 8 and 8 seconds, or what the server's Retry-After says
-_SHOWN_CHARS = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,43 +31,13 @@ class EndpointJudgePlan:
     timeout_seconds: float
 
 
-def check_endpoint(url: str) -> None:
-    """Refuse an address that cannot be one, and one that holds a secret, because it is written into the record.
-
-    Raises:
-        ConfigError: no http(s) address, or one with a user, a password or a query.
-        RunError: the package for it is not installed.
-    """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError(
-            "--endpoint: expected an address such as https://api.openai.com/v1 or http://localhost:8000/v1"
-        )
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise ConfigError(
-            f"--endpoint: the address of {parts.hostname} holds a user, a password or a query; it is written into labels.json, so"
-            f" give a plain one, and the key in the environment variable {KEY_VARIABLE}"
-        )
-    if importlib.util.find_spec("openai") is None:
-        raise RunError(
-            "--endpoint needs the package openai; install versatune[cpu] or versatune[gpu], or openai itself"
-        )
-
-
 class EndpointJudge:
     """A judge that answers over HTTP, several requests at once."""
 
     def __init__(self, plan: EndpointJudgePlan) -> None:
         """Make the client; the first request finds out whether anybody is there."""
-        from openai import OpenAI
-
         self._plan = plan
-        self._client = OpenAI(
-            base_url=plan.url,
-            api_key=os.environ.get(KEY_VARIABLE) or "none",  # a server of one's own asks for none, the client for any
-            max_retries=_RETRIES,
-            timeout=plan.timeout_seconds,
-        )
+        self._client = make_client(plan.url, timeout_seconds=plan.timeout_seconds, retries=_RETRIES)
         self.about: dict[str, Any] = {"engine": "endpoint"}
 
     def ask(self, texts: Sequence[str]) -> list[Answer]:
@@ -150,11 +116,9 @@ def _why(error: Any, plan: EndpointJudgePlan) -> str:
     """Say what went wrong and what to do. Of what a server says nothing is quoted that may hold the key or a row's text."""
     import openai
 
-    if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
-        given = "the key in" if os.environ.get(KEY_VARIABLE) else "without a key: there is no environment variable"
-        return f"{error.status_code}: it refuses {given} {KEY_VARIABLE}; set the key that belongs to this endpoint and may use {plan.model}"
-    if isinstance(error, openai.NotFoundError):
-        return f"404: there is no model {plan.model}, or no chat API, here; check --model and --endpoint, which often ends in /v1"
+    refused = refusal(error, model=plan.model, api="chat", settings="--model and --endpoint")
+    if refused is not None:
+        return refused
     if isinstance(error, openai.RateLimitError):
         return f"429: still too many requests after {_RETRIES} retries; set label.concurrency lower, or wait. What is answered stays"
     if isinstance(error, openai.APITimeoutError):
@@ -163,9 +127,9 @@ def _why(error: Any, plan: EndpointJudgePlan) -> str:
             " label.concurrency lower"
         )
     if isinstance(error, openai.APIConnectionError):
-        return "it cannot be reached; check the address, and that the server runs"
+        return UNREACHABLE
     if isinstance(error, openai.BadRequestError | openai.UnprocessableEntityError):
-        code = " ".join(str(error.code or error.type or "no reason given").split())[:_SHOWN_CHARS]
+        code = quoted(error.code or error.type or "no reason given")  # its message may hold a part of the text
         return (
             f"{error.status_code} ({code}): it does not take a chat request with max_tokens=1, temperature=0, logprobs and"
             f" top_logprobs={_TOP_LOGPROBS}, or a text is too long for it; take another model, or set label.max_text_tokens lower"

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
+import socket
+import threading
+import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -168,3 +174,90 @@ def corpus(tmp_path: Path) -> Callable[..., Corpus]:
         return Corpus(tmp_path / home, **settings)
 
     return make
+
+
+class EndpointServer:
+    """A server on this machine: what it answers is up to the test, and it remembers what it was asked."""
+
+    path = "/v1/chat/completions"
+
+    def __init__(self) -> None:
+        # Given (number of the request, its body): status, JSON value or text, and headers, of which a Content-Length may lie.
+        self.reply: Callable[[int, dict[str, Any]], tuple[Any, ...]] = lambda number, body: (404, {})
+        self.looks: dict[str, tuple[int, Any]] = {}
+        """What GET requests are answered, by path."""
+        self.bodies: list[dict[str, Any]] = []
+        self.keys: list[str | None] = []
+        self.delay = 0.0
+        self._lock = threading.Lock()
+        self._connections: set[socket.socket] = set()
+        self.start(0)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}/v1"
+
+    def start(self, port: int | None = None) -> None:
+        """Listen, where it did before it was stopped."""
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def setup(self) -> None:
+                super().setup()
+                outer._connections.add(self.connection)
+
+            def do_GET(self) -> None:
+                self._send(*outer.looks.get(self.path, (404, {})))
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                with outer._lock:
+                    outer.bodies.append(body)
+                    outer.keys.append(self.headers.get("Authorization"))
+                    number = len(outer.bodies)
+                time.sleep(outer.delay)
+                self._send(*(outer.reply(number, body) if self.path == outer.path else (404, {})))
+
+            def _send(self, status: int, value: Any, headers: dict[str, str] | None = None) -> None:
+                data = (value if isinstance(value, str) else json.dumps(value)).encode()
+                given = {"Content-Type": "application/json", "Content-Length": str(len(data)), "retry-after-ms": "5"}
+                given |= headers or {}
+                self.close_connection = int(given["Content-Length"]) > len(data)
+                with contextlib.suppress(OSError):  # the other side may have given up
+                    self.send_response(status)
+                    for name, text in given.items():
+                        self.send_header(name, text)
+                    self.end_headers()
+                    self.wfile.write(data)
+
+            def log_message(self, *arguments: Any) -> None:
+                pass
+
+            def handle(self) -> None:
+                with contextlib.suppress(OSError):
+                    super().handle()
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", self._port if port is None else port), Handler)
+        self._server.daemon_threads = True
+        self._port = self._server.server_port
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+
+    def stop(self) -> None:
+        """End as if killed: nobody listens any more, and open connections break."""
+        self._server.shutdown()
+        self._server.socket.close()
+        for connection in list(self._connections):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        self._connections.clear()
+
+
+@pytest.fixture
+def endpoint_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[EndpointServer]:
+    """Return a server that speaks HTTP; the environment holds no key."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    server = EndpointServer()
+    yield server
+    server.stop()
