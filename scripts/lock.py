@@ -22,6 +22,7 @@ LOCKS = {
     "cpu": (["cpu", "demo", "dev"], True),  # make demo, make test
     "gpu": (["gpu", "dev"], False),  # a machine with a GPU
     "worker": (["gcp"], False),  # the image of a Dataflow worker
+    "gpu-worker": (["gcp", "gpu"], False),  # the same for a probe: with vLLM
 }
 
 

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from apache_beam.io.filesystem import BeamIOError, FileMetadata, FileSystem
 
 from pipelines.build import run
-from schemas.config import ClassifierConfig
+from pipelines.probe import run_with as run_probe_with
+from schemas.config import ClassifierConfig, Config, ModelConfig, ProbeConfig
 from schemas.dataset import DatasetManifest
 from schemas.errors import ConfigError, DataError
+from schemas.probe import ProbeReport
 from schemas.progress import Silence
 from transforms import classify
 from transforms.fasttext_classifier import bundled_model, card_path
+from transforms.generate import Generation, Outcome, Sample
 
 STORE: dict[str, bytes] = {}
 WRITES: list[str] = []
@@ -162,3 +165,29 @@ def test_workers_find_a_local_classifier_beside_remote_output(
     assert opened[-1].startswith("store://bucket/out/small/.staging-")
     pointer = json.loads(STORE["store://bucket/out/small/latest.json"])
     assert pointer["digest"] == reference.digest
+
+
+class _Engine:
+    about: ClassVar[dict[str, Any]] = {"engine": "fake"}
+
+    def generate(self, samples: Sequence[Sample]) -> Iterator[list[Outcome]]:
+        yield [
+            Generation(s.index, s.seed, f"The court held that contract {s.seed} was void.", 9, "stop") for s in samples
+        ]
+
+
+def test_a_probe_on_an_object_store_gives_the_same_report_and_goes_on_there(tmp_path: Path, tiny_model: Path) -> None:
+    def probe(output: str, samples: int) -> Config:
+        section = ProbeConfig(samples=samples, samples_per_round=10, max_new_tokens=16, batch_size=5, half_width=None)
+        return Config(name="toy", output=output, model=ModelConfig(path=str(tiny_model)), probe=section)
+
+    local = run_probe_with(probe(str(tmp_path), 30), lambda plan: _Engine, progress=Silence())
+    run_probe_with(probe("store://bucket/out", 20), lambda plan: _Engine, progress=Silence())
+    half = {path for path in STORE if "/part-" in path}
+    run_probe_with(probe("store://bucket/out", 30), lambda plan: _Engine, progress=Silence())
+    assert half < {path for path in STORE if "/part-" in path}
+    digest = json.loads(STORE["store://bucket/out/toy/probe/latest.json"])["digest"]
+    reference = ProbeReport.load(local)
+    assert digest == reference.digest
+    folder = f"store://bucket/out/toy/probe/{digest[:12]}"
+    assert STORE[f"{folder}/{reference.generations}"] == (local.parent / reference.generations).read_bytes()

@@ -10,16 +10,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+import apache_beam as beam
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from apache_beam.options.pipeline_options import DebugOptions, PipelineOptions
+from apache_beam.portability.common_urns import resource_hints
 
-from pipelines.probe import ProbePlan, estimates, run, run_with
+from pipelines.probe import _options, graph, run, run_with
+from pipelines.probe_plan import ProbePlan, plan_probe
 from schemas.arrow import generation_schema
 from schemas.config import ClassifierConfig, Config, load_config
 from schemas.errors import ConfigError, DataError, RunError
@@ -27,8 +31,9 @@ from schemas.pointer import read_pointer
 from schemas.probe import ProbeReport
 from schemas.progress import Silence
 from transforms.fasttext_classifier import bundled_model
-from transforms.generate import Engine, Generation, sample_seed
+from transforms.generate import Engine, Failure, Generation, Outcome, Sample, sample_seed
 from transforms.generation_store import read_store
+from transforms.look import nothing_seen
 
 _SUBJECTS = (
     "The court held that the contract was void and the tenant owed damages.",
@@ -38,17 +43,20 @@ _SUBJECTS = (
 
 _SLOW_PROBE = """
 import sys, time
-from functools import partial
 from pipelines.probe import run_with
 from schemas.config import load_config
 from schemas.progress import Silence
+from transforms import generate
 from transforms.generate import Generation
+
+generate._PART_SAMPLES = 4
 
 class SlowEngine:
     about = {"engine": "slow"}
     def generate(self, samples):
-        time.sleep(0.5)
-        return [Generation(s.index, s.seed, f"a text that is long enough {s.seed}", 7, "length") for s in samples]
+        for s in samples:
+            time.sleep(0.05)
+            yield [Generation(s.index, s.seed, f"a text that is long enough {s.seed}", 7, "length")]
 
 run_with(load_config(sys.argv[1]), lambda plan: SlowEngine, progress=Silence())
 """
@@ -58,19 +66,46 @@ class FakeEngine:
     """Writes about a subject that the seed decides; of index 1 hardly anything."""
 
     about: ClassVar[dict[str, Any]] = {"engine": "fake", "start_seconds": 0.1}
+    starts: ClassVar[list[int]] = []
+    drawn: ClassVar[list[int]] = []
 
-    def generate(self, samples: Any) -> list[Generation]:
-        return [
-            Generation(s.index, s.seed, "short" if s.index == 1 else f"{_SUBJECTS[s.seed % 3]} {s.seed}", 9, "length")
-            for s in samples
-        ]
+    def __init__(self) -> None:
+        self.starts.append(1)
+
+    def generate(self, samples: Sequence[Sample]) -> Iterator[list[Outcome]]:
+        for s in reversed(samples):
+            self.drawn.append(s.index)
+            text = "short" if s.index == 1 else f"{_SUBJECTS[s.seed % 3]} {s.seed}"
+            yield [Generation(s.index, s.seed, text, 9 + s.seed % 3, "length")]
+
+
+class FailingEngine(FakeEngine):
+    """An endpoint that cannot give every seventh sample."""
+
+    def generate(self, samples: Sequence[Sample]) -> Iterator[list[Outcome]]:
+        for (outcome,) in super().generate(samples):
+            index, seed = outcome.index, outcome.seed
+            yield [outcome if index % 7 else Failure(index, seed, "request_failed", "500")]
+
+
+class _TextEngine(FakeEngine):
+    """Writes what the slow engine of the killed probe writes."""
+
+    def generate(self, samples: Sequence[Sample]) -> Iterator[list[Outcome]]:
+        yield [Generation(s.index, s.seed, f"a text that is long enough {s.seed}", 7, "length") for s in samples]
 
 
 class BrokenEngine:
     about: ClassVar[dict[str, Any]] = {}
 
-    def generate(self, samples: Any) -> list[Generation]:
+    def generate(self, samples: Sequence[Sample]) -> Iterator[list[Outcome]]:
         raise RunError("vLLM failed: out of memory; its log is /tmp/x.log")
+
+
+@pytest.fixture(autouse=True)
+def _fresh_engine() -> None:
+    FakeEngine.starts.clear()
+    FakeEngine.drawn.clear()
 
 
 def fake(plan: ProbePlan) -> Callable[[], Engine]:
@@ -98,6 +133,8 @@ def test_a_report_counts_every_sample_and_its_intervals_hold_the_estimates(tmp_p
     assert (report.prompt_token_id, report.prompt_token) == (1, "<|im_start|>")
     assert report.finish_reasons == {"length": 24}
     assert report.environment["generated"] == 24
+    assert report.environment["engines"] == [{"engine": "fake", "samples": 24, "reused": False}]
+    assert {estimate.name for estimate in report.estimates} == {"soft", "hard", "corrected", "em"}
     for estimate in report.estimates:
         assert sum(estimate.shares) == pytest.approx(1.0, abs=1e-6)
         assert (np.array(estimate.lower) <= estimate.shares).all()
@@ -115,7 +152,7 @@ def test_the_estimates_are_the_mean_and_the_counts_of_what_counted(tmp_path: Pat
     report = _probe(_config(tmp_path, tiny_model))
     table = pq.read_table(tmp_path / "out/toy/probe" / report.digest[:12] / report.generations)
     rows = np.array(table.column("domain_probs").to_pylist())[np.array(table.column("reject")) == ""]
-    soft, hard = report.estimates
+    soft, hard = (next(e for e in report.estimates if e.name == name) for name in ("soft", "hard"))
     assert soft.shares == pytest.approx(rows.mean(axis=0))
     assert hard.shares == pytest.approx(np.bincount(rows.argmax(axis=1), minlength=6) / len(rows))
 
@@ -162,17 +199,21 @@ def test_a_killed_probe_keeps_its_finished_batches_and_is_continued(tmp_path: Pa
         env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
     )
     deadline = time.monotonic() + 120
-    while len(list(generations.glob("*/part-*"))) < 2 and time.monotonic() < deadline:
+    while len(list(generations.glob("*/part-*.parquet"))) < 3 and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
     (store,) = generations.iterdir()
-    kept = read_store(store).table.num_rows
-    assert 16 <= kept < 48
-    report = _probe(config)
+    kept = read_store(str(store)).table.num_rows
+    assert 12 <= kept < 48
+    report = _probe(config, lambda plan: _TextEngine)
     assert (report.environment["reused"], report.environment["generated"]) == (kept, 48 - kept)
-    assert read_store(store).table.column("index").to_pylist() == list(range(48))
+    assert read_store(str(store)).table.column("index").to_pylist() == list(range(48))
     assert sum(int(file.name.split("-")[2]) for file in store.glob("part-*")) == 48
+    other = tmp_path / "undisturbed"
+    other.mkdir()
+    undisturbed = _config(other, tiny_model, samples=48)
+    assert _probe(undisturbed, lambda plan: _TextEngine).digest == report.digest
 
 
 def test_what_an_engine_says_when_it_fails_is_the_message(tmp_path: Path, tiny_model: Path) -> None:
@@ -201,11 +242,9 @@ def test_settings_that_cannot_work_are_refused(
         _probe(_config(tmp_path, tiny_model, **probe), forbidden)
 
 
-def test_a_probe_needs_a_model_and_a_local_directory(tmp_path: Path) -> None:
+def test_a_probe_needs_a_model(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="needs a base model"):
         run(Config(name="toy"), progress=Silence())
-    with pytest.raises(ConfigError, match="local directory"):
-        run(_config(tmp_path, tmp_path).model_copy(update={"output": "gs://bucket/out"}), progress=Silence())
     with pytest.raises(DataError, match="there is no folder"):
         run(_config(tmp_path, tmp_path / "absent"), progress=Silence())
 
@@ -256,22 +295,125 @@ def test_only_one_probe_writes_to_a_directory(tmp_path: Path, tiny_model: Path) 
     assert _probe(config, second).samples == 24
 
 
-def test_hard_and_soft_estimates_of_certain_labels_agree() -> None:
-    soft, hard = estimates(np.eye(3, dtype=np.float32)[[0, 0, 1, 2]], alpha=0.05)
-    assert soft.shares == hard.shares == [0.5, 0.25, 0.25]
+def _rounds(tmp_path: Path, model: Path, **probe: Any) -> Config:
+    values = {"samples": 60, "samples_per_round": 12, "min_rounds": 2, "half_width": 0.9, "max_change": 1.0}
+    return _config(tmp_path, model, **{**values, **probe})
+
+
+def test_a_probe_stops_after_the_first_look_that_is_precise_enough(tmp_path: Path, tiny_model: Path) -> None:
+    report = _probe(_rounds(tmp_path, tiny_model))
+    assert (report.samples, report.stopped_by, [look.stop for look in report.looks]) == (24, "precision", [False, True])
+    assert report.rounds.max_rounds == 5
+    assert sorted(FakeEngine.drawn) == list(range(24))
+    assert report.looks[-1].shares == report.distribution
+    assert report.looks[1].change == pytest.approx(
+        np.abs(np.subtract(report.looks[1].shares, report.looks[0].shares)).max()
+    )
+
+
+def test_one_engine_serves_all_rounds_of_a_probe_that_is_never_precise_enough(tmp_path: Path, tiny_model: Path) -> None:
+    report = _probe(_rounds(tmp_path, tiny_model, half_width=0.0001, samples=54))
+    assert (report.samples, report.stopped_by, len(report.looks)) == (54, "budget", 5)
+    assert [look.samples for look in report.looks] == [12, 24, 36, 48, 54]
+    assert len(FakeEngine.starts) == 1
+    assert [index // 12 for index in FakeEngine.drawn] == sorted(index // 12 for index in FakeEngine.drawn)
+
+
+def test_more_planned_looks_make_wider_intervals_and_none_make_the_narrowest(tmp_path: Path, tiny_model: Path) -> None:
+    def width(**probe: Any) -> float:
+        soft = _probe(_rounds(tmp_path, tiny_model, min_rounds=9, **probe)).estimates[0]
+        return sum(np.subtract(soft.upper, soft.lower))
+
+    assert width(half_width=None) < width(samples_per_round=30) < width()
+
+
+def test_a_narrower_target_goes_on_where_the_wider_one_stopped(tmp_path: Path, tiny_model: Path) -> None:
+    _probe(_rounds(tmp_path, tiny_model))
+    further = _probe(_rounds(tmp_path, tiny_model, min_rounds=3))
+    assert (further.samples, further.environment["generated"], further.environment["reused"]) == (36, 12, 24)
+    again = _probe(_rounds(tmp_path, tiny_model), forbidden)
+    assert again.samples == 24
+
+
+def test_samples_that_an_endpoint_fails_to_give_are_counted_and_asked_for_again(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    config = _config(tmp_path, tiny_model)
+    report = _probe(config, lambda plan: FailingEngine)
+    assert (report.samples, report.counted) == (24, 19)
+    table = pq.read_table(tmp_path / "out/toy/probe" / report.digest[:12] / report.generations)
+    assert table.column("index").to_pylist() == list(range(24))
+    assert [row["index"] for row in table.to_pylist() if row["reject"] == "request_failed"] == [0, 7, 14, 21]
+    assert report.rejected == {"request_failed": 4, "too_short": 1}
+    (hard,) = (estimate for estimate in report.estimates if estimate.name == "hard")
+    assert report.unlabelled.lower == pytest.approx(np.multiply(hard.shares, 19 / 24))
+    assert report.unlabelled.upper == pytest.approx(np.add(report.unlabelled.lower, 5 / 24))
+    FakeEngine.drawn.clear()
+    assert _probe(config).counted == 23
+    assert sorted(FakeEngine.drawn) == [0, 7, 14, 21]
+
+
+def test_tokens_of_a_sample_belong_to_its_domains_in_proportion(tmp_path: Path, tiny_model: Path) -> None:
+    report = _probe(_config(tmp_path, tiny_model))
+    table = pq.read_table(tmp_path / "out/toy/probe" / report.digest[:12] / report.generations)
+    table = table.filter(np.array(table.column("reject")) == "")
+    p, tokens = np.array(table.column("domain_probs").to_pylist()), np.array(table.column("num_tokens"))
+    mean = p.T @ tokens / p.sum(axis=0)
+    assert report.tokens.mean_tokens == pytest.approx(mean)
+    wanted = np.array(report.distribution) * mean
+    assert report.tokens.shares == pytest.approx(wanted / wanted.sum())
+    assert report.tokens.truncated == 1.0
+
+
+def test_an_estimate_that_cannot_be_given_is_refused_before_the_engine_starts(tmp_path: Path, tiny_model: Path) -> None:
+    classifier = Path(shutil.copy(bundled_model(), tmp_path / "mine.ftz"))
+    config = _config(tmp_path, tiny_model, estimator="corrected").model_copy(
+        update={"classifier": ClassifierConfig(path=str(classifier))}
+    )
+    with pytest.raises(ConfigError, match=r"estimator is corrected.*says nothing of its errors"):
+        _probe(config, forbidden)
+    soft = config.model_copy(update={"probe": config.probe.model_copy(update={"estimator": "soft"})})
+    report = _probe(soft)
+    assert "corrected" in report.refused
+    assert {estimate.covers for estimate in report.estimates} == {"sampling"}
+
+
+def test_the_graph_names_the_accelerator_and_shares_one_engine_between_rounds(tmp_path: Path, tiny_model: Path) -> None:
+    config = _rounds(tmp_path, tiny_model, accelerator="type:nvidia-l4;count:1;install-nvidia-driver", min_ram="32GB")
+    plan = plan_probe(config)
+    root = beam.Pipeline(options=PipelineOptions([]))
+    graph(root, plan, nothing_seen(plan.look), {1: ((0, 12),), 2: ((12, 24),)}, FakeEngine, "engine")
+    components = root.to_runner_api().components
+    steps = {step.unique_name: step for step in components.transforms.values()}
+    inferences = [
+        name for name in steps if name.endswith("Generate/BeamML_RunInference") and not steps[name].subtransforms
+    ]
+    assert len(inferences) == len([name for name in inferences if name.startswith("Round")]) == 2
+    for name in inferences:
+        hints = components.environments[steps[name].environment_id].resource_hints
+        assert hints[resource_hints.ACCELERATOR.urn] == b"type:nvidia-l4;count:1;install-nvidia-driver"
+        assert hints[resource_hints.MIN_RAM_BYTES.urn] == b"32000000000"
+    look = steps["Round1/Look"]
+    assert not components.environments[look.environment_id].resource_hints
+
+
+def test_a_remote_runner_gets_one_engine_a_machine() -> None:
+    experiments = _options(["--runner=DataflowRunner"]).view_as(DebugOptions).experiments
+    assert "no_use_multiple_sdk_containers" in experiments
+    assert not _options([]).view_as(DebugOptions).experiments
 
 
 @pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed")
 def test_the_real_engine_samples_keeps_and_extends(
     tmp_path: Path, tiny_model: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    settings: dict[str, Any] = {"batch_size": 16, "engine": {"cpu_kv_cache_gib": 1, "gpu_memory_utilization": 0.3}}
+    settings: dict[str, Any] = {"samples_per_round": 16, "half_width": None, "engine": {"cpu_kv_cache_gib": 1, "gpu_memory_utilization": 0.3}}
     probe = partial(_config, tmp_path, tiny_model, **settings)
     first = ProbeReport.load(run(probe(samples=32), progress=Silence()))
     table = pq.read_table(tmp_path / "out/toy/probe" / first.digest[:12] / first.generations)
     assert len(set(table.column("text").to_pylist())) == 32
     assert (first.environment["generated"], first.environment["reused"]) == (32, 0)
-    assert first.environment["engine"][0].startswith("vllm ")
+    assert first.environment["engines"][0]["engine"].startswith("vllm ")
     assert first.environment["tokens"] == sum(table.column("num_tokens").to_pylist())
     second = ProbeReport.load(run(probe(samples=32), progress=Silence()))
     assert (second.digest, second.environment["reused"], second.environment["generated"]) == (first.digest, 32, 0)
