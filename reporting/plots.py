@@ -56,9 +56,9 @@ def colour(position: int) -> str:
     return PALETTE[position % len(PALETTE)]
 
 
-def short(name: str) -> str:
+def short(name: str, longest: int = _LONGEST_NAME) -> str:
     """Cut a name that would leave no room for the figure; tables have it whole."""
-    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
+    return name if len(name) <= longest else f"{name[: longest - 1]}…"
 
 
 def intervals(domains: Sequence[str], spread: Spread) -> Markup:
@@ -111,7 +111,7 @@ def model_bars(domains: Sequence[str], spreads: Mapping[str, Spread]) -> Markup:
         width = 0.82 / len(spreads)
         for position, (name, spread) in enumerate(spreads.items()):
             y = np.arange(len(domains)) + (position - (len(spreads) - 1) / 2) * width
-            axes.barh(y, spread.shares, width * 0.9, color=colour(position), label=f" {short(name)}")
+            axes.barh(y, spread.shares, width * 0.9, color=colour(position), label=f" {short(name, 44)}")
             axes.errorbar(spread.shares, y, xerr=spread.errors, fmt="none", ecolor=INK, elinewidth=1.1, capsize=2.5)
         _rows(axes, domains)
         axes.set_xlim(left=0)

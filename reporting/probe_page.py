@@ -17,8 +17,8 @@ from schemas.probe import Estimate, EstimateName, ProbeReport
 PAGE = "probe.html"
 ESTIMATES: dict[EstimateName, str] = {
     "soft": "The mean of the classifier's probabilities. Where the classifier is unsure, it pulls the shares together.",
-    "hard": "The share of samples whose most probable domain it is. It knows nothing of how sure the classifier was.",
-    "corrected": "The shares that explain the labels best, given what the classifier is known to mix up.",
+    "hard": "The share of samples whose most probable domain it is, however sure the classifier was.",
+    "corrected": "The shares that explain the hard ones best, given what the classifier is known to mix up.",
     "em": "The probabilities, re-weighted until they agree with their own mean. It needs well calibrated probabilities.",
 }
 
@@ -51,7 +51,7 @@ def render(report: ProbeReport, samples: dict[str, list[Sample]]) -> str:
         figures=_figures(report),
         meanings=ESTIMATES,
         samples=samples,
-        environment={name: _words(value) for name, value in sorted(report.environment.items())},
+        environment=_environment(report),
         colours=[plots.colour(j) for j in range(len(report.domains))],
     )
 
@@ -111,6 +111,18 @@ def spread(estimate: Estimate) -> plots.Spread:
 def _points(share: float) -> str:
     """Two significant digits of percentage points."""
     return f"{100 * share:.2g}"
+
+
+def _environment(report: ProbeReport) -> dict[str, str]:
+    words = {name: _words(value) for name, value in sorted(report.environment.items())}
+    if isinstance(engines := report.environment.get("engines"), list):
+        words["engines"] = "; ".join(map(_engine, engines))
+    return words
+
+
+def _engine(entry: dict[str, Any]) -> str:
+    kept = ", kept from an earlier run" if entry.get("reused") else ""
+    return f"{_words(entry.get('samples'))} samples by {_words(entry.get('engine'))}{kept}"
 
 
 def _words(value: Any) -> str:

@@ -9,12 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
-from schemas.config import load_config
-from schemas.errors import UsageError
 from schemas.version import VERSION
 from versatune.classifier_commands import app as classifier_app
-from versatune.command import AsJson, ConfigPath, Debug, Overrides, guarded
+from versatune.command import AsJson, ConfigPath, Debug, Overrides, guarded, job
 from versatune.label_command import add_label_command
+from versatune.probe_commands import app as probe_app
 from versatune.terminal import Terminal
 from versatune.version_commands import add_version_commands
 
@@ -39,6 +38,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 app.add_typer(classifier_app, name="classifier")
+app.add_typer(probe_app, name="probe")
 
 
 def _version(wanted: bool) -> None:
@@ -74,20 +74,6 @@ def build(
     from versatune.summaries import summarize_build
 
     _stage(context, "build", config, set_, as_json, debug, summarize_build)
-
-
-@app.command(context_settings=PASS_THROUGH)
-def probe(
-    context: typer.Context, config: ConfigPath, set_: Overrides = [], as_json: AsJson = False, debug: Debug = False
-) -> None:
-    """What the base model writes about when nobody asks, by domain, with intervals.
-
-    Samples from the begin-of-sequence token with vLLM and labels every sample with the classifier that labels the
-    data. Generations are kept: the same seed, or a larger probe, reuses them. Writes OUTPUT/NAME/probe/.
-    """
-    from versatune.summaries import summarize_probe
-
-    _stage(context, "probe", config, set_, as_json, debug, summarize_probe)
 
 
 @app.command()
@@ -126,11 +112,14 @@ def run(
 
     def work(terminal: Terminal) -> None:
         from reporting.page import write_report
+        from reporting.probe_page import write_probe_page
         from versatune.stages import check_outputs, run_all
         from versatune.summaries import summarize_all
 
-        outputs = run_all(_job(context, config, set_, terminal))
+        outputs = run_all(job(context, config, set_, terminal))
         check_outputs(outputs, terminal)
+        if "probe" in outputs:
+            write_probe_page(outputs["probe"][0])
         page = write_report(outputs["train"][0])
         terminal.summary(*summarize_all(outputs, page))
 
@@ -175,19 +164,10 @@ def _stage(
     def work(terminal: Terminal) -> None:
         from versatune.stages import run_one
 
-        output = run_one(_job(context, config, overrides, terminal), stage)
+        output = run_one(job(context, config, overrides, terminal), stage)
         terminal.summary(*summarize(output))
 
     guarded(work, as_json, debug)
-
-
-def _job(context: typer.Context, config: Path, overrides: list[str], terminal: Terminal) -> Any:
-    from versatune.stages import Job
-
-    for argument in context.args:
-        if not argument.startswith("--"):
-            raise UsageError(f"unexpected argument '{argument}'; flags for Beam start with -- and come after a bare --")
-    return Job(config=load_config(config, overrides), beam_args=tuple(context.args), progress=terminal)
 
 
 def main() -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from schemas.errors import VersatuneError
+from schemas.config import load_config
+from schemas.errors import UsageError, VersatuneError
 from versatune.terminal import Terminal, only_json_on_stdout
 
 ConfigPath = Annotated[
@@ -38,6 +39,16 @@ def guarded(work: Callable[[Terminal], None], as_json: bool, debug: bool) -> Non
         except Exception as error:  # noqa: BLE001  # the last line of defence: one message instead of a stack trace
             message = f"{type(error).__name__}: {error}. This is a fault in versatune; --debug shows where"
             _fail(terminal, message, 1, debug, error)
+
+
+def job(context: typer.Context, config: Path, overrides: list[str], terminal: Terminal) -> Any:
+    """Return the :class:`versatune.stages.Job` that a command was given."""
+    from versatune.stages import Job
+
+    for argument in context.args:
+        if not argument.startswith("--"):
+            raise UsageError(f"unexpected argument '{argument}'; flags for Beam start with -- and come after a bare --")
+    return Job(config=load_config(config, overrides), beam_args=tuple(context.args), progress=terminal)
 
 
 def _fail(terminal: Terminal, message: str, code: int, debug: bool, error: BaseException) -> None:

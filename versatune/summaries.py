@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from schemas.dataset import DECONTAMINATE, DatasetManifest, SourceBooks
 from schemas.labels import LabelReport
 from schemas.mixture import MixtureManifest
-from schemas.probe import ProbeReport
+from schemas.probe import Estimate, ProbeReport
 from schemas.run import RunRecord
 from versatune.terminal import printable, table
 
@@ -107,25 +107,57 @@ def _more(count: int, what: str) -> list[str]:
 
 
 def summarize_probe(file: Path) -> Summary:
-    """Show the base model's distribution with its intervals."""
+    """Show the base model's distribution with its intervals, and what the other estimates say."""
     report = ProbeReport.load(file)
-    chosen = report.estimate
-    rows = list(zip(report.domains, chosen.shares, chosen.lower, chosen.upper, strict=True))
+    chosen, others = report.estimate, [estimate for estimate in report.estimates if estimate.name != report.chosen]
+    vectors = [chosen.shares, chosen.lower, chosen.upper, *(estimate.shares for estimate in others)]
+    half_width = max(report.looks[-1].half_widths)
+    page = file.with_name("probe.html")
     result = {
         "report": str(file),
+        "page": str(page),
         "digest": report.digest,
         "distribution": dict(zip(report.domains, chosen.shares, strict=True)),
-        "intervals": {domain: [lower, upper] for domain, _, lower, upper in rows},
+        "intervals": _intervals(report, chosen),
         "samples": report.samples,
+        "tokens_per_second": report.environment.get("tokens_per_second"),
+        "stopped_by": report.stopped_by,
+        "rounds": report.looks[-1].round,
+        "half_width": half_width,
         "counted": report.counted,
+        "rejected": report.rejected,
         "undetermined": report.undetermined,
         "undetermined_below": report.undetermined_below,
-        "rejected": report.rejected,
+        "chosen": report.chosen,
+        "estimates": {
+            estimate.name: {
+                "distribution": dict(zip(report.domains, estimate.shares, strict=True)),
+                "intervals": _intervals(report, estimate),
+                "covers": estimate.covers,
+            }
+            for estimate in report.estimates
+        },
+        "refused": report.refused,
+        "token_distribution": dict(zip(report.domains, report.tokens.shares, strict=True)),
         "environment": report.environment,
     }
-    title = f"probe of {report.model.name}, {report.counted:,} of {report.samples:,} samples counted: {file}"
-    shown = table(f"{chosen.name} estimate", ["domain", "share", "lower", "upper"], [list(row) for row in rows])
-    return title, shown, result
+    columns = ["domain", chosen.name, "lower", "upper", *(estimate.name for estimate in others)]
+    rows = [list(row) for row in zip(report.domains, *vectors, strict=True)]
+    why = "the intervals are narrow enough" if report.stopped_by == "precision" else "every planned sample is drawn"
+    lines = [f"no {name} estimate: {printable(reason)}" for name, reason in report.refused.items()]
+    lines += [
+        f"round {report.looks[-1].round} of {report.rounds.max_rounds} was the last, because {why}; sampling alone leaves +-{half_width:.4f} at most",
+        f"probe of {report.model.name}, {report.counted:,} of {report.samples:,} samples counted: {file}",
+        f"page: {page}",
+    ]
+    return "\n".join(lines), table(f"{chosen.name} estimate, and the others", columns, rows), result
+
+
+def _intervals(report: ProbeReport, estimate: Estimate) -> dict[str, list[float]]:
+    return {
+        domain: [lower, upper]
+        for domain, lower, upper in zip(report.domains, estimate.lower, estimate.upper, strict=True)
+    }
 
 
 def summarize_labels(file: Path) -> Summary:
