@@ -11,8 +11,15 @@ import numpy.typing as npt
 
 from mixing.arrays import FloatArray, probability_rows
 from mixing.correction import Corrected, corrected_estimate, refusal
-from mixing.estimators import hard_counts
-from mixing.intervals import bonferroni_t, bonferroni_z, hard_standard_errors, soft_standard_errors, wilson_intervals
+from mixing.estimators import hard_counts, soft_estimate
+from mixing.intervals import (
+    bonferroni_t,
+    bonferroni_z,
+    hard_standard_errors,
+    soft_intervals,
+    soft_standard_errors,
+    wilson_intervals,
+)
 from mixing.label_errors import LabelErrors
 from mixing.prior_shift import prior_shift_estimate
 from schemas.errors import DataError
@@ -94,9 +101,7 @@ def estimate_shares(
 def _plain(rows: FloatArray, z: float, errors: LabelErrors | None) -> Iterator[ShareEstimate]:
     """Yield soft, hard and em, with what sampling alone does to them."""
     n, k = rows.shape
-    sampling = soft_standard_errors(rows)
-    soft = rows.mean(axis=0)
-    yield _of_sampling("soft", soft, sampling, soft - z * sampling, soft + z * sampling)
+    yield _of_sampling("soft", soft_estimate(rows), soft_standard_errors(rows), *soft_intervals(rows, z))
     counts = hard_counts(rows)
     hard = counts / n
     yield _of_sampling("hard", hard, hard_standard_errors(hard, n), *wilson_intervals(counts, n, z))
