@@ -95,7 +95,7 @@ def estimate_dots(domains: Sequence[str], spreads: Mapping[str, Spread], chosen:
             axes.errorbar(
                 spread.shares, y, xerr=spread.errors, fmt=marks[name], markersize=6,
                 color=ACCENT if main else SOFT, mfc=ACCENT if main else "white",
-                elinewidth=1.8 if main else 1.1, capsize=3, label=f"{name} (chosen)" if main else name,
+                elinewidth=1.8 if main else 1.1, capsize=3, label=f"{name} (chosen)" if main else name, clip_on=False,
             )  # fmt: skip
         axes.set_xlim(left=0)
         _rows(axes, domains)

@@ -47,6 +47,7 @@ def render(report: ProbeReport, samples: dict[str, list[Sample]]) -> str:
         "probe.html.j2",
         report=report,
         answer=answer(report),
+        other_answers=other_answers(report),
         why_stopped=why_stopped(report),
         figures=_figures(report),
         meanings=ESTIMATES,
@@ -70,6 +71,14 @@ def answer(report: ProbeReport) -> str:
         return f"{said}."
     who = " or ".join(rivals) if len(rivals) <= 2 else f"any of {len(rivals)} others"
     return f"{said}, though {who} may come first: the intervals overlap."
+
+
+def other_answers(report: ProbeReport) -> str:
+    """Say what the other estimates make of the domain that is largest by the chosen one."""
+    first = int(np.argmax(report.distribution))
+    others = [estimate for estimate in report.estimates if estimate.name != report.chosen]
+    shares = ", ".join(f"{estimate.shares[first]:.1%} ({estimate.name})" for estimate in others)
+    return f"That is the {report.chosen} estimate; the others say {shares}." if others else ""
 
 
 def why_stopped(report: ProbeReport) -> str:

@@ -39,6 +39,8 @@ def test_the_page_tells_everything_and_is_found_by_directory_or_file(make_probe:
     largest = max(report.distribution)
     for text in (
         f"The largest domain of SmolLM2-135M-Instruct is general: {largest:.1%}",
+        f"That is the soft estimate; the others say {report.estimates[1].shares[5]:.1%} (hard)",
+        "Grey bands",
         "120 samples were drawn and 112 count. The probe stopped because every planned sample was drawn.",
         "8 of 120 samples do not count: 3 repetitive, 5 too short.",
         "allow for sampling only, not for the classifier's own errors",
@@ -168,6 +170,7 @@ def test_one_look_and_any_number_of_domains_can_be_drawn(make_probe: Make, tmp_p
     file = make_probe(tmp_path, domains=names, truth=[1.0] * k, samples=30, per_round=30)
     shown = _shown(_page(file))
     assert "1 round in numbers" in shown
+    assert "Grey bands" not in shown
     assert names[-1].strip() in shown
 
 
