@@ -12,6 +12,7 @@ WORKER_MODULES = (
     "transforms.classify",
     "transforms.write_shards",
     "pipelines.build",
+    "pipelines.probe",
 )
 
 
