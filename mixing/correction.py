@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mixing.arrays import FloatArray, Floats, nonnegative_vector
+from mixing.arrays import FloatArray, Floats, IntArray, nonnegative_vector
 from mixing.estimators import hard_counts
 from mixing.label_errors import LabelErrors, Rates
 from mixing.rate_covariances import moderated_covariances
@@ -30,15 +30,15 @@ class Corrected:
     Attributes:
         shares: the estimate, a distribution.
         centre: the same without the bounds of the simplex, where intervals are centred; it may be below zero or above one.
-        standard_errors: of sampling and of the confusion rates.
-        sampling_errors: of sampling alone; more samples make these smaller.
-        degrees: degrees of freedom of ``standard_errors``.
+        sampling_errors: standard errors of sampling; more samples make these smaller.
+        label_errors: standard errors that come from the confusion rates; more sources make these smaller.
+        degrees: degrees of freedom of ``label_errors``.
     """
 
     shares: FloatArray
     centre: FloatArray
-    standard_errors: FloatArray
     sampling_errors: FloatArray
+    label_errors: FloatArray
     degrees: FloatArray
 
 
@@ -63,13 +63,13 @@ def corrected_estimate(probabilities: npt.ArrayLike, errors: LabelErrors) -> Cor
         covariances=moderated_covariances(errors.hard.matrix, errors.hard.covariances, errors.sources),
     )
     of_probe, of_labels = correction_covariances(shares, rates, (np.diag(seen) - np.outer(seen, seen)) / n)
-    probe, labels = np.diagonal(of_probe), np.diagonal(of_labels, axis1=1, axis2=2)
+    labels = np.diagonal(of_labels, axis1=1, axis2=2)
     return Corrected(
         shares=shares,
         centre=centre,
-        standard_errors=np.sqrt(probe + labels.sum(axis=0)),
-        sampling_errors=np.sqrt(probe),
-        degrees=_degrees(probe, n - 1, labels, errors.sources - 1),
+        sampling_errors=np.sqrt(np.diagonal(of_probe)),
+        label_errors=np.sqrt(labels.sum(axis=0)),
+        degrees=_degrees(labels, errors.sources - 1),
     )
 
 
@@ -160,12 +160,11 @@ def correction_covariances(shares: Floats, rates: Rates, sampling: npt.ArrayLike
     return of_probe, of_labels
 
 
-def _degrees(probe: FloatArray, of_probe: int, labels: FloatArray, of_labels: npt.NDArray[np.int64]) -> FloatArray:
-    """Degrees of freedom of a sum of estimated variances (Welch and Satterthwaite). labels: (k, k), [true][domain].
+def _degrees(variances: FloatArray, degrees: IntArray) -> FloatArray:
+    """Degrees of freedom of sums of estimated variances (Welch and Satterthwaite). variances: (k, k), sums over the first axis.
 
     What a moderated variance borrows from other domains adds no degrees of freedom, to be on the safe side.
     """
-    total = probe + labels.sum(axis=0)
-    spread = probe**2 / of_probe + (labels**2 / of_labels[:, None]).sum(axis=0)
-    degrees: FloatArray = np.divide(total**2, spread, out=np.full_like(total, np.inf), where=spread > 0.0)
-    return degrees
+    total, spread = variances.sum(axis=0), (variances**2 / degrees[:, None]).sum(axis=0)
+    found: FloatArray = np.divide(total**2, spread, out=np.full_like(total, np.inf), where=spread > 0.0)
+    return found

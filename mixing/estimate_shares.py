@@ -125,12 +125,18 @@ def _of_sampling(
 
 
 def _corrected(found: Corrected, alpha: float, looks: int) -> ShareEstimate:
-    """Put the interval around the centre, which may lie outside of the simplex, and cut it to what a share can be."""
-    half = bonferroni_t(alpha, len(found.shares), looks, found.degrees) * found.standard_errors
+    """Put the interval around the centre, which may lie outside of the simplex, and cut it to what a share can be.
+
+    Each part of the error has its own quantile, and they are added in squares. That of the labels is the same at every look, so that
+    looking often does not widen it.
+    """
+    k = len(found.shares)
+    of_sampling = bonferroni_z(alpha, k, looks) * found.sampling_errors
+    half = np.hypot(of_sampling, bonferroni_t(alpha, k, found.degrees) * found.label_errors)
     return ShareEstimate(
         name="corrected",
         shares=found.shares,
-        standard_errors=found.standard_errors,
+        standard_errors=np.hypot(found.sampling_errors, found.label_errors),
         sampling_errors=found.sampling_errors,
         lower=np.clip(np.minimum(found.centre - half, found.shares), 0.0, 1.0),
         upper=np.clip(np.maximum(found.centre + half, found.shares), 0.0, 1.0),

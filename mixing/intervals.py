@@ -31,14 +31,14 @@ def bonferroni_z(alpha: float, k: int, looks: int = 1) -> float:
     return -NormalDist().inv_cdf(alpha / (2 * k * looks))
 
 
-def bonferroni_t(alpha: float, k: int, looks: int, degrees: Floats) -> FloatArray:
-    """Return :func:`bonferroni_z` for standard errors that are themselves estimated: Student's quantile, (k,).
+def bonferroni_t(alpha: float, k: int, degrees: Floats) -> FloatArray:
+    """Return :func:`bonferroni_z` at one look for standard errors that are themselves estimated: Student's quantile, (k,).
 
     degrees: (k,) degrees of freedom, of which the whole ones are counted, and at least one.
     """
-    z = bonferroni_z(alpha, k, looks)
+    z = bonferroni_z(alpha, k)
     whole = np.clip(np.asarray(degrees, np.float64), 1.0, _MANY_DEGREES).astype(np.int64)
-    return np.array([_student_quantile(alpha / (k * looks), z, int(df)) for df in whole])
+    return np.array([_student_quantile(alpha / k, z, int(df)) for df in whole])
 
 
 @lru_cache(maxsize=4096)

@@ -114,3 +114,19 @@ def test_intervals_are_as_wide_as_the_estimate_scatters_and_not_much_wider(simul
 def test_the_correction_brings_the_shares_nearer_to_the_truth(simulated, mixture) -> None:
     distance = {name: float(np.abs(simulated[mixture, name]["errors"]).sum(axis=1).mean() / 2) for name in NAMES}
     assert distance["corrected"] < distance["hard"] < distance["soft"]
+
+
+def test_looking_ten_times_does_not_spoil_the_intervals() -> None:
+    rng, truth, looks = np.random.default_rng(7), np.array(MIXTURES["mostly general"]), 10
+    always = dict.fromkeys(NAMES, 0)
+    for _ in range(30):
+        errors = measure_classifier(rng)
+        domains = rng.choice(K, size=400 * looks, p=truth)
+        labels = classify(rng, domains, rng.standard_normal((len(domains), K)))
+        held = dict.fromkeys(NAMES, True)
+        for number in range(1, looks + 1):
+            found = estimate_shares(labels[: 400 * number], alpha=0.05, looks=looks, errors=errors)
+            for e in found.estimates:
+                held[e.name] &= bool(((e.lower <= truth) & (truth <= e.upper)).all())
+        always = {name: always[name] + held[name] for name in NAMES}
+    assert min(always.values()) / 30 >= 0.93, always

@@ -121,9 +121,9 @@ def test_a_labeller_known_not_to_err_is_believed() -> None:
 
 
 def test_quantiles_of_estimated_errors_are_those_of_students_table() -> None:
-    found = bonferroni_t(0.05, 1, 1, [0.3, 1.0, 2.9, 5.0, 10.0, 30.0])
+    found = bonferroni_t(0.05, 1, [0.3, 1.0, 2.9, 5.0, 10.0, 30.0])
     assert found == pytest.approx([12.7062, 12.7062, 4.3027, 2.5706, 2.2281, 2.0423], abs=1e-4)
-    assert bonferroni_t(0.05, 6, 20, [1e9, np.inf]).tolist() == [bonferroni_z(0.05, 6, 20)] * 2
+    assert bonferroni_t(0.05, 6, [1e9, np.inf]).tolist() == [bonferroni_z(0.05, 6)] * 2
 
 
 def test_all_estimates_of_40000_samples_take_less_than_two_seconds_of_the_processor() -> None:
