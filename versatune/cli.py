@@ -128,19 +128,26 @@ def run(
 
 @app.command()
 def report(
-    run_directory: Annotated[Path, typer.Argument(metavar="RUN", help="A run's directory: OUTPUT/NAME/runs/ID")],
+    directory: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN|PROBE", help="A run's directory, OUTPUT/NAME/runs/ID; or a probe's, OUTPUT/NAME/probe/DIGEST"
+        ),
+    ],
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """One offline HTML page: the books, the probe, weights asked for and used, losses by domain.
+    """One offline HTML page about a run: the books, the probe, weights asked for and used, losses by domain.
 
-    Writes report.html into the run's directory.
+    Writes report.html into the run's directory. Of a probe: writes its page, probe.html, anew.
     """
 
     def work(terminal: Terminal) -> None:
         from reporting.page import write_report
+        from reporting.probe_page import write_probe_page
 
-        page = write_report(run_directory)
+        is_probe = directory.name == "probe.json" or (directory / "probe.json").is_file()
+        page = (write_probe_page if is_probe else write_report)(directory)
         terminal.summary(f"report: {page}", None, {"report": str(page)})
 
     guarded(work, as_json, debug)

@@ -68,7 +68,7 @@ def probe(
         if "://" in asked.config.home:
             where = f"{asked.config.home}/probe/{file.parent.name}"
             terminal.summary(
-                f"probe: {where}; copy it to this machine for its page", None, {"report": f"{where}/{file.name}"}
+                f"probe: {where}; copy it to this machine, and `versatune report DIR` writes its page", None, {"report": f"{where}/{file.name}"}
             )
             return
         write_probe_page(file)

@@ -118,6 +118,22 @@ def test_the_summary_for_programs_has_every_estimate(
     assert Path(result["page"]).is_file()
 
 
+def test_report_writes_the_page_of_a_probe_anew(make_probe: Make, tmp_path: Path) -> None:
+    file = make_probe(tmp_path / "made")
+    page = tmp_path / "made" / "probe.html"
+    for given in (file, file.parent):
+        assert _run("report", str(given)).exit_code == 0
+        assert page.is_file()
+        page.unlink()
+
+
+def test_a_probe_on_an_object_store_says_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stages, "run_one", lambda job, stage: Path("gs://bucket/toy/probe/d1/probe.json"))
+    done = _run("probe", str(_config(tmp_path, "my.yaml")), "--set", "output=gs://bucket")
+    assert done.exit_code == 0
+    assert "gs://bucket/toy/probe/d1; copy it to this machine" in done.output
+
+
 @pytest.fixture
 def two(make_probe: Make, tmp_path: Path) -> tuple[Path, Path]:
     """Two homes, OUTPUT/NAME, whose models write about different things."""
