@@ -188,7 +188,7 @@ def _name_ends(axes: Any, domains: Sequence[str], x: float, ends: Any, inches: f
 def _rows(axes: Any, domains: Sequence[str]) -> None:
     axes.set_yticks(np.arange(len(domains)), [short(domain) for domain in domains])
     axes.set_ylim(len(domains) - 0.5, -0.5)
-    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     axes.xaxis.set_major_formatter(as_percent)
     axes.grid(visible=False, axis="y")
 

@@ -71,7 +71,7 @@ class Terminal:
         self._bars.update(self._task, completed=done, amount=_amount(done, total, self._unit), note=note)
         if not self._errors.is_terminal and time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
-            self._errors.print(f"{self._name}: {_amount(done, total, self._unit)} {note}", markup=False)
+            self._errors.print(f"{self._name}: {_amount(done, total, self._unit)} {note}", markup=False, soft_wrap=True)
 
     def end(self) -> None:
         """Finish the bar."""
