@@ -33,7 +33,15 @@ from transforms.model_fetch import fetch_model
 from transforms.storage import is_local
 from transforms.vllm_process import END_SECONDS, VllmSettings
 
-__all__ = ["EngineProgress", "VllmEngine", "VllmSettings", "engine_progress", "local_settings", "stop_engines"]
+__all__ = [
+    "EngineProgress",
+    "VllmEngine",
+    "VllmSettings",
+    "engine_environment",
+    "engine_progress",
+    "local_settings",
+    "stop_engines",
+]
 
 _WHOLE = ("stop", "length")
 
@@ -326,13 +334,17 @@ def _launch(log: Path, settings: VllmSettings) -> subprocess.Popen[str]:
             stdout=subprocess.PIPE,
             stderr=stream,
             text=True,
-            env=_environment(settings),
+            env=engine_environment(settings.cpu_kv_cache_gib),
             start_new_session=True,  # a group of its own, so that it can be ended with everything it started
         )
 
 
-def _environment(settings: VllmSettings) -> dict[str, str]:
-    """Return the environment of the engine's process; what the user has set stays."""
+def engine_environment(cpu_kv_cache_gib: int) -> dict[str, str]:
+    """Return the environment of the engine's process; what the user has set stays.
+
+    Args:
+        cpu_kv_cache_gib: key-value cache of the CPU engine, GiB; it has no other place.
+    """
     package_root = str(Path(__file__).resolve().parents[1])
     ours = {
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
@@ -344,7 +356,7 @@ def _environment(settings: VllmSettings) -> dict[str, str]:
         "OMP_WAIT_POLICY": "passive",  # threads that spin between two operations starve each other on a busy machine
         "KMP_BLOCKTIME": "1",
     }
-    environment = {**ours, **os.environ, "VLLM_CPU_KVCACHE_SPACE": str(settings.cpu_kv_cache_gib)}
+    environment = {**ours, **os.environ, "VLLM_CPU_KVCACHE_SPACE": str(cpu_kv_cache_gib)}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH")]))
     library = _intel_openmp()
     if library is not None and "omp" not in os.environ.get("LD_PRELOAD", ""):
