@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from jinja2 import TemplateError
+
 from mixing.correction import refusal
 from mixing.label_errors import LabelErrors
 from pipelines.staging import stage_classifier
@@ -26,6 +28,7 @@ from transforms.model_fetch import fetch_model
 from transforms.storage import is_local
 from transforms.vllm_engine import VllmEngine, VllmSettings
 
+_DOCUMENT_END = "<|endoftext|>"
 _SPARE_TOKENS = 8  # the prompt is one token; the rest costs nothing
 
 
@@ -102,29 +105,52 @@ def plan_probe(config: Config) -> ProbePlan:
 
 
 def prompt_token(model: ModelConfig, folder: Path, wanted: str) -> tuple[int, str]:
-    """Return id and text of the token every sample starts from: begin-of-sequence, else end-of-sequence, or the one asked for."""
+    """Return id and text of the token every sample starts from: where a document began when the model was trained.
+
+    That is the begin-of-sequence token, else the end-of-sequence one, unless the chat template writes it at every turn: then a chat model
+    was given the token later, and its documents were parted by ``<|endoftext|>``, if the vocabulary has that.
+
+    Args:
+        wanted: auto for this choice, bos, eos or a token of the vocabulary.
+    """
+    tokenizer = _tokenizer(model, folder)
+    if wanted not in ("auto", "bos", "eos"):
+        return _vocabulary_id(tokenizer, folder, wanted), wanted
+    names = ("bos", "eos") if wanted == "auto" else (wanted,)
+    tokens = [token for name in names if (token := getattr(tokenizer, f"{name}_token")) is not None]
+    if not tokens:
+        missing = "neither a bos_token nor an eos_token" if wanted == "auto" else f"no {wanted}_token"
+        raise DataError(
+            f"model {folder}: its tokenizer defines {missing}, so there is nothing to start a sample from; set it in"
+            " tokenizer_config.json, or name a token of the vocabulary in probe.prompt_token"
+        )
+    token = str(tokens[0])
+    if wanted == "auto" and _DOCUMENT_END in tokenizer.get_vocab() and _parts_turns(tokenizer, token):
+        token = _DOCUMENT_END
+    return int(tokenizer.convert_tokens_to_ids(token)), token
+
+
+def _tokenizer(model: ModelConfig, folder: Path) -> Any:
     from transformers import AutoTokenizer  # seconds, which --help need not pay
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            folder, trust_remote_code=model.trust_remote_code, local_files_only=True
-        )
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=model.trust_remote_code, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise DataError(
             f"model {folder}: its tokenizer cannot be loaded ({reason}); save model and tokenizer again"
         ) from error
-    if wanted not in ("auto", "bos", "eos"):
-        return _vocabulary_id(tokenizer, folder, wanted), wanted
-    for name in ("bos", "eos") if wanted == "auto" else (wanted,):
-        token_id = getattr(tokenizer, f"{name}_token_id")
-        if token_id is not None:
-            return int(token_id), str(getattr(tokenizer, f"{name}_token"))
-    missing = "neither a bos_token nor an eos_token" if wanted == "auto" else f"no {wanted}_token"
-    raise DataError(
-        f"model {folder}: its tokenizer defines {missing}, so there is nothing to start a sample from; set it in"
-        " tokenizer_config.json, or name a token of the vocabulary in probe.prompt_token"
-    )
+
+
+def _parts_turns(tokenizer: Any, token: str) -> bool:
+    """Say whether the chat template writes a token at every turn of a conversation."""
+    if not tokenizer.chat_template:
+        return False
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    try:
+        return str(tokenizer.apply_chat_template(turns, tokenize=False)).count(token) > 1
+    except (ValueError, TypeError, TemplateError):  # a template that wants something else tells nothing
+        return False
 
 
 def engine_starter(plan: ProbePlan) -> Callable[[], Engine]:

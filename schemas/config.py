@@ -330,7 +330,8 @@ class ProbeConfig(Section):
     repetition_penalty: Annotated[float, Field(gt=0.0)] = 1.0
     """A penalty changes the distribution that is measured; 1 is off."""
     prompt_token: Annotated[str, Field(min_length=1)] = "auto"
-    """auto takes the begin-of-sequence token, else the end-of-sequence one; bos, eos, or a token of the vocabulary."""
+    """auto takes the begin-of-sequence token, else the end-of-sequence one; where a chat template writes it at every turn, <|endoftext|> if
+    there is such a token. Or bos, eos, a token of the vocabulary."""
     batch_size: PositiveInt = 2000
     """Samples handed to an engine at once; with several workers, a fraction of a round."""
     estimator: EstimateName = "soft"

@@ -130,7 +130,7 @@ def _probe(config: Config, starter: Callable[[ProbePlan], Callable[[], Engine]] 
 def test_a_report_counts_every_sample_and_its_intervals_hold_the_estimates(tmp_path: Path, tiny_model: Path) -> None:
     report = _probe(_config(tmp_path, tiny_model))
     assert (report.samples, report.counted, report.rejected) == (24, 23, {"too_short": 1})
-    assert (report.prompt_token_id, report.prompt_token) == (1, "<|im_start|>")
+    assert (report.prompt_token_id, report.prompt_token) == (0, "<|endoftext|>")
     assert report.finish_reasons == {"length": 24}
     assert report.environment["generated"] == 24
     assert report.environment["engines"] == [{"engine": "fake", "samples": 24, "reused": False}]
@@ -252,17 +252,22 @@ def test_a_probe_needs_a_model(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("removed", "wanted", "expected"),
     [
-        ([], "auto", 1),
-        (["bos_token"], "auto", 2),
+        ([], "auto", 0),  # the chat template writes bos and eos at every turn
+        (["chat_template"], "auto", 1),
+        (["bos_token"], "auto", 0),
+        (["bos_token", "chat_template"], "auto", 2),
+        ([], "bos", 1),
         ([], "eos", 2),
         (["bos_token"], "bos", None),
         (["bos_token", "eos_token"], "auto", None),
     ],
 )
-def test_a_sample_starts_from_bos_else_eos_or_the_one_asked_for(
+def test_a_sample_starts_from_where_documents_begin_or_the_token_asked_for(
     tmp_path: Path, tiny_model: Path, removed: list[str], wanted: str, expected: int | None
 ) -> None:
     model = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    if "chat_template" in removed:
+        (model / "chat_template.jinja").unlink()
     for name in ("tokenizer_config.json", "special_tokens_map.json"):
         if (model / name).exists():
             values = json.loads((model / name).read_text())
@@ -276,8 +281,8 @@ def test_a_sample_starts_from_bos_else_eos_or_the_one_asked_for(
 
 
 def test_a_sample_may_start_from_any_token_of_the_vocabulary(tmp_path: Path, tiny_model: Path) -> None:
-    report = _probe(_config(tmp_path, tiny_model, prompt_token="<|endoftext|>", samples=4))
-    assert (report.prompt_token_id, report.prompt_token) == (0, "<|endoftext|>")
+    report = _probe(_config(tmp_path, tiny_model, prompt_token="<|im_start|>", samples=4))
+    assert (report.prompt_token_id, report.prompt_token) == (1, "<|im_start|>")
     with pytest.raises(
         ConfigError, match=r"prompt_token is '<\|endoftxt\|>', which the tokenizer .* has not; did you mean"
     ):
