@@ -172,13 +172,18 @@ class DomainClassifier:
 
     @property
     def label_errors(self) -> dict[str, Any] | None:
-        """What the card says of its mistakes: ``rows`` and ``sources``, ``hard`` and ``soft`` rates with covariances.
+        """What the card says of its mistakes: ``rows`` and ``sources``, ``hard`` and ``soft`` rates with covariances, in the order of ``labels``.
 
         Made by ``classifier_metrics.label_errors`` of sources that it has not learned from. None without a card, with one of before
         cards said so, and where no source could be left out: mistakes on rows like those learned from are too few.
         """
-        unseen = (self.card or {}).get("unseen", {})
-        return unseen.get("label_errors") if unseen.get("of_sources") else None
+        card = self.card or {}
+        unseen = card.get("unseen", {})
+        found: dict[str, Any] | None = unseen.get("label_errors") if unseen.get("of_sources") else None
+        if found is None or tuple(card["labels"]) == self.labels:
+            return found
+        order = [card["labels"].index(name) for name in self.labels]
+        return {name: _reordered(part, order) for name, part in found.items()}
 
     def _raw(self, texts: list[str]) -> NDArray[np.float64]:
         try:
@@ -297,6 +302,13 @@ def _zeroed_allocations() -> Iterator[None]:
         yield
     finally:
         mallopt(m_perturb, off)
+
+
+def _reordered(value: Any, order: Sequence[int]) -> Any:
+    """Put numbers by domain, nested as deep as they are, into another order of the domains."""
+    if isinstance(value, dict):
+        return {name: _reordered(part, order) for name, part in value.items()}
+    return [_reordered(value[at], order) for at in order] if isinstance(value, list) else value
 
 
 @lru_cache(maxsize=4)

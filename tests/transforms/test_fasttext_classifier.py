@@ -223,6 +223,21 @@ def test_a_card_of_before_cards_told_of_label_errors_loads_and_tells_none(
     assert DomainClassifier.load(tmp_path / "c.ftz", DEFAULT_TAXONOMY).label_errors is None
 
 
+def test_label_errors_follow_the_order_of_the_taxonomy(classifier: DomainClassifier) -> None:
+    domains = ("general", "code", "law", "medicine", "finance", "science")
+    mine = DomainClassifier.load(None, Taxonomy(domains=domains)).label_errors
+    theirs = classifier.label_errors
+    assert mine is not None
+    assert theirs is not None
+    order = [classifier.labels.index(name) for name in domains]
+    for name in ("rows", "sources"):
+        assert mine[name] == [theirs[name][at] for at in order]
+    for name in ("hard", "soft"):
+        rates, covariances = np.array(theirs[name]["rates"]), np.array(theirs[name]["covariances"])
+        np.testing.assert_array_equal(mine[name]["rates"], rates[np.ix_(order, order)])
+        np.testing.assert_array_equal(mine[name]["covariances"], covariances[np.ix_(order, order, order)])
+
+
 def test_a_model_without_a_card_tells_no_label_errors(tmp_path: Path) -> None:
     (tmp_path / "c.ftz").write_bytes(bundled_model().read_bytes())
     assert DomainClassifier.load(tmp_path / "c.ftz", DEFAULT_TAXONOMY).label_errors is None
