@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from schemas.errors import ConfigError, RunError
 
@@ -29,8 +29,8 @@ def check_endpoint(url: str, setting: str) -> None:
         ConfigError: no http(s) address, or one with a user, a password or a query.
         RunError: the package for it is not installed.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    parts = _parts(url)
+    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError(
             f"{setting}: expected an address such as https://api.openai.com/v1 or http://localhost:8000/v1"
         )
@@ -43,6 +43,15 @@ def check_endpoint(url: str, setting: str) -> None:
         raise RunError(
             f"{setting} needs the package openai; install versatune[cpu] or versatune[gpu], or openai itself"
         )
+
+
+def _parts(url: str) -> SplitResult | None:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # looked at only when it is asked for
+    except ValueError:
+        return None
+    return parts
 
 
 def make_client(url: str, *, timeout_seconds: float, retries: int) -> openai.OpenAI:
