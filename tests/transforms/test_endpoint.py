@@ -14,6 +14,8 @@ from transforms.endpoint import check_endpoint, make_client, quoted
     [
         ("ftp://host/v1", "probe.endpoint.url: expected an address such as"),
         ("localhost:8000", "expected an address such as"),
+        ("http://host:word/v1", "expected an address such as"),
+        ("http://[::1/v1", "expected an address such as"),
         ("https://me:word@host/v1", "probe.endpoint.url: .*holds a user, a password or a query"),
         ("https://host/v1?key=word", "holds a user, a password or a query"),
     ],
