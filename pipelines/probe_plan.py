@@ -17,7 +17,7 @@ from schemas.config import Config, ModelConfig, ProbeEndpointConfig
 from schemas.errors import ConfigError, DataError, nearest
 from schemas.model_files import check_model_folder, context_length, model_digest
 from schemas.model_source import model_folder
-from schemas.probe import ModelRecord, Rounds
+from schemas.probe import EstimateName, ModelRecord, Rounds
 from transforms.endpoint import check_endpoint
 from transforms.endpoint_engine import EndpointEngine, EndpointEnginePlan
 from transforms.fasttext_classifier import DomainClassifier, shared_classifier
@@ -37,7 +37,8 @@ class ProbePlan:
     """What the samples are, where they are kept, and how they are looked at.
 
     Attributes:
-        folder: of the model; None behind an endpoint that is all there is.
+        folder: of the model; behind an endpoint, of its tokenizer, or None.
+        max_model_len: of an own engine, in tokens.
         look: what workers need to look at a round; its ``store`` is the directory of the generations.
     """
 
@@ -73,7 +74,7 @@ def plan_probe(config: Config) -> ProbePlan:
         if endpoint is not None and config.model is None
         else model_folder(config, needed_for="a probe", fetch=fetch_model)
     )
-    if folder is not None:
+    if folder is not None and endpoint is None:  # behind an endpoint it is there for its tokenizer
         check_model_folder(folder)
     token_id, token = _prompt(config, folder)
     sampling = {
@@ -98,7 +99,7 @@ def plan_probe(config: Config) -> ProbePlan:
         prompt_token_id=token_id,
         prompt_token=token,
         sampling=sampling,
-        max_model_len=_max_model_len(config, folder) if folder else 0,
+        max_model_len=_max_model_len(config, folder) if folder and not endpoint else 0,
         classifier=classifier,
         look=_look_plan(config, classifier, f"{config.home}/probe/generations/{key}"),
     )
@@ -202,13 +203,6 @@ def _look_plan(config: Config, classifier: DomainClassifier, store: str) -> Look
     probe = config.probe
     card_errors = classifier.label_errors
     errors = LabelErrors.from_json(card_errors, config.taxonomy.domains) if card_errors else None
-    if probe.estimator == "corrected":
-        why = "its card says nothing of its errors" if errors is None else refusal(errors)
-        if why:
-            raise ConfigError(
-                f"probe.estimator is corrected, which this classifier does not allow: {why}. Take soft, hard or em, or train a"
-                " classifier with `versatune classifier train`, which measures its errors"
-            )
     return LookPlan(
         store=store,
         taxonomy=config.taxonomy,
@@ -223,9 +217,23 @@ def _look_plan(config: Config, classifier: DomainClassifier, store: str) -> Look
         ),
         samples=probe.samples,
         alpha=probe.alpha,
-        estimator=probe.estimator,
+        estimator=_estimator(config, errors),
         errors=errors,
     )
+
+
+def _estimator(config: Config, errors: LabelErrors | None) -> EstimateName:
+    """Return the estimate that is chosen: the best that this classifier allows, unless the configuration names one."""
+    wanted = config.probe.estimator
+    why = "its card says nothing of its errors" if errors is None else refusal(errors)
+    if wanted == "auto":
+        return "soft" if why else "corrected"
+    if wanted == "corrected" and why:
+        raise ConfigError(
+            f"probe.estimator is corrected, which this classifier does not allow: {why}. Take soft, hard or em, or train a"
+            " classifier with `versatune classifier train`, which measures its errors"
+        )
+    return wanted
 
 
 def _model_record(config: Config, folder: Path | None) -> ModelRecord:
@@ -234,10 +242,8 @@ def _model_record(config: Config, folder: Path | None) -> ModelRecord:
         assert model is not None  # model_folder() refuses such a configuration
         assert folder is not None
         return ModelRecord(name=Path(model.path).name, revision=model.revision, weights_sha256=model_digest(folder))
-    name = Path(model.path).name if model else endpoint.model
-    return ModelRecord(
-        name=name, revision=model.revision if model else None, weights_sha256=None, endpoint=endpoint.url
-    )
+    # Nothing of the folder: it gave the tokenizer, and the server may have other weights by the name that it is asked for.
+    return ModelRecord(name=endpoint.model, revision=None, weights_sha256=None, endpoint=endpoint.url)
 
 
 def _prompt(config: Config, folder: Path | None) -> tuple[int, str]:
