@@ -23,7 +23,7 @@ from transforms.batch_handler import model_name
 from transforms.draw_rounds import DrawRound, Missing, spans
 from transforms.generate import Engine
 from transforms.generation_store import failed_store, keep_outcomes, read_failures, read_store
-from transforms.look import Seen, look_at, newest_look, nothing_seen
+from transforms.look import Seen, forget_looks, look_at, newest_look, nothing_seen
 from transforms.part_store import count_kept, sweep
 from transforms.storage import is_local
 from transforms.vllm_engine import engine_progress, stop_engines
@@ -63,6 +63,7 @@ def run_with(
     with _alone(plan):
         for store in (plan.store, failed_store(plan.store)):
             sweep(store)
+        forget_looks(plan.store)
         before = _indices(plan)
         seen, number = _replay(plan, nothing_seen(plan.look), 1, before)
         if seen.stop or number > plan.look.rounds.max_rounds:

@@ -25,7 +25,7 @@ from transforms.generate import reject_reason, sample_seed
 from transforms.generation_store import read_failures, read_store
 from transforms.look import Seen, label_texts
 from transforms.part_store import Kept
-from transforms.storage import open_new, replace_bytes
+from transforms.storage import replace_bytes
 
 _GENERATIONS = "generations.parquet"
 _TRUNCATED = "length"
@@ -77,8 +77,9 @@ def write_report(plan: ProbePlan, seen: Seen, *, before: set[int], runner: str) 
     labelled = _label(plan, drawn)
     report = _report(plan, seen, drawn, labelled, {**_environment(labelled.kept, before), "runner": runner})
     home, folder = f"{plan.config.home}/probe", report.digest[:12]
-    with open_new(f"{home}/{folder}/{_GENERATIONS}") as stream:
-        pq.write_table(labelled.table, stream, compression="zstd")
+    generations = pa.BufferOutputStream()
+    pq.write_table(labelled.table, generations, compression="zstd")
+    replace_bytes(f"{home}/{folder}/{_GENERATIONS}", generations.getvalue().to_pybytes())
     replace_bytes(f"{home}/{folder}/probe.json", report.to_bytes())
     pointer = {"path": f"{folder}/probe.json", "digest": report.digest}
     replace_bytes(f"{home}/latest.json", orjson.dumps(pointer, option=orjson.OPT_APPEND_NEWLINE))
@@ -146,8 +147,8 @@ def _report(plan: ProbePlan, seen: Seen, drawn: int, labelled: Labelled, environ
         estimates=[_estimate(estimate) for estimate in found.estimates],
         refused=dict(found.refused),
         unlabelled=Unlabelled(lower=lower.tolist(), upper=upper.tolist()),
-        tokens=_tokens(found[config.probe.estimator].shares, labelled),
-        chosen=config.probe.estimator,
+        tokens=_tokens(found[plan.look.estimator].shares, labelled),
+        chosen=plan.look.estimator,
         classifier_sha256=plan.classifier.sha256,
         generations=_GENERATIONS,
     )

@@ -18,7 +18,7 @@ from schemas.taxonomy import Taxonomy
 from transforms.fasttext_classifier import DomainClassifier, shared_classifier, text_view
 from transforms.generate import reject_reason
 from transforms.generation_store import read_store
-from transforms.storage import match, read_bytes, replace_bytes
+from transforms.storage import delete_tree, match, read_bytes, replace_bytes
 
 _LABEL_ROWS = 1024
 
@@ -116,8 +116,13 @@ def look_at(seen: Seen, number: int, plan: LookPlan) -> Seen:
     return Seen((*seen.looks, look), probabilities)
 
 
+def forget_looks(store: str) -> None:
+    """Delete what an earlier probe noted beside a store: its rounds may have been others, and more."""
+    delete_tree(f"{store}/looks")
+
+
 def newest_look(store: str) -> Look | None:
-    """Return what was noted last beside a store; of a probe that is at work, or of an earlier one."""
+    """Return what was noted last beside a store."""
     files = list(match(f"{store}/looks/*.json"))
     return Look.model_validate(orjson.loads(read_bytes(files[-1]))) if files else None
 

@@ -25,15 +25,22 @@ from apache_beam.portability.common_urns import resource_hints
 from pipelines.probe import _options, graph, run, run_with
 from pipelines.probe_plan import ProbePlan, plan_probe
 from schemas.arrow import generation_schema
-from schemas.config import ClassifierConfig, Config, load_config
+from schemas.config import (
+    ClassifierConfig,
+    Config,
+    ModelConfig,
+    ProbeConfig,
+    ProbeEndpointConfig,
+    load_config,
+)
 from schemas.errors import ConfigError, DataError, RunError
 from schemas.pointer import read_pointer
-from schemas.probe import ProbeReport
+from schemas.probe import ModelRecord, ProbeReport
 from schemas.progress import Silence
 from transforms.fasttext_classifier import bundled_model
 from transforms.generate import Engine, Failure, Generation, Outcome, Sample, sample_seed
 from transforms.generation_store import read_store
-from transforms.look import nothing_seen
+from transforms.look import newest_look, nothing_seen
 
 _SUBJECTS = (
     "The court held that the contract was void and the tenant owed damages.",
@@ -135,6 +142,7 @@ def test_a_report_counts_every_sample_and_its_intervals_hold_the_estimates(tmp_p
     assert report.environment["generated"] == 24
     assert report.environment["engines"] == [{"engine": "fake", "samples": 24, "reused": False}]
     assert {estimate.name for estimate in report.estimates} == {"soft", "hard", "corrected", "em"}
+    assert report.chosen == "corrected"
     for estimate in report.estimates:
         assert sum(estimate.shares) == pytest.approx(1.0, abs=1e-6)
         assert (np.array(estimate.lower) <= estimate.shares).all()
@@ -326,7 +334,7 @@ def test_one_engine_serves_all_rounds_of_a_probe_that_is_never_precise_enough(tm
 
 def test_more_planned_looks_make_wider_intervals_and_none_make_the_narrowest(tmp_path: Path, tiny_model: Path) -> None:
     def width(**probe: Any) -> float:
-        soft = _probe(_rounds(tmp_path, tiny_model, min_rounds=9, **probe)).estimates[0]
+        soft = _probe(_rounds(tmp_path, tiny_model, min_rounds=9, estimator="soft", **probe)).estimates[0]
         return sum(np.subtract(soft.upper, soft.lower))
 
     assert width(half_width=None) < width(samples_per_round=30) < width()
@@ -358,6 +366,45 @@ def test_samples_that_an_endpoint_fails_to_give_are_counted_and_asked_for_again(
     assert sorted(FakeEngine.drawn) == [0, 7, 14, 21]
 
 
+def _behind_endpoint(tmp_path: Path, folder: Path | None, **endpoint: Any) -> ProbePlan:
+    section = ProbeEndpointConfig(**{"url": "http://localhost:8000/v1", "model": "m", **endpoint})
+    given = None if folder is None else ModelConfig(path=str(folder), revision="1")
+    return plan_probe(
+        Config(name="toy", output=str(tmp_path), model=given, probe=ProbeConfig(max_new_tokens=600, endpoint=section))
+    )
+
+
+def test_behind_an_endpoint_a_model_is_what_the_server_calls_it_and_the_folder_gives_the_tokenizer(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    folder = shutil.copytree(tiny_model, tmp_path / "tokenizer", ignore=shutil.ignore_patterns("*.safetensors"))
+    plan = _behind_endpoint(tmp_path, folder)
+    assert plan.model == ModelRecord(name="m", revision=None, weights_sha256=None, endpoint="http://localhost:8000/v1")
+    assert plan.prompt_token == "<|endoftext|>"
+    others = [
+        _behind_endpoint(tmp_path, folder, model="adapter"),
+        _behind_endpoint(tmp_path, folder, url="http://localhost:8001/v1"),
+        _behind_endpoint(tmp_path, folder, prompt_token_id=7),
+    ]
+    assert len({plan.store, *(other.store for other in others)}) == 4
+    assert _behind_endpoint(tmp_path, None, prompt_token_id=plan.prompt_token_id).store == plan.store
+
+
+def test_behind_an_endpoint_something_must_say_where_a_sample_starts(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"set probe\.endpoint\.prompt_token_id .* or model\.path"):
+        _behind_endpoint(tmp_path, None)
+
+
+def test_looks_of_an_earlier_probe_with_more_rounds_are_forgotten(tmp_path: Path, tiny_model: Path) -> None:
+    _probe(_rounds(tmp_path, tiny_model, samples_per_round=4, half_width=None))
+    config = _rounds(tmp_path, tiny_model)
+    look = newest_look(plan_probe(config).store)
+    assert look is not None
+    assert look.round == 15
+    report = _probe(config, forbidden)
+    assert newest_look(plan_probe(config).store) == report.looks[-1]
+
+
 def test_tokens_of_a_sample_belong_to_its_domains_in_proportion(tmp_path: Path, tiny_model: Path) -> None:
     report = _probe(_config(tmp_path, tiny_model))
     table = pq.read_table(tmp_path / "out/toy/probe" / report.digest[:12] / report.generations)
@@ -380,6 +427,8 @@ def test_an_estimate_that_cannot_be_given_is_refused_before_the_engine_starts(tm
     soft = config.model_copy(update={"probe": config.probe.model_copy(update={"estimator": "soft"})})
     report = _probe(soft)
     assert "corrected" in report.refused
+    auto = config.model_copy(update={"probe": config.probe.model_copy(update={"estimator": "auto"})})
+    assert _probe(auto).digest == report.digest
     assert {estimate.covers for estimate in report.estimates} == {"sampling"}
 
 
@@ -412,7 +461,11 @@ def test_a_remote_runner_gets_one_engine_a_machine() -> None:
 def test_the_real_engine_samples_keeps_and_extends(
     tmp_path: Path, tiny_model: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    settings: dict[str, Any] = {"samples_per_round": 16, "half_width": None, "engine": {"cpu_kv_cache_gib": 1, "gpu_memory_utilization": 0.3}}
+    settings: dict[str, Any] = {
+        "samples_per_round": 16,
+        "half_width": None,
+        "engine": {"cpu_kv_cache_gib": 1, "gpu_memory_utilization": 0.3},
+    }
     probe = partial(_config, tmp_path, tiny_model, **settings)
     first = ProbeReport.load(run(probe(samples=32), progress=Silence()))
     table = pq.read_table(tmp_path / "out/toy/probe" / first.digest[:12] / first.generations)
