@@ -58,6 +58,13 @@ def test_the_page_tells_everything_and_is_found_by_directory_or_file(make_probe:
             assert f"{share:.1%} {lower:.1%} to {upper:.1%}" in shown
 
 
+def test_without_a_target_intervals_are_of_the_last_look_alone(make_probe: Make, tmp_path: Path) -> None:
+    rounds = Rounds(samples_per_round=40, min_rounds=1, max_rounds=3, half_width=None, max_change=0.01)
+    shown = _shown(_page(make_probe(tmp_path, rounds=rounds)))
+    assert "All intervals hold together, for all domains, with probability 95 %; they allow for" in shown
+    assert "planned looks" not in shown
+
+
 def test_nothing_is_fetched_and_nothing_runs_whatever_the_texts_say(make_probe: Make, tmp_path: Path) -> None:
     hostile = '</div><script>alert(1)</script><img src=x onerror=alert(1)>{{ 7 * 7 }}\x1b[2J\x00\u202e"'
     file = make_probe(
