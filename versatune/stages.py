@@ -34,8 +34,8 @@ class Job:
         """The configuration's output directory, which must be local for the stages that read it."""
         if "://" in self.config.home:
             raise ConfigError(
-                f"output is {self.config.output}; only `versatune build` writes there. Set 'output' to a local directory"
-                " for the stages after it"
+                f"output is {self.config.output}; only `versatune build` and `versatune probe` write there. Set 'output' to a local"
+                " directory for the other stages"
             )
         return Path(self.config.home)
 
@@ -70,6 +70,11 @@ def mix(job: Job) -> Path:
     relative = f"{mixture.digest[:12]}/mixture.json"
     mixture.write(home / relative)
     write_pointer(home / "latest.json", relative, mixture.digest)
+    without = [plan.domain for plan in mixture.plan if plan.rows and not plan.requested_weight]
+    if report is not None and without and not job.config.mix.mixer.floor:
+        job.progress.say(
+            f"mix: the probe gives {', '.join(without)} no share, so none of it is trained on; mix.mixer.floor=0.01 would see to a little"
+        )
     return home / relative
 
 
