@@ -334,9 +334,10 @@ class ProbeConfig(Section):
     there is such a token. Or bos, eos, a token of the vocabulary."""
     batch_size: PositiveInt = 2000
     """Samples handed to an engine at once; with several workers, a fraction of a round."""
-    estimator: EstimateName = "soft"
-    """Which estimate the mixture uses: soft (mean probabilities), hard (shares of the most probable label), corrected (for the classifier's
-    confusion) or em (probabilities re-weighted until they agree with their own mean)."""
+    estimator: Literal["auto"] | EstimateName = "auto"
+    """Which estimate the mixture uses: soft (mean probabilities, as in the paper), hard (shares of the most probable label), corrected (for the
+    classifier's confusion) or em (probabilities re-weighted until they agree with their own mean). auto is corrected where the classifier's
+    card says how it errs, soft elsewhere."""
     alpha: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.05
     """All intervals hold together with probability 1 - alpha."""
     engine: EngineConfig = EngineConfig()

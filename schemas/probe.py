@@ -28,7 +28,9 @@ class Estimate(Part):
     name: EstimateName
     shares: list[float]
     standard_errors: list[float] = Field(description="of sampling and, where it is known, of the labels")
-    sampling_errors: list[float] = Field(description="standard errors of sampling alone: what more samples make smaller")
+    sampling_errors: list[float] = Field(
+        description="standard errors of sampling alone: what more samples make smaller"
+    )
     lower: list[float] = Field(description="interval, lower ends: for all domains and planned looks at once")
     upper: list[float] = Field(description="interval, upper ends")
     covers: Literal["sampling and labels", "sampling"] = Field(description="which errors the interval allows for")
@@ -68,7 +70,9 @@ class TokenShares(Part):
 
     shares: list[float]
     mean_tokens: list[float] = Field(description="generated tokens of a counted sample, by domain")
-    truncated: float = Field(description="share of counted samples that reached max_new_tokens: lengths are at least this")
+    truncated: float = Field(
+        description="share of counted samples that reached max_new_tokens: lengths are at least this"
+    )
 
 
 class ProbeReport(Document):
