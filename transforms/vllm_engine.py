@@ -317,7 +317,10 @@ class _Process:
             for line in lines:
                 if not line.endswith("\n"):
                     break  # killed while it wrote
-                message = json.loads(line)
+                try:
+                    message = json.loads(line)
+                except ValueError:
+                    continue  # what Python's start-up files print: whoever waits must not wait for ever
                 if "rows" in message and message["number"] == self.number:
                     self.received += len(message["rows"])
                     self.open, self.rate = message["open"], message["rate"]

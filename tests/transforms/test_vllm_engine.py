@@ -35,6 +35,7 @@ _STAND_IN = """
 import json, os, sys, pathlib, select, signal
 memory, ready = pathlib.Path(sys.argv[1]), sys.argv[2]
 settings = json.loads(sys.stdin.readline())
+print("a start-up file has something to say", flush=True)
 print(ready, flush=True)
 if "ready" not in json.loads(ready):
     sys.exit()
