@@ -151,14 +151,16 @@ def generate_batch(
         waiting.clear()
         since = now
 
-    for outcomes in engine.generate(batch):
-        waiting += outcomes
-        failures = sum(isinstance(outcome, Failure) for outcome in outcomes)
-        generated, failed = generated + len(outcomes) - failures, failed + failures
-        if len(waiting) >= _PART_SAMPLES or (waiting and clock() - since >= _PART_SECONDS):
+    try:
+        for outcomes in engine.generate(batch):
+            waiting += outcomes
+            failures = sum(isinstance(outcome, Failure) for outcome in outcomes)
+            generated, failed = generated + len(outcomes) - failures, failed + failures
+            if len(waiting) >= _PART_SAMPLES or (waiting and clock() - since >= _PART_SECONDS):
+                hand_over()
+    finally:  # also what an engine gave before it failed
+        if waiting:
             hand_over()
-    if waiting:
-        hand_over()
     return Done(generated, failed)
 
 

@@ -12,6 +12,7 @@ import pytest
 from apache_beam.testing.test_pipeline import TestPipeline as BeamTestPipeline
 from apache_beam.testing.util import assert_that, equal_to
 
+from schemas.errors import RunError
 from transforms.batch_handler import BatchHandler, model_name
 from transforms.generate import (
     REPETITIVE,
@@ -122,6 +123,20 @@ def test_what_is_finished_is_kept_while_the_rest_is_still_worked_on() -> None:
     (batch,) = plan_batches(range(8), seed=0, batch_size=8)
     assert generate_batch(batch, SlowEngine(), keep, clock=lambda: now) == Done(7, 1)
     assert kept == [([0, 1, 2], 6.0), ([3, 4, 5], 6.0), ([6, 7], 4.0)]
+
+
+def test_what_an_engine_gave_before_it_failed_is_kept() -> None:
+    kept = []
+
+    class FailingEngine(EchoEngine):
+        def generate(self, samples: Sequence[Sample]) -> Iterator[list[Outcome]]:
+            yield from super().generate(samples[:3])
+            raise RunError("the engine failed")
+
+    (batch,) = plan_batches(range(8), seed=0, batch_size=8)
+    with pytest.raises(RunError, match="the engine failed"):
+        generate_batch(batch, FailingEngine(), lambda outcomes, about: kept.extend(one.index for one in outcomes))
+    assert kept == [0, 1, 2]
 
 
 def test_samples_that_come_at_once_are_kept_in_parts_of_a_few_hundred() -> None:
