@@ -109,7 +109,7 @@ class ModelConfig(Section):
     """The base model: probed, fine-tuned, and the owner of tokenizer and chat template."""
 
     path: str
-    """A folder with a transformers model in safetensors form, relative to this file, or a hub id."""
+    """A folder with a transformers model in safetensors form, relative to this file, an address such as gs://bucket/model, or a hub id."""
     revision: str | None = None
     """Hub revision; hub ids only."""
     chat_template: str | None = None
