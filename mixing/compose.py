@@ -126,7 +126,8 @@ def _usable(probe: ProbeReport | None, config: Config, dataset: DatasetManifest)
             f"the probe was labelled by classifier {probe.classifier_sha256[:12]}..., the dataset by"
             f" {dataset.classifier.sha256[:12]}...; their shares cannot be compared, so run build and probe again with one classifier"
         )
-    model = Path(config.model.path).name if config.model else probe.model.name
+    endpoint = config.probe.endpoint
+    model = endpoint.model if endpoint else Path(config.model.path).name if config.model else probe.model.name
     if model != probe.model.name:
         raise DataError(
             f"the newest probe is of model {probe.model.name}, the configuration names {model}; run `versatune probe CONFIG`"

@@ -152,3 +152,13 @@ def test_a_probe_of_another_model_is_refused() -> None:
         DataError, match="the newest probe is of model m, the configuration names other; run `versatune probe"
     ):
         compose(config, _dataset(), "d", _probe([1 / 6] * 6))
+
+
+def test_behind_an_endpoint_the_probed_model_is_what_the_server_calls_it() -> None:
+    def config(served: str) -> Config:
+        endpoint = {"url": "http://localhost:8000/v1", "model": served}
+        return Config.model_validate({"name": "c", "model": {"path": "models/other"}, "probe": {"endpoint": endpoint}})
+
+    compose(config("m"), _dataset(), "d", _probe([1 / 6] * 6))
+    with pytest.raises(DataError, match="the newest probe is of model m, the configuration names adapter"):
+        compose(config("adapter"), _dataset(), "d", _probe([1 / 6] * 6))
