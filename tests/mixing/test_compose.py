@@ -159,6 +159,6 @@ def test_behind_an_endpoint_the_probed_model_is_what_the_server_calls_it() -> No
         endpoint = {"url": "http://localhost:8000/v1", "model": served}
         return Config.model_validate({"name": "c", "model": {"path": "models/other"}, "probe": {"endpoint": endpoint}})
 
-    compose(config("m"), _dataset(), "d", _probe([1 / 6] * 6))
+    assert compose(config("m"), _dataset(), "d", _probe([0.1, 0.2, 0.1, 0.0, 0.35, 0.25])).decision["model"] == "m"
     with pytest.raises(DataError, match="the newest probe is of model m, the configuration names adapter"):
         compose(config("adapter"), _dataset(), "d", _probe([1 / 6] * 6))
