@@ -52,7 +52,7 @@ def decide(
     if not 1 <= number <= plan.max_rounds:
         raise ConfigError(f"round {number} was not planned; expected 1 to {plan.max_rounds}")
     now = nonnegative_vector(shares, "shares")
-    half_widths = bonferroni_z(alpha, len(now), plan.max_rounds) * nonnegative_vector(
+    half_widths = bonferroni_z(alpha, len(now), plan.planned_looks) * nonnegative_vector(
         sampling_errors, "sampling errors"
     )
     change = None if previous is None else float(np.abs(now - nonnegative_vector(previous, "shares")).max())

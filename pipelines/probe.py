@@ -69,7 +69,7 @@ def run_with(
         if seen.stop or number > plan.look.rounds.max_rounds:
             progress.say("probe: all samples are kept from an earlier run; the engine is not needed")
         else:
-            _draw(plan, seen, _missing(plan, number, before), options, starter(plan), progress)
+            _draw_what_is_missing(plan, seen, number, before, options, starter, progress)
             seen, number = _replay(plan, seen, number, _indices(plan) | read_failures(plan.store).keys())
             _check_complete(plan, seen, number)
         return Path(write_report(plan, seen, before=before, runner=runner_name(options)))
@@ -140,6 +140,29 @@ def _missing(plan: ProbePlan, first: int, have: set[int]) -> dict[int, Missing]:
         number: spans([index for index in plan.look.indices(number) if index not in have])
         for number in range(first, plan.look.rounds.max_rounds + 1)
     }
+
+
+def _draw_what_is_missing(
+    plan: ProbePlan,
+    seen: Seen,
+    number: int,
+    before: set[int],
+    options: PipelineOptions,
+    starter: Callable[[ProbePlan], Callable[[], Engine]],
+    progress: Progress,
+) -> None:
+    """Draw; where all that is missing failed before, and fails again, the probe is as complete as it was."""
+    missing = _missing(plan, number, before)
+    failed = read_failures(plan.store).keys()
+    repeated = all(
+        index in failed for wanted in missing.values() for first, stop in wanted for index in range(first, stop)
+    )
+    try:
+        _draw(plan, seen, missing, options, starter(plan), progress)
+    except RunError as error:
+        if not repeated:
+            raise
+        progress.say(f"probe: what failed before fails again, and is counted as before ({error})")
 
 
 def _draw(

@@ -29,6 +29,7 @@ from transforms.storage import is_local
 from transforms.vllm_engine import VllmEngine, VllmSettings
 
 _DOCUMENT_END = "<|endoftext|>"
+_MOST_ROUNDS = 500  # each is a step of the graph and makes the intervals a little wider
 _SPARE_TOKENS = 8  # the prompt is one token; the rest costs nothing
 
 
@@ -69,6 +70,11 @@ def plan_probe(config: Config) -> ProbePlan:
         check_endpoint(endpoint.url, "probe.endpoint.url")
     if probe.samples < 2:
         raise ConfigError(f"probe.samples is {probe.samples}; an interval needs at least 2, a useful one some hundreds")
+    if probe.max_rounds > _MOST_ROUNDS:
+        raise ConfigError(
+            f"probe.samples_per_round is {probe.samples_per_round}, which makes {probe.max_rounds:,} rounds of {probe.samples:,} samples;"
+            f" expected at most {_MOST_ROUNDS}, so raise it"
+        )
     folder = (
         None
         if endpoint is not None and config.model is None

@@ -317,7 +317,7 @@ class ProbeConfig(Section):
     """After so many samples the estimate is looked at, and the probe may stop."""
     min_rounds: PositiveInt = 3
     """Rounds before the probe may stop."""
-    half_width: Annotated[float, Field(gt=0.0, lt=1.0)] | None = 0.01
+    half_width: Annotated[float, Field(gt=0.0, lt=1.0)] | None = 0.02
     """Stop when no domain's interval is wider to either side, as far as more samples can make it narrower; null draws all samples."""
     max_change: Annotated[float, Field(gt=0.0)] = 0.005
     """Nor stop while a share still moves by more than this from round to round."""

@@ -45,6 +45,11 @@ class Rounds(Part):
     half_width: float | None = Field(description="widest half-width to stop at; null: no stop before the last round")
     max_change: float = Field(description="largest change of a share since the round before to stop at")
 
+    @property
+    def planned_looks(self) -> int:
+        """How many looks may end the probe: intervals hold for all of them at once."""
+        return 1 if self.half_width is None else self.max_rounds
+
 
 class Look(Part):
     """The chosen estimate after one round; vectors are in taxonomy order."""

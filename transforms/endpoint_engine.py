@@ -188,7 +188,9 @@ class EndpointEngine:
                 f"endpoint {self._plan.url}: it ends texts after {tokens} tokens, where probe.max_new_tokens is"
                 f" {self._plan.max_new_tokens}; set that lower, or have the server allow more"
             )
-        return Generation(sample.index, sample.seed, text, tokens, finish)
+        # JSON can hold half of a surrogate pair, which no file in UTF-8 can.
+        whole = text.encode("utf-8", "replace").decode()
+        return Generation(sample.index, sample.seed, whole, tokens, finish)
 
 
 def _check(plan: EndpointEnginePlan, server: Server) -> None:

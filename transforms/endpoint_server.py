@@ -124,6 +124,8 @@ class Presence:
                         f" (probe.endpoint.patience_seconds). {KEPT} when the server is back"
                     )
                 stop.wait(_LOOK_SECONDS)
+            if stop.is_set():
+                return True  # nobody waits any more; whether it is back is not known
             self._there_at = time.monotonic()
             if away:
                 self._back_at = self._there_at

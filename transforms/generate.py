@@ -146,9 +146,9 @@ def generate_batch(
 
     def hand_over() -> None:
         nonlocal since
-        now = clock()
-        keep(waiting, {**engine.about, "seconds": round(now - since, 3)})
+        part, now = [*waiting], clock()
         waiting.clear()
+        keep(part, {**engine.about, "seconds": round(now - since, 3)})
         since = now
 
     try:

@@ -54,12 +54,7 @@ class LookPlan:
 
         Where no look can end the probe only the last one counts.
         """
-        return estimate_shares(probabilities, alpha=self.alpha, looks=self.planned_looks, errors=self.errors)
-
-    @property
-    def planned_looks(self) -> int:
-        """How many looks may end the probe."""
-        return 1 if self.rounds.half_width is None else self.rounds.max_rounds
+        return estimate_shares(probabilities, alpha=self.alpha, looks=self.rounds.planned_looks, errors=self.errors)
 
 
 class Seen(NamedTuple):

@@ -35,7 +35,9 @@ def fetch_model(uri: str) -> Path:
     """
     files = _listing(uri.rstrip("/"))
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "versatune" / "models"
-    digest = sha256_json([uri.rstrip("/"), [[file.path, file.size_in_bytes, file.last_updated_in_seconds] for file in files]])
+    digest = sha256_json(
+        [uri.rstrip("/"), [[file.path, file.size_in_bytes, file.last_updated_in_seconds] for file in files]]
+    )
     folder = cache / digest
     if folder.is_dir():
         return folder

@@ -76,7 +76,9 @@ class VllmEngine:
             )
         self.about: dict[str, Any] = {}
         self._settings = local_settings(settings)
-        self._log = Path(tempfile.mkstemp(prefix="versatune-vllm-", suffix=".log")[1])
+        descriptor, log = tempfile.mkstemp(prefix="versatune-vllm-", suffix=".log")
+        os.close(descriptor)
+        self._log = Path(log)
         self._one_request = threading.Lock()
         self._stopped = threading.Event()
         self._requests = 0

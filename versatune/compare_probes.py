@@ -237,11 +237,13 @@ def _find(path: Path) -> Path:
 
 
 def _names(reports: Sequence[ProbeReport]) -> list[str]:
+    """Tell models of one name apart by their reports' digests, and one report given twice by its place."""
     names = [printable(report.model.name) for report in reports]
-    return [
+    known = [
         name if names.count(name) == 1 else f"{name} ({report.digest[:6]})"
         for name, report in zip(names, reports, strict=True)
     ]
+    return [name if known.count(name) == 1 else f"{name} {place}" for place, name in enumerate(known, 1)]
 
 
 def _estimate(file: Path, report: ProbeReport, name: str | None) -> Estimate:

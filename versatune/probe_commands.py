@@ -60,19 +60,18 @@ def probe(
 
     def work(terminal: Terminal) -> None:
         from reporting.probe_page import write_probe_page
+        from schemas.probe import ProbeReport
+        from transforms.storage import is_local, read_bytes
         from versatune.stages import run_one
-        from versatune.summaries import summarize_probe
+        from versatune.summaries import summarize_probe_report
 
         asked = job(context, config, set_, terminal)
         file = run_one(asked, "probe")
-        if "://" in asked.config.home:
-            where = f"{asked.config.home}/probe/{file.parent.name}"
-            terminal.summary(
-                f"probe: {where}; copy it to this machine, and `versatune report DIR` writes its page", None, {"report": f"{where}/{file.name}"}
-            )
-            return
-        write_probe_page(file)
-        terminal.summary(*summarize_probe(file))
+        if is_local(asked.config.home):
+            where, page = str(file), str(write_probe_page(file))
+        else:  # a page is written where it can be looked at
+            where, page = f"{asked.config.home}/probe/{file.parent.name}/{file.name}", None
+        terminal.summary(*summarize_probe_report(ProbeReport.parse(read_bytes(where), where), where, page))
 
     guarded(work, as_json, debug)
 

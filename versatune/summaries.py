@@ -107,15 +107,24 @@ def _more(count: int, what: str) -> list[str]:
 
 
 def summarize_probe(file: Path) -> Summary:
-    """Show the base model's distribution with its intervals, and what the other estimates say."""
-    report = ProbeReport.load(file)
+    """Show the report of a local probe, whose page lies beside it."""
+    return summarize_probe_report(ProbeReport.load(file), str(file), str(file.with_name("probe.html")))
+
+
+def summarize_probe_report(report: ProbeReport, file: str, page: str | None) -> Summary:
+    """Show the base model's distribution with its intervals, and what the other estimates say.
+
+    Args:
+        report: what is summed up.
+        file: where it is.
+        page: where its page is; None where none can be written.
+    """
     chosen, others = report.estimate, [estimate for estimate in report.estimates if estimate.name != report.chosen]
     vectors = [chosen.shares, chosen.lower, chosen.upper, *(estimate.shares for estimate in others)]
     half_width = max(report.looks[-1].half_widths)
-    page = file.with_name("probe.html")
     result = {
-        "report": str(file),
-        "page": str(page),
+        "report": file,
+        "page": page,
         "digest": report.digest,
         "distribution": dict(zip(report.domains, chosen.shares, strict=True)),
         "intervals": _intervals(report, chosen),
@@ -148,7 +157,7 @@ def summarize_probe(file: Path) -> Summary:
     lines += [
         f"round {report.looks[-1].round} of {report.rounds.max_rounds} was the last, because {why}; sampling alone leaves +-{half_width:.4f} at most",
         f"probe of {report.model.name}, {report.counted:,} of {report.samples:,} samples counted: {file}",
-        f"page: {page}",
+        f"page: {page}" if page else "copy its directory to this machine, and `versatune report DIR` writes its page",
     ]
     return "\n".join(lines), table(f"{chosen.name} estimate, and the others", columns, rows), result
 

@@ -239,6 +239,7 @@ def test_a_model_that_writes_nothing_is_a_failure_that_says_so(tmp_path: Path, t
     ("probe", "message"),
     [
         ({"samples": 1}, "probe.samples is 1"),
+        ({"samples": 40_000, "samples_per_round": 10}, "4,000 rounds of 40,000 samples"),
         ({"max_new_tokens": 512}, "set it to 511 or less"),
         ({"engine": {"max_model_len": 16}}, "max_model_len is 16"),
     ],
@@ -403,6 +404,21 @@ def test_looks_of_an_earlier_probe_with_more_rounds_are_forgotten(tmp_path: Path
     assert look.round == 15
     report = _probe(config, forbidden)
     assert newest_look(plan_probe(config).store) == report.looks[-1]
+
+
+class HopelessEngine(FakeEngine):
+    """An endpoint at which nothing works."""
+
+    def generate(self, samples: Sequence[Sample]) -> Iterator[list[Outcome]]:
+        raise RunError("endpoint: 4 requests in a row failed")
+
+
+def test_samples_that_fail_every_time_leave_the_report_as_it_was(tmp_path: Path, tiny_model: Path) -> None:
+    config = _config(tmp_path, tiny_model)
+    first = _probe(config, lambda plan: FailingEngine)
+    assert _probe(config, lambda plan: HopelessEngine).digest == first.digest
+    with pytest.raises(RunError, match="in a row failed"):
+        _probe(_config(tmp_path, tiny_model, samples=32), lambda plan: HopelessEngine)
 
 
 def test_tokens_of_a_sample_belong_to_its_domains_in_proportion(tmp_path: Path, tiny_model: Path) -> None:

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from schemas.files import sha256_json
 from schemas.pointer import write_pointer
 from schemas.probe import ModelRecord, ProbeReport
+from transforms import storage
 from versatune import stages
 from versatune.cli import app
 from versatune.compare_probes import compare, read_probes, warnings
@@ -127,11 +128,20 @@ def test_report_writes_the_page_of_a_probe_anew(make_probe: Make, tmp_path: Path
         page.unlink()
 
 
-def test_a_probe_on_an_object_store_says_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_probe_on_an_object_store_tells_the_same_and_where_it_is(
+    make_probe: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    store = {"gs://bucket/toy/probe/d1/probe.json": make_probe(tmp_path / "made").read_bytes()}
     monkeypatch.setattr(stages, "run_one", lambda job, stage: Path("gs://bucket/toy/probe/d1/probe.json"))
-    done = _run("probe", str(_config(tmp_path, "my.yaml")), "--set", "output=gs://bucket")
+    monkeypatch.setattr(storage, "read_bytes", store.__getitem__)
+    asked = ("probe", str(_config(tmp_path, "my.yaml")), "--set", "output=gs://bucket")
+    done = _run(*asked)
     assert done.exit_code == 0
-    assert "gs://bucket/toy/probe/d1; copy it to this machine" in done.output
+    assert "gs://bucket/toy/probe/d1/probe.json copy its directory to this machine" in " ".join(done.output.split())
+    _run(*asked, "--json")
+    result = json.loads(capfd.readouterr().out.splitlines()[-1])
+    assert result["page"] is None
+    assert set(result["distribution"]) == set(result["intervals"])
 
 
 @pytest.fixture
