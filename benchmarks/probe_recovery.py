@@ -40,7 +40,17 @@ from benchmarks.support.known_mixture import (
     draw,
     total_variation,
 )
-from benchmarks.support.labeller_only import Labelled, check, figures, judged, rounded, split_sources, summary
+from benchmarks.support.labeller_only import (
+    Labelled,
+    check,
+    figures,
+    half_way,
+    half_way_distance,
+    judged,
+    rounded,
+    split_sources,
+    summary,
+)
 from benchmarks.support.unseen_classifier import train_without, unseen_predictions
 from mixing.correction import solve_on_simplex
 from mixing.label_errors import LabelErrors
@@ -50,6 +60,7 @@ from schemas.probe import ProbeReport
 from schemas.progress import Silence
 from schemas.taxonomy import DEFAULT_TAXONOMY
 from transforms.fasttext_classifier import DomainClassifier, text_view
+from transforms.labelled_rows import LabelledRow
 
 DOCUMENTS, EPOCHS, SAMPLES = 2000, 10, 4000
 LABELLER_DRAWS, LABELLER_REPETITIONS, SPLIT_REPETITIONS = 2000, 20, 200
@@ -67,6 +78,7 @@ def main() -> None:
     every = [document for own in documents.values() for document in own]
     if not (work / "tokenizer").is_dir():
         tiny_model.train_tokenizer([document.text for document in every], work / "tokenizer")
+    every = _shown(every, work)
     classifier = work / "classifier" / "domains.ftz"
     if not classifier.with_suffix(".json").is_file():
         print("training the classifier that has not seen the sources", file=sys.stderr)
@@ -205,21 +217,16 @@ def _taken_apart(
 ) -> dict[str, Any]:
     """Find out which part of the error comes from what."""
     labeller = DomainClassifier.load(classifier, DEFAULT_TAXONOMY)
-    errors = LabelErrors.from_json(labeller.label_errors) if labeller.label_errors else None
-    shown = [
-        document._replace(text=text)
-        for document, text in zip(learned, tiny_model.cut([d.text for d in learned], work / "tokenizer"), strict=True)
-    ]
-    cut_all = [
-        document._replace(text=text)
-        for document, text in zip(every, tiny_model.cut([d.text for d in every], work / "tokenizer"), strict=True)
-    ]
+    errors = _errors(labeller)
+    shown = _shown(learned, work)
+    bundled = DomainClassifier.load(None, DEFAULT_TAXONOMY)
     of_documents, of_written = (label(labeller, texts) for texts in ([d.text for d in shown], written))
     confusion = confusion_of(shown, of_documents)
     oracle = solve_on_simplex(confusion, of_written.mean(axis=0))
-    (drawn,), insider = train_and_label(cut_all, [written], work)
+    (drawn,), insider = train_and_label(every, [written], work)
     return {
         "documents": judged(of_documents, shares, errors),
+        "with_the_bundled_classifier": judged(label(bundled, written), shares, _errors(bundled)),
         "with_the_documents_own_errors": {"shares": rounded(oracle), "tv": round(total_variation(shares, oracle), 4)},
         "written_according_to_insider": {
             "shares": rounded(drawn),
@@ -233,6 +240,16 @@ def _taken_apart(
     }
 
 
+def _errors(classifier: DomainClassifier) -> LabelErrors | None:
+    return LabelErrors.from_json(classifier.label_errors) if classifier.label_errors else None
+
+
+def _shown(documents: Sequence[Document], work: Path) -> list[Document]:
+    """Cut documents to what the models are shown of them."""
+    texts = tiny_model.cut([document.text for document in documents], work / "tokenizer")
+    return [document._replace(text=text) for document, text in zip(documents, texts, strict=True)]
+
+
 def label(classifier: DomainClassifier, texts: Sequence[str]) -> Floats:
     """Return (n, k) probabilities."""
     return classifier.predict([text_view([text]) for text in texts]).astype(np.float64)
@@ -244,8 +261,8 @@ def _labeller_only(
     """Check the estimates without a language model: with the benchmark's classifier, then with sources split at random."""
     labeller = DomainClassifier.load(classifier, DEFAULT_TAXONOMY)
     found: dict[str, Any] = {}
-    if labeller.label_errors:
-        known = LabelErrors.from_json(labeller.label_errors)
+    known = _errors(labeller)
+    if known:
         sources = [
             Labelled(domain=DOMAINS.index(own[0].domain), labels=label(labeller, [d.text for d in own]))
             for own in documents.values()
@@ -254,28 +271,51 @@ def _labeller_only(
             lambda _: (sources, known), MIXTURES, count=LABELLER_DRAWS, repetitions=LABELLER_REPETITIONS
         )
     if not arguments.quick:
-        rows, probs, groups = unseen_predictions()
+        rows, probs, groups = _unseen(arguments.work / "unseen.json")
         draws = split_sources(rows, probs, DEFAULT_TAXONOMY, lambda source: groups[source] == "published-en")
         found["sources_split_at_random"] = check(draws, MIXTURES, count=LABELLER_DRAWS, repetitions=SPLIT_REPETITIONS)
     return found
 
 
+def _unseen(kept: Path) -> tuple[list[LabelledRow], Floats, dict[str, str]]:
+    """Return what :func:`unseen_predictions` does, but for the texts; kept from an earlier run, because it takes minutes."""
+    if not kept.is_file():
+        print("training without each source in turn", file=sys.stderr)
+        rows, probs, groups = unseen_predictions()
+        pairs = [[row["domain"], row["source"]] for row in rows]
+        kept.write_text(json.dumps({"rows": pairs, "probs": probs.round(6).tolist(), "groups": groups}))
+    found = json.loads(kept.read_text())
+    rows = [LabelledRow(text="", domain=domain, source=source) for domain, source in found["rows"]]
+    return rows, np.array(found["probs"]), found["groups"]
+
+
 def _summaries(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Sum up all runs by estimator."""
-    names = sorted({name for run in runs for name in run["estimates"]})
-    each = {name: summary([run["estimates"][name] for run in runs if name in run["estimates"]]) for name in names}
-    documents = sorted({name for run in runs for name in run["documents"]})
+    each = {name: summary(own) for name, own in _by_name([run["estimates"] for run in runs]).items()}
+    both = [run for run in runs if "corrected" in run["estimates"]]
+    distances = [
+        half_way_distance(*(run["estimates"][n] for n in ("hard", "corrected")), run["true_shares"]) for run in both
+    ]
     return {
         "tv": {name: {"mean": one["tv_mean"], "max": one["tv_max"]} for name, one in each.items()},
         "rank_order_right": {name: one["rank_order_right"] for name, one in each.items()},
         "coverage": {name: {"of_shares": one["coverage"], "of_runs": one["all_covered"]} for name, one in each.items()},
         "half_width_mean": {name: one["half_width_mean"] for name, one in each.items()},
-        "tv_of_training_documents": {
-            name: round(float(np.mean([run["documents"][name]["tv"] for run in runs])), 4) for name in documents
-        },
+        "half_way": half_way(distances) if both else None,
+        "tv_of_training_documents": _mean_by_name([run["documents"] for run in runs]),
+        "tv_with_the_bundled_classifier": _mean_by_name([run["with_the_bundled_classifier"] for run in runs]),
         "tv_with_the_documents_own_errors": _mean(runs, "with_the_documents_own_errors"),
         "tv_of_what_was_written": _mean(runs, "written_according_to_insider"),
     }
+
+
+def _by_name(each: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    names = sorted({name for one in each for name in one})
+    return {name: [one[name] for one in each if name in one] for name in names}
+
+
+def _mean_by_name(each: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    return {name: round(float(np.mean([one["tv"] for one in own])), 4) for name, own in _by_name(each).items()}
 
 
 def _mean(runs: Sequence[Mapping[str, Any]], key: str) -> float:

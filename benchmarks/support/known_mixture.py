@@ -87,12 +87,12 @@ def total_variation(a: Sequence[float] | Floats, b: Sequence[float] | Floats) ->
     return float(0.5 * np.abs(np.asarray(a, float) - np.asarray(b, float)).sum())
 
 
-def order_right(true: Sequence[float], estimate: Sequence[float] | Floats) -> bool:
-    """Whether of every two domains with true shares more than 0.02 apart the larger one is estimated larger."""
+def order_right(true: Sequence[float], estimate: Sequence[float] | Floats) -> bool | None:
+    """Whether of every two domains with true shares at least 0.02 apart the larger one is estimated larger; None if there are no such two."""
     pairs = [(i, j) for i in range(len(true)) for j in range(len(true)) if true[i] - true[j] > APART - 1e-12]
-    return all(estimate[i] > estimate[j] for i, j in pairs)
+    return all(bool(estimate[i] > estimate[j]) for i, j in pairs) if pairs else None
 
 
 def covered(true: Sequence[float], lower: Sequence[float] | Floats, upper: Sequence[float] | Floats) -> list[bool]:
     """Say of every domain whether its true share lies in the interval."""
-    return [low <= share <= high for share, low, high in zip(true, lower, upper, strict=True)]
+    return [bool(low <= share <= high) for share, low, high in zip(true, lower, upper, strict=True)]

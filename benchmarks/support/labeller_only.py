@@ -85,6 +85,9 @@ def check(
             for estimate, figures in judged(labels, shares, errors).items():
                 tries.setdefault(estimate, []).append(figures)
         found[name] = {estimate: summary(each) for estimate, each in tries.items()}
+        if "corrected" in tries:
+            pairs = zip(tries["hard"], tries["corrected"], strict=True)
+            found[name]["half_way"] = half_way([half_way_distance(*pair, shares) for pair in pairs])
     return found
 
 
@@ -106,6 +109,16 @@ def figures(estimate: Estimated, shares: Sequence[float]) -> dict[str, Any]:
     }
 
 
+def half_way_distance(hard: Mapping[str, Any], corrected: Mapping[str, Any], shares: Sequence[float]) -> float:
+    """Return the total variation distance of the mean of two estimates, of which one is biased and the other one noisy."""
+    return total_variation(shares, (np.array(hard["shares"]) + np.array(corrected["shares"])) / 2)
+
+
+def half_way(distances: Sequence[float]) -> dict[str, float]:
+    """Sum up :func:`half_way_distance`."""
+    return {"tv_mean": round(float(np.mean(distances)), 4), "tv_max": round(float(np.max(distances)), 4)}
+
+
 def rounded(vector: Sequence[float] | Floats) -> list[float]:
     """Return shares with four decimals."""
     return [round(float(value), 4) for value in vector]
@@ -114,12 +127,13 @@ def rounded(vector: Sequence[float] | Floats) -> list[float]:
 def summary(tries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Sum up what :func:`judged` says of one estimator."""
     distances = [one["tv"] for one in tries]
+    orders = [one["rank_order_right"] for one in tries if one["rank_order_right"] is not None]
     widths = [(high - low) / 2 for one in tries for low, high in zip(one["lower"], one["upper"], strict=True)]
     return {
         "runs": len(tries),
         "tv_mean": round(float(np.mean(distances)), 4),
         "tv_max": round(float(np.max(distances)), 4),
-        "rank_order_right": round(float(np.mean([one["rank_order_right"] for one in tries])), 4),
+        "rank_order_right": round(float(np.mean(orders)), 4) if orders else None,
         "all_covered": round(float(np.mean([all(one["covered"]) for one in tries])), 4),
         "coverage": round(float(np.mean([one["covered"] for one in tries])), 4),
         "half_width_mean": round(float(np.mean(widths)), 4),

@@ -19,7 +19,7 @@ from benchmarks.support.known_mixture import (
     order_right,
     total_variation,
 )
-from benchmarks.support.labeller_only import Labelled, draw_labels, summary
+from benchmarks.support.labeller_only import Labelled, draw_labels, half_way_distance, summary
 
 
 def _documents(each: int) -> dict[str, list[Document]]:
@@ -73,7 +73,7 @@ def test_order_is_asked_of_shares_that_differ_and_of_no_others() -> None:
     true = (0.45, 0.25, 0.15, 0.10, 0.03, 0.02)
     assert order_right(true, (0.40, 0.26, 0.16, 0.12, 0.02, 0.04))  # 0.03 and 0.02 are too near to have an order
     assert not order_right(true, (0.40, 0.26, 0.12, 0.16, 0.04, 0.02))
-    assert order_right((1 / 6,) * 6, (0.9, 0.1, 0.0, 0.0, 0.0, 0.0))
+    assert order_right((1 / 6,) * 6, (0.9, 0.1, 0.0, 0.0, 0.0, 0.0)) is None
     assert not order_right((0.02, 0.05, 0.03, 0.10, 0.40, 0.40), (0.06, 0.05, 0.03, 0.10, 0.40, 0.36))
 
 
@@ -100,6 +100,17 @@ def test_confusion_counts_the_sources_of_a_domain_alike() -> None:
     confusion = confusion_of(documents, labels)
     assert confusion[:, 1] == pytest.approx([0.5, 0.5, 0, 0, 0, 0])
     assert confusion[:, 0] == pytest.approx([1, 0, 0, 0, 0, 0])
+
+
+def test_runs_without_an_order_do_not_count_as_right() -> None:
+    one = {"tv": 0.0, "rank_order_right": None, "covered": [True], "lower": [0.0], "upper": [1.0]}
+    assert summary([one])["rank_order_right"] is None
+    assert summary([one, {**one, "rank_order_right": False}])["rank_order_right"] == 0.0
+
+
+def test_half_way_is_the_mean_of_both_estimates() -> None:
+    distance = half_way_distance({"shares": [0.2, 0.8]}, {"shares": [0.6, 0.4]}, (0.5, 0.5))
+    assert distance == pytest.approx(0.1)
 
 
 def test_a_run_is_covered_when_all_its_shares_are() -> None:
