@@ -40,7 +40,7 @@ def bias_curve(result: Mapping[str, Any]) -> Figure:
     runs, domains, names = result["runs"], result["domains"], estimators(result["runs"])
     figure = Figure(figsize=(9.4, 4.5 * -(-len(names) // 2)), layout="constrained")
     panels = figure.subplots(-(-len(names) // 2), 2, sharex=True, sharey=True, squeeze=False).ravel()
-    top = max(max(run["true_shares"]) for run in runs) * 1.25
+    top = max(max(run["true_shares"]) for run in runs) * 1.3
     for axes, name in zip(panels, names, strict=False):
         own = [run for run in runs if name in run["estimates"]]
         axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1.2, linestyle=(0, (4, 3)))
@@ -48,7 +48,7 @@ def bias_curve(result: Mapping[str, Any]) -> Figure:
             points: dict[float, list[float]] = {}
             for run in own:
                 true, estimate = run["true_shares"][j], run["estimates"][name]
-                x = true + (j - 2.5) * 0.004 + (run["seed"] - 1) * 0.0012
+                x = true + (j - 2.5) * 0.003 + (run["seed"] - 1) * 0.001
                 axes.vlines(x, estimate["lower"][j], estimate["upper"][j], color=colour(j), linewidth=0.8, alpha=0.35)
                 axes.plot([x], [estimate["shares"][j]], marker="o", markersize=4.5, color=colour(j), linestyle="")
                 points.setdefault(true, []).append(estimate["shares"][j])
