@@ -29,7 +29,7 @@ class Corrected:
 
     Attributes:
         shares: the estimate, a distribution.
-        centre: the same without the bounds of the simplex, where intervals are centred; it may be below zero or above one.
+        centre: the whole correction without the bounds of the simplex, where intervals are centred; it may be below zero or above one.
         sampling_errors: standard errors of sampling; more samples make these smaller.
         label_errors: standard errors that come from the confusion rates; more sources make these smaller.
         degrees: degrees of freedom of ``label_errors``.
@@ -43,7 +43,7 @@ class Corrected:
 
 
 def corrected_estimate(probabilities: npt.ArrayLike, errors: LabelErrors) -> Corrected:
-    """Correct the hard estimate for the labeller's hard confusion. probabilities: (n, k). Ask :func:`refusal` first.
+    """Correct the hard estimate for the labeller's hard confusion, as far as that is known. probabilities: (n, k). Ask :func:`refusal` first.
 
     Why not the soft one: its confusion rates vary more between sources, and they are nearer to one another, so that its error
     comes out a tenth larger, in simulations and with the rates of the bundled classifier, unless the probe is small (some hundred
@@ -55,22 +55,41 @@ def corrected_estimate(probabilities: npt.ArrayLike, errors: LabelErrors) -> Cor
         raise DataError(f"the labels are of {k} domains, what is known of their errors of {len(errors.rows)}")
     observed = counts / n
     centre = np.linalg.solve(errors.hard.matrix, observed).astype(np.float64)
-    shares = solve_on_simplex(errors.hard.matrix, observed)
+    solved = solve_on_simplex(errors.hard.matrix, observed)
     # Two more samples of each domain (Agresti and Coull 1998): a domain that was not drawn is not certainly absent.
     seen = (counts + 2.0) / (n + 2.0 * k)
     rates = Rates(
         matrix=errors.hard.matrix,
         covariances=moderated_covariances(errors.hard.matrix, errors.hard.covariances, errors.sources),
     )
-    of_probe, of_labels = correction_covariances(shares, rates, (np.diag(seen) - np.outer(seen, seen)) / n)
+    of_probe, of_labels = correction_covariances(solved, rates, (np.diag(seen) - np.outer(seen, seen)) / n)
     labels = np.diagonal(of_labels, axis1=1, axis2=2)
     return Corrected(
-        shares=shares,
+        shares=shrink(solved, towards=observed, variance=float(labels.sum())),
         centre=centre,
         sampling_errors=np.sqrt(np.diagonal(of_probe)),
         label_errors=np.sqrt(labels.sum(axis=0)),
         degrees=_degrees(labels, errors.sources - 1),
     )
+
+
+def shrink(corrected: FloatArray, *, towards: FloatArray, variance: float) -> FloatArray:
+    """Go from the uncorrected shares towards the corrected ones by ``d^2 / (d^2 + V)`` of the way, d their distance.
+
+    A correction that moves the shares by no more than its own rates are uncertain is as likely to overshoot as to help; one that moves
+    them by far more is made in full, and so is every correction once its rates are known (ridge shrinkage, as in Hoerl and Kennard 1970).
+
+    Args:
+        corrected: (k,) solved shares, a distribution.
+        towards: (k,) observed shares, a distribution.
+        variance: V, the summed variance that the solved shares have from the rates.
+
+    Returns:
+        (k,), a distribution between the two.
+    """
+    step = corrected - towards
+    squared = float(step @ step)
+    return towards + step * (squared / (squared + variance) if squared > 0.0 else 0.0)
 
 
 def refusal(errors: LabelErrors) -> str | None:

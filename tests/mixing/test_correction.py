@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixing.correction import corrected_estimate, refusal, solve_on_simplex
+from mixing.correction import corrected_estimate, refusal, shrink, solve_on_simplex
 from mixing.label_errors import LabelErrors
 from schemas.errors import DataError
 
@@ -63,14 +63,32 @@ def test_shares_that_the_confusion_made_are_recovered(seed: int, k: int) -> None
     assert solve_on_simplex(matrix, matrix @ truth) == pytest.approx(truth, abs=1e-9)
 
 
-def test_inside_the_simplex_it_is_plain_inversion_and_the_centre_is_the_estimate() -> None:
-    errors = LabelErrors.from_counts([[90, 20, 10], [5, 70, 10], [5, 10, 80]])
+def test_with_rates_that_are_known_it_is_plain_inversion_and_the_centre_is_the_estimate() -> None:
+    errors = LabelErrors.from_counts(np.array([[90, 20, 10], [5, 70, 10], [5, 10, 80]]) * 10**9)
     rows = np.eye(3)[np.repeat([0, 1, 2], [60, 50, 40])]
     found = corrected_estimate(rows, errors)
     inverted = np.linalg.solve(errors.hard.matrix, rows.mean(axis=0))
     assert (inverted > 0.0).all()
-    assert found.shares == pytest.approx(inverted)
+    assert found.shares == pytest.approx(inverted, abs=1e-6)
     assert found.centre == pytest.approx(inverted)
+
+
+def test_with_rates_that_are_hardly_known_it_stays_nearer_to_what_was_observed() -> None:
+    rows = np.eye(3)[np.repeat([0, 1, 2], [60, 50, 40])]
+    table = np.array([[90, 20, 10], [5, 70, 10], [5, 10, 80]])
+    observed = rows.mean(axis=0)
+    steps = [
+        np.abs(corrected_estimate(rows, LabelErrors.from_counts(table * n)).shares - observed).sum()
+        for n in (1, 10, 1000)
+    ]
+    assert 0.0 < steps[0] < steps[1] < steps[2]
+
+
+def test_a_correction_as_large_as_its_uncertainty_is_made_by_half() -> None:
+    solved, observed = np.array([0.6, 0.4]), np.array([0.4, 0.6])
+    assert shrink(solved, towards=observed, variance=0.08) == pytest.approx([0.5, 0.5])
+    assert shrink(solved, towards=observed, variance=0.0) == pytest.approx(solved)
+    assert shrink(observed, towards=observed, variance=0.0) == pytest.approx(observed)
 
 
 def test_outside_of_the_simplex_the_centre_stays_where_inversion_puts_it() -> None:
