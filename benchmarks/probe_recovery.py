@@ -292,10 +292,8 @@ def _unseen(kept: Path) -> tuple[list[LabelledRow], Floats, dict[str, str]]:
 def _summaries(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Sum up all runs by estimator."""
     each = {name: summary(own) for name, own in _by_name([run["estimates"] for run in runs]).items()}
-    both = [run for run in runs if "corrected" in run["estimates"]]
-    distances = [
-        half_way_distance(*(run["estimates"][n] for n in ("hard", "corrected")), run["true_shares"]) for run in both
-    ]
+    both = [(run["estimates"], run["true_shares"]) for run in runs if "corrected" in run["estimates"]]
+    distances = [half_way_distance(found["hard"], found["corrected"], shares) for found, shares in both]
     return {
         "tv": {name: {"mean": one["tv_mean"], "max": one["tv_max"]} for name, one in each.items()},
         "rank_order_right": {name: one["rank_order_right"] for name, one in each.items()},

@@ -51,8 +51,7 @@ def train_tokenizer(texts: Sequence[str], folder: Path) -> None:
 def cut(texts: Sequence[str], tokenizer_folder: Path) -> list[str]:
     """Return what a model is shown of each text: its first 96 tokens."""
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder, local_files_only=True)
-    found: list[str] = [tokenizer.decode(tokenizer.encode(text)[:MAX_TOKENS]) for text in texts]
-    return found
+    return [str(tokenizer.decode(tokenizer.encode(text)[:MAX_TOKENS])) for text in texts]
 
 
 def train(texts: Sequence[str], tokenizer_folder: Path, output: Path, *, seed: int, epochs: int) -> dict[str, Any]:
