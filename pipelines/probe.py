@@ -198,18 +198,18 @@ def _watched(plan: ProbePlan, total: int, progress: Progress) -> AbstractContext
         # What has just been kept is in neither number for a moment; never go back.
         done = max(done, min(total, count_kept(plan.store) - before + engines.samples))
         rate = f"{engines.tokens_per_second:,.0f} tokens/s" if engines.tokens_per_second else ""
-        progress.advance_to(done, ", ".join(filter(None, [rate, _precision(plan)])))
+        progress.advance_to(done, ", ".join(filter(None, [_precision(plan), rate])))
 
     return watched(look, progress)
 
 
 def _precision(plan: ProbePlan) -> str:
-    """Say how precise the estimate was after the last round, and what is wanted."""
+    """Say how precise the estimate was after the last round, and what is wanted; the figure first, as narrow terminals cut the rest."""
     look, rounds = newest_look(plan.store), plan.look.rounds
     if look is None:
         return f"round 1 of at most {rounds.max_rounds}"
     wanted = "" if rounds.half_width is None else f", wanted {rounds.half_width:.3f}"
-    return f"after round {look.round} of at most {rounds.max_rounds} +-{max(look.half_widths):.3f}{wanted}"
+    return f"+-{max(look.half_widths):.3f}{wanted}, after round {look.round} of at most {rounds.max_rounds}"
 
 
 def _check_complete(plan: ProbePlan, seen: Seen, number: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -323,6 +324,17 @@ def test_a_probe_stops_after_the_first_look_that_is_precise_enough(tmp_path: Pat
     assert report.looks[1].change == pytest.approx(
         np.abs(np.subtract(report.looks[1].shares, report.looks[0].shares)).max()
     )
+
+
+def test_progress_begins_with_how_precise_the_estimate_is(tmp_path: Path, tiny_model: Path) -> None:
+    notes = []
+
+    class Listener(Silence):
+        def advance_to(self, done: float, note: str = "") -> None:
+            notes.append(note)
+
+    run_with(_rounds(tmp_path, tiny_model), fake, progress=Listener())
+    assert re.match(r"\+-0\.\d{3}, wanted 0\.900, after round \d of at most 5", notes[-1])
 
 
 def test_one_engine_serves_all_rounds_of_a_probe_that_is_never_precise_enough(tmp_path: Path, tiny_model: Path) -> None:
