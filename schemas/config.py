@@ -330,11 +330,11 @@ class ProbeConfig(Section):
     repetition_penalty: Annotated[float, Field(gt=0.0)] = 1.0
     """A penalty changes the distribution that is measured; 1 is off."""
     prompt_token: Annotated[str, Field(min_length=1)] = "auto"
-    """auto takes the begin-of-sequence token, else the end-of-sequence one; where a chat template writes it at every turn, <|endoftext|> if
-    there is such a token. Or bos, eos, a token of the vocabulary."""
+    """auto takes the begin-of-sequence token, else the end-of-sequence one; where a chat template writes it at every turn, `<|endoftext|>`
+    if there is such a token. Or bos, eos, a token of the vocabulary."""
     batch_size: PositiveInt = 2000
     """Samples handed to an engine at once; with several workers, a fraction of a round."""
-    estimator: Literal["auto"] | EstimateName = "auto"
+    estimator: Literal["auto", EstimateName] = "auto"
     """Which estimate the mixture uses: soft (mean probabilities, as in the paper), hard (shares of the most probable label), corrected (for the
     classifier's confusion) or em (probabilities re-weighted until they agree with their own mean). auto is corrected where the classifier's
     card says how it errs, soft elsewhere."""

@@ -42,7 +42,7 @@ def _section(path: str, model: type[BaseModel], heading: str = "##") -> Iterator
         if nested:
             inner.append((key, nested))
         choices = _choices(field.annotation)
-        meaning = " ".join((field.description or "").split())
+        meaning = " ".join((field.description or "").split()).replace("|", r"\|")  # a bare one ends the table's cell
         yield f"| `{name}` | {_default(field, nested)} | {meaning}{f' One of {choices}.' if choices else ''} |"
     yield ""
     for key, nested in inner:

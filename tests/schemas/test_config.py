@@ -18,6 +18,7 @@ def _load(tmp_path: Path, text: str, overrides: list[str] | None = None) -> Conf
     ("text", "said"),
     [
         ("name: a\nsuorces: []", "unknown key 'suorces'; did you mean 'sources'?"),
+        ("name: a\nprobe: {estimator: sfot}", "probe.estimator is 'sfot'; input should be 'auto', 'soft'"),
         ("name: a\nbuild: {worker: 2}", "unknown key 'build.worker'; did you mean 'workers'?"),
         ("name: a\nsources: [{nme: x, files: [f]}]", "unknown key 'sources.0.nme'; did you mean 'name'?"),
         ("name: a\nsources: [{files: [f]}]", "key 'sources.0.name' is missing"),

@@ -1,5 +1,6 @@
 """The published JSON Schema files are the models."""
 
+import re
 from pathlib import Path
 
 import jsonschema
@@ -36,3 +37,8 @@ def test_a_classifier_s_training_file_is_valid_and_a_typo_is_not(file: str) -> N
 
 def test_the_configuration_page_is_what_the_models_say() -> None:
     assert (ROOT / "docs" / "configuration.md").read_text() == page() + "\n"
+
+
+def test_every_row_of_its_tables_has_three_cells() -> None:
+    rows = [line for line in page().splitlines() if line.startswith("|")]
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {4}
