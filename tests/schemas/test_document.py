@@ -7,17 +7,21 @@ import pytest
 
 from schemas.document import Document
 from schemas.errors import DataError, IntegrityError
-from schemas.probe import Estimate, ModelRecord, ProbeReport
+from schemas.probe import Estimate, ModelRecord, ProbeReport, Rounds, TokenShares, Unlabelled
 
 
 def _report(created_at: str = "2026-01-01", seed: int = 1) -> ProbeReport:
     estimate = Estimate(
-        name="soft", shares=[0.25, 0.75], standard_errors=[0.1, 0.1], lower=[0.0, 0.5], upper=[0.5, 1.0]
-    )
+        name="soft", shares=[0.25, 0.75], standard_errors=[0.1, 0.1], sampling_errors=[0.1, 0.1], lower=[0.0, 0.5], upper=[0.5, 1.0],
+        covers="sampling",
+    )  # fmt: skip
     return ProbeReport.create(
         created_at=created_at, environment={}, domains=["law", "code"], prompt_token_id=1, prompt_token="<s>",
         model=ModelRecord(name="m", revision=None, weights_sha256="0" * 64), sampling={}, seed=seed, samples=2, counted=2,
-        rejected={}, undetermined=0, undetermined_below=0.4, finish_reasons={}, alpha=0.05, estimates=[estimate], chosen="soft",
+        rounds=Rounds(samples_per_round=2, min_rounds=1, max_rounds=1, half_width=None, max_change=0.1), looks=[], stopped_by="budget",
+        rejected={}, undetermined=0, undetermined_below=0.4, finish_reasons={}, alpha=0.05, estimates=[estimate], refused={},
+        unlabelled=Unlabelled(lower=[0.0, 0.5], upper=[0.5, 1.0]),
+        tokens=TokenShares(shares=[0.25, 0.75], mean_tokens=[9.0, 9.0], truncated=0.0), chosen="soft",
         classifier_sha256="0" * 64, generations="g",
     )  # fmt: skip
 
