@@ -162,7 +162,11 @@ def summarize_comparison(probes: Sequence[Probed], plot: Path | None) -> Summary
         ),
     ]
     lines = [f"warning: {warning}" for warning in said]
-    lines.append("* beyond doubt: the interval of the difference, for all domains at once, does not hold 0")
+    lines.append(
+        "* beyond doubt: the interval of the difference, for all domains at once, does not hold 0"
+        if any(any(difference.beyond_doubt) for difference in differences)
+        else "no difference is beyond doubt: every interval holds 0"
+    )
     if plot is not None:
         lines.append(f"plot: {plot}")
     return "\n".join(lines), Group(*tables), _result(probes, differences, said, plot)

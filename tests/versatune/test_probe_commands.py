@@ -191,6 +191,13 @@ def test_the_tables_name_models_shares_and_marks(two: tuple[Path, Path]) -> None
     first, _ = read_probes(two, None)
     assert f"{100 * first.estimate.shares[0]:.1f} [{100 * first.estimate.lower[0]:.1f}" in said
     assert "warning" not in said
+    assert "* beyond doubt: the interval of the difference" in said
+
+
+def test_where_no_difference_is_beyond_doubt_that_is_said(two: tuple[Path, Path]) -> None:
+    said = _run("probe", "compare", str(two[0]), str(two[0])).output
+    assert "no difference is beyond doubt: every interval holds 0" in said
+    assert "* beyond doubt" not in said
 
 
 def test_json_and_plot_say_the_same(two: tuple[Path, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
