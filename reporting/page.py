@@ -43,8 +43,8 @@ def write_report(run: Path) -> Path:
         raise DataError(f"{run}: no such directory; give a run's directory, <output>/<name>/runs/<id>")
     if not (directory / "run.json").is_file():
         raise DataError(
-            f"{directory}: has no run.json; expected a run's directory (OUTPUT/NAME/runs/ID). If it is one, the run has not"
-            " finished: `versatune train CONFIG` goes on with it"
+            f"{directory}: has no run.json; expected the directory of a run (OUTPUT/NAME/runs/ID) or of a probe"
+            " (OUTPUT/NAME/probe/DIGEST). If it is a run's, the run has not finished: `versatune train CONFIG` goes on with it"
         )
     page = directory / "report.html"
     write_atomic(page, render(read_story(directory)).encode())
