@@ -19,7 +19,8 @@ from benchmarks.support.known_mixture import (
     order_right,
     total_variation,
 )
-from benchmarks.support.labeller_only import Labelled, draw_labels, half_way_distance, summary
+from benchmarks.support.labeller_only import Labelled, draw_labels, summary, whole_correction
+from mixing.label_errors import LabelErrors
 
 
 def _documents(each: int) -> dict[str, list[Document]]:
@@ -108,9 +109,9 @@ def test_runs_without_an_order_do_not_count_as_right() -> None:
     assert summary([one, {**one, "rank_order_right": False}])["rank_order_right"] == 0.0
 
 
-def test_half_way_is_the_mean_of_both_estimates() -> None:
-    distance = half_way_distance({"shares": [0.2, 0.8]}, {"shares": [0.6, 0.4]}, (0.5, 0.5))
-    assert distance == pytest.approx(0.1)
+def test_a_whole_correction_undoes_the_confusion() -> None:
+    errors = LabelErrors.from_counts([[8000, 4000], [2000, 6000]])
+    assert whole_correction({"shares": [0.6, 0.4]}, (0.5, 0.5), errors) == pytest.approx(0.0, abs=1e-3)
 
 
 def test_a_run_is_covered_when_all_its_shares_are() -> None:
