@@ -18,7 +18,7 @@ PAGE = "probe.html"
 ESTIMATES: dict[EstimateName, str] = {
     "soft": "The mean of the classifier's probabilities. Where the classifier is unsure, it pulls the shares together.",
     "hard": "The share of samples whose most probable domain it is, however sure the classifier was.",
-    "corrected": "The shares that explain the hard ones best, given what the classifier is known to mix up.",
+    "corrected": "The hard shares with what the classifier mixes up taken back out, as far as that is known.",
     "em": "The probabilities, re-weighted until they agree with their own mean. It needs well calibrated probabilities.",
 }
 
