@@ -24,7 +24,7 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-BOS = 1
+BOS = 1  # of SmolLM2
 SEED = 20250117
 SECONDS_TO_END = 10.0
 
@@ -163,6 +163,7 @@ def probe(work: Work, clock: Clock) -> dict[str, Any]:
             samples_per_round=work.round,
             max_new_tokens=work.max_new_tokens,
             half_width=None,
+            prompt_token="bos",
             engine=engine,
         )
         config = Config(name="bench", output=home, seed=SEED, model=ModelConfig(path=work.model), probe=section)
