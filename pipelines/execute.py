@@ -18,6 +18,7 @@ from schemas.errors import RunError, VersatuneError
 _WORKER_THREAD = "run_worker"  # in which Beam's local runner waits for a worker process to end
 _BEAM_THREADS = (_WORKER_THREAD, "beam_control_read", "read_grpc_client_inputs")
 _SECONDS_TO_NOTICE = 3.0
+_SECONDS_TO_HEED = 15.0
 _DIED = "a worker process ended before its work did: killed, or out of memory (try fewer workers)"
 _WORKER_DIED = "Channel closed prematurely"  # all that Beam's local runner says about it
 
@@ -77,9 +78,11 @@ class _Deaths:
             threading.Thread(target=self._interrupt, daemon=True).start()
 
     def _interrupt(self) -> None:
-        if not self.over.wait(_SECONDS_TO_NOTICE):
+        seconds = _SECONDS_TO_NOTICE
+        while not self.over.wait(seconds):
             self.told = True
             os.kill(os.getpid(), signal.SIGINT)  # the one thing that ends a wait in the main thread
+            seconds = _SECONDS_TO_HEED  # Beam may have caught it, and gone on waiting
 
 
 @contextmanager

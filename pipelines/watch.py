@@ -22,9 +22,14 @@ def watched(look: Callable[[], None], progress: Progress) -> Iterator[None]:
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
-    try:
-        yield
-    finally:
+    def rest() -> None:
         stop.set()
         watcher.join()
+
+    try:
+        yield
+        rest()
+        look()  # at what was done since it looked last
+    finally:
+        rest()
         progress.end()
