@@ -22,6 +22,7 @@ def watched(look: Callable[[], None], progress: Progress) -> Iterator[None]:
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
+
     def rest() -> None:
         stop.set()
         watcher.join()

@@ -163,7 +163,7 @@ def probe(work: Work, clock: Clock) -> dict[str, Any]:
             samples_per_round=work.round,
             max_new_tokens=work.max_new_tokens,
             half_width=None,
-            prompt_token="bos",
+            prompt_token="bos",  # noqa: S106  # a token of the vocabulary
             engine=engine,
         )
         config = Config(name="bench", output=home, seed=SEED, model=ModelConfig(path=work.model), probe=section)
