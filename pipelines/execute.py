@@ -70,11 +70,11 @@ class _Deaths:
     def __init__(self) -> None:
         self.told = False
         self.over = threading.Event()
-        self._can_interrupt = threading.current_thread() is threading.main_thread()
+        self.can_interrupt = threading.current_thread() is threading.main_thread()
 
     def report(self) -> None:
         """Interrupt the run if it has not ended by itself in a moment; called in the thread that waited for the worker."""
-        if self._can_interrupt:
+        if self.can_interrupt:
             threading.Thread(target=self._interrupt, daemon=True).start()
 
     def _interrupt(self) -> None:
@@ -102,10 +102,15 @@ def _quiet() -> Iterator[_Deaths]:
             hook(args)
 
     threading.excepthook = hear
+    deaf = deaths.can_interrupt and signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    if deaf:  # as a shell starts what it runs in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield deaths
     finally:
         deaths.over.set()
+        if deaf:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         threading.excepthook = hook
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
