@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mixing.arrays import FloatArray, Floats, nonnegative_vector
+from mixing.intervals import where_tail_is
 from schemas.errors import ConfigError
 
 
@@ -82,7 +83,7 @@ def g_test(counts: Floats, mixture: Floats, alpha: float = 0.05) -> GTest:
     return GTest(
         statistic=statistic,
         degrees=degrees,
-        critical=_chi_square_quantile(alpha, degrees),
+        critical=where_tail_is(alpha, lambda x: _chi_square_tail(x, degrees), start=0.0),
         p_value=_chi_square_tail(statistic, degrees),
     )
 
@@ -98,16 +99,6 @@ def _chi_square_tail(x: float, degrees: int) -> float:
         total += term
         term *= x / (j + 1)
     return total
-
-
-def _chi_square_quantile(tail: float, degrees: int) -> float:
-    low, high = 0.0, 1.0
-    while _chi_square_tail(high, degrees) > tail:
-        high *= 2.0
-    while high - low > 1e-12 * high:
-        middle = 0.5 * (low + high)
-        low, high = (middle, high) if _chi_square_tail(middle, degrees) > tail else (low, middle)
-    return high
 
 
 def _pair(a: Floats, b: Floats) -> tuple[FloatArray, FloatArray]:

@@ -6,6 +6,7 @@ Standard normal-theory intervals, made simultaneous over the domains (and over r
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 from statistics import NormalDist
 
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from mixing.arrays import FloatArray, Floats, nonnegative_vector, probability_rows
 from schemas.errors import ConfigError, DataError
 
+_PRECISION = 1e-12
 _MANY_DEGREES = 2000  # from here on the normal quantile is right to a thousandth
 
 
@@ -43,15 +45,26 @@ def bonferroni_t(alpha: float, k: int, degrees: Floats) -> FloatArray:
 
 @lru_cache(maxsize=4096)
 def _student_quantile(tails: float, z: float, degrees: int) -> float:
-    """Return the t with ``P(|T| > t) = tails``, by bisection; z is the normal one, from which it starts."""
+    """Return the t with ``P(|T| > t) = tails``; z is the normal one, which lies below it."""
     if degrees >= _MANY_DEGREES:
         return z
-    low, high = z, 2.0 * z
-    while _student_tails(high, degrees) > tails:
+    return where_tail_is(tails, lambda t: _student_tails(t, degrees), start=z)
+
+
+def where_tail_is(wanted: float, tail: Callable[[float], float], *, start: float) -> float:
+    """Return the x with ``tail(x) = wanted``, by bisection.
+
+    Args:
+        wanted: a probability, not above that at ``start``.
+        tail: a probability that falls to zero as x grows.
+        start: zero or more, and not above x.
+    """
+    low, high = start, max(2.0 * start, 1.0)
+    while tail(high) > wanted:
         high *= 2.0
-    while high - low > 1e-10 * high:
+    while high - low > _PRECISION * high:
         middle = 0.5 * (low + high)
-        low, high = (middle, high) if _student_tails(middle, degrees) > tails else (low, middle)
+        low, high = (middle, high) if tail(middle) > wanted else (low, middle)
     return high
 
 
