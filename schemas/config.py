@@ -309,7 +309,7 @@ class ProbeEndpointConfig(Section):
 
 
 class ProbeConfig(Section):
-    """Sampling the base model from its begin-of-sequence token (arXiv 2411.11266, knowledge detection)."""
+    """Sampling the base model from the token that begins its documents (arXiv 2411.11266, knowledge detection)."""
 
     samples: PositiveInt = 40_000
     """Generations to draw at most."""

@@ -43,7 +43,7 @@ def probe(
 ) -> None:
     """What the base model writes about when nobody asks, by domain, with intervals.
 
-    Samples from the begin-of-sequence token with vLLM, or through a server (`probe.endpoint`), and labels every sample with the
+    Samples from the token that begins its documents with vLLM, or through a server (`probe.endpoint`), and labels every sample with the
     classifier that labels the data. Samples come in rounds; after each the shares and their intervals are looked at, and the
     probe stops when these are narrow and stable enough (`probe.half_width`, `probe.max_change`), or when all `probe.samples`
     are drawn.
