@@ -26,12 +26,12 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.support.common import machine, parser, report, versions
-from schemas.classifier import ClassifierTraining
-from schemas.config import load_section
-from transforms import leave_out, training_lines
-from transforms.classifier_metrics import source_weights
-from transforms.fasttext_classifier import text_view, train_and_predict
-from transforms.labelled_rows import LabelledRow
+from versatune.schemas.classifier import ClassifierTraining
+from versatune.schemas.config import load_section
+from versatune.transforms.classifier import leave_out, training_lines
+from versatune.transforms.classifier.fasttext_classifier import text_view, train_and_predict
+from versatune.transforms.classifier.labelled_rows import LabelledRow
+from versatune.transforms.classifier.metrics import source_weights
 
 CONFIG = Path(__file__).resolve().parents[1] / "classifier" / "bundled.yaml"
 WORKERS = 2

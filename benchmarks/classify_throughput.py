@@ -37,18 +37,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.support.common import machine, parser, report, versions
 from benchmarks.support.synthetic import make_row
-from schemas.arrow import NORMALIZED
-from schemas.files import sha256_file
-from transforms.classify import classify_batch
-from transforms.dense_model import dense_model
-from transforms.fasttext_classifier import (
+from versatune.schemas.arrow import NORMALIZED
+from versatune.schemas.files import sha256_file
+from versatune.transforms.classifier.classify import classify_batch
+from versatune.transforms.classifier.dense_model import dense_model
+from versatune.transforms.classifier.fasttext_classifier import (
     LABEL_PREFIX,
     DomainClassifier,
     bundled_model,
     model_taxonomy,
     text_view_of_bytes,
 )
-from transforms.messages import contents_without
+from versatune.transforms.transport.messages import contents_without
 
 BATCH_ROWS = 4096
 ROWS, QUICK_ROWS = 50_000, 5_000

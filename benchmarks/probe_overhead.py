@@ -34,11 +34,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.support.common import machine, parser, report, versions
 from benchmarks.support.probe_systems import SYSTEMS, Work
-from mixing.estimate_shares import estimate_shares
-from mixing.label_errors import LabelErrors
-from schemas.taxonomy import DEFAULT_TAXONOMY
-from transforms.fasttext_classifier import shared_classifier
-from transforms.vllm_engine import engine_environment
+from versatune.mixing.estimate_shares import estimate_shares
+from versatune.mixing.label_errors import LabelErrors
+from versatune.schemas.taxonomy import DEFAULT_TAXONOMY
+from versatune.transforms.classifier.fasttext_classifier import shared_classifier
+from versatune.transforms.engines.vllm_engine import engine_environment
 
 Runs = Mapping[str, list[dict[str, Any]]]
 

@@ -2,7 +2,7 @@
 
     VERSATUNE_SHARED_DATA=... python benchmarks/probe_recovery.py --save
 
-Nine tiny language models (three mixtures, three seeds) learn from labelled documents; ``pipelines.probe.run`` samples them with vLLM and labels
+Nine tiny language models (three mixtures, three seeds) learn from labelled documents; ``versatune.pipelines.probe.run`` samples them with vLLM and labels
 what they write with a classifier that has never seen the sources they learned from. Every estimate is compared with the truth, and the error is
 taken apart: the same estimates from the training documents themselves, from labels by a classifier that knows the sources, and with errors
 measured on the very documents. Then, without any language model, known shares are drawn again and again from labelled documents.
@@ -52,15 +52,15 @@ from benchmarks.support.labeller_only import (
     whole_correction,
 )
 from benchmarks.support.unseen_classifier import train_without, unseen_predictions
-from mixing.correction import solve_on_simplex
-from mixing.label_errors import LabelErrors
-from pipelines import probe
-from schemas.config import Config
-from schemas.probe import ProbeReport
-from schemas.progress import Silence
-from schemas.taxonomy import DEFAULT_TAXONOMY
-from transforms.fasttext_classifier import DomainClassifier, text_view
-from transforms.labelled_rows import LabelledRow
+from versatune.mixing.correction import solve_on_simplex
+from versatune.mixing.label_errors import LabelErrors
+from versatune.pipelines import probe
+from versatune.schemas.config import Config
+from versatune.schemas.probe import ProbeReport
+from versatune.schemas.progress import Silence
+from versatune.schemas.taxonomy import DEFAULT_TAXONOMY
+from versatune.transforms.classifier.fasttext_classifier import DomainClassifier, text_view
+from versatune.transforms.classifier.labelled_rows import LabelledRow
 
 DOCUMENTS, EPOCHS, SAMPLES = 2000, 10, 4000
 LABELLER_DRAWS, LABELLER_REPETITIONS, SPLIT_REPETITIONS = 2000, 20, 200

@@ -7,12 +7,12 @@ import importlib.metadata
 
 NAMES = ("schemas", "mixing", "transforms", "pipelines", "sft_runner", "reporting", "versatune")
 WORKER_MODULES = (
-    "schemas.arrow",
-    "transforms.read",
-    "transforms.classify",
-    "transforms.write_shards",
-    "pipelines.build",
-    "pipelines.probe",
+    "versatune.schemas.arrow",
+    "versatune.transforms.reading.read",
+    "versatune.transforms.classifier.classify",
+    "versatune.transforms.shards.write_shards",
+    "versatune.pipelines.build",
+    "versatune.pipelines.probe",
 )
 
 

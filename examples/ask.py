@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from schemas.pointer import read_pointer
-from schemas.run import RunRecord
+from versatune.schemas.pointer import read_pointer
+from versatune.schemas.run import RunRecord
 
 QUESTION = "What is a tenancy deposit for?"
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from mixing.arrays import BoolArray, FloatArray, Floats
-from mixing.mixers import Condition, Domains, Losses, Mixer, Signals
-from mixing.potential import forgetting_degree, learnable_potential, uninformative_reference
-from mixing.weights import exclude_inactive, explicit, floor, step_limit
-from schemas.errors import ConfigError, DataError, RunError
+from versatune.mixing.arrays import BoolArray, FloatArray, Floats
+from versatune.mixing.mixers import Condition, Domains, Losses, Mixer, Signals
+from versatune.mixing.potential import forgetting_degree, learnable_potential, uninformative_reference
+from versatune.mixing.weights import exclude_inactive, explicit, floor, step_limit
+from versatune.schemas.errors import ConfigError, DataError, RunError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

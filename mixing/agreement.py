@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mixing.arrays import IntArray
+from versatune.mixing.arrays import IntArray
 
 
 def contingency(ours: Sequence[int] | IntArray, theirs: Sequence[int] | IntArray, k: int) -> IntArray:

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mixing.arrays import FloatArray, Floats, IntArray, nonnegative_vector
-from mixing.weights import normalize
-from schemas.errors import ConfigError
+from versatune.mixing.arrays import FloatArray, Floats, IntArray, nonnegative_vector
+from versatune.mixing.weights import normalize
+from versatune.schemas.errors import ConfigError
 
 
 class Allocation(NamedTuple):

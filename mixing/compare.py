@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mixing.arrays import FloatArray, Floats, nonnegative_vector
-from mixing.intervals import where_tail_is
-from schemas.errors import ConfigError
+from versatune.mixing.arrays import FloatArray, Floats, nonnegative_vector
+from versatune.mixing.intervals import where_tail_is
+from versatune.schemas.errors import ConfigError
 
 
 def total_variation(a: Floats, b: Floats) -> float:

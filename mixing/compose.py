@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from mixing.allocation import allocate_capped, row_caps
-from mixing.arrays import FloatArray
-from mixing.weights import drop_empty_domains, explicit, floor, proportional, uniform, versatune_constant
-from schemas.config import Config, MixConfig, MixerConfig
-from schemas.dataset import DatasetManifest
-from schemas.errors import ConfigError, DataError
-from schemas.mixture import DatasetRef, DomainPlan, MixtureManifest
-from schemas.probe import ProbeReport
+from versatune.mixing.allocation import allocate_capped, row_caps
+from versatune.mixing.arrays import FloatArray
+from versatune.mixing.weights import drop_empty_domains, explicit, floor, proportional, uniform, versatune_constant
+from versatune.schemas.config import Config, MixConfig, MixerConfig
+from versatune.schemas.dataset import DatasetManifest
+from versatune.schemas.errors import ConfigError, DataError
+from versatune.schemas.mixture import DatasetRef, DomainPlan, MixtureManifest
+from versatune.schemas.probe import ProbeReport
 
 Totals = dict[str, dict[str, int]]
 _EXPANSION_OVER_A_RUN = 0.4

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mixing.arrays import FloatArray, Floats, IntArray, nonnegative_vector
-from mixing.estimators import hard_counts
-from mixing.label_errors import LabelErrors, Rates
-from mixing.rate_covariances import moderated_covariances
-from schemas.errors import DataError
+from versatune.mixing.arrays import FloatArray, Floats, IntArray, nonnegative_vector
+from versatune.mixing.estimators import hard_counts
+from versatune.mixing.label_errors import LabelErrors, Rates
+from versatune.mixing.rate_covariances import moderated_covariances
+from versatune.schemas.errors import DataError
 
 MIN_SINGULAR_VALUE = 0.2
 MIN_CALIBRATION_ROWS = 50

@@ -9,10 +9,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from mixing.arrays import FloatArray, probability_rows
-from mixing.correction import Corrected, corrected_estimate, refusal
-from mixing.estimators import hard_counts, soft_estimate
-from mixing.intervals import (
+from versatune.mixing.arrays import FloatArray, probability_rows
+from versatune.mixing.correction import Corrected, corrected_estimate, refusal
+from versatune.mixing.estimators import hard_counts, soft_estimate
+from versatune.mixing.intervals import (
     bonferroni_t,
     bonferroni_z,
     hard_standard_errors,
@@ -20,10 +20,10 @@ from mixing.intervals import (
     soft_standard_errors,
     wilson_intervals,
 )
-from mixing.label_errors import LabelErrors
-from mixing.prior_shift import prior_shift_estimate
-from schemas.errors import DataError
-from schemas.probe import EstimateName
+from versatune.mixing.label_errors import LabelErrors
+from versatune.mixing.prior_shift import prior_shift_estimate
+from versatune.schemas.errors import DataError
+from versatune.schemas.probe import EstimateName
 
 _NOTHING_KNOWN = (
     "nothing is known of the classifier's errors; train it with `versatune classifier train`, which measures them on rows of "

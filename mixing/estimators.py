@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from mixing.arrays import FloatArray, Floats, IntArray, nonnegative_vector, probability_rows
-from schemas.errors import DataError
+from versatune.mixing.arrays import FloatArray, Floats, IntArray, nonnegative_vector, probability_rows
+from versatune.schemas.errors import DataError
 
 
 def soft_estimate(probabilities: npt.ArrayLike) -> FloatArray:

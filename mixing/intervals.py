@@ -13,8 +13,8 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from mixing.arrays import FloatArray, Floats, nonnegative_vector, probability_rows
-from schemas.errors import ConfigError, DataError
+from versatune.mixing.arrays import FloatArray, Floats, nonnegative_vector, probability_rows
+from versatune.schemas.errors import ConfigError, DataError
 
 _PRECISION = 1e-12
 _MANY_DEGREES = 2000  # from here on the normal quantile is right to a thousandth

@@ -9,9 +9,9 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from mixing.arrays import FloatArray, IntArray
-from mixing.rate_covariances import multinomial_covariances
-from schemas.errors import DataError
+from versatune.mixing.arrays import FloatArray, IntArray
+from versatune.mixing.rate_covariances import multinomial_covariances
+from versatune.schemas.errors import DataError
 
 _SUM_TOLERANCE = 1e-3
 _PER_CELL = 0.5

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mixing.arrays import FloatArray, Floats
+from versatune.mixing.arrays import FloatArray, Floats
 
 
 def mean_loss(sum_nll: Floats, units: Floats) -> FloatArray:

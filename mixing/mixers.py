@@ -1,6 +1,6 @@
 """The update rules of arXiv 2411.11266, phase 2, behind one small interface.
 
-A rule is a pure function from weights and signals to weights; ``mixing.advance`` forms the signals, applies the guards
+A rule is a pure function from weights and signals to weights; ``versatune.mixing.advance`` forms the signals, applies the guards
 and hands on the state.
 """
 
@@ -13,10 +13,10 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
-from mixing.arrays import FloatArray, Floats
-from mixing.weights import normalize
-from schemas.config import MixerConfig
-from schemas.errors import ConfigError, nearest
+from versatune.mixing.arrays import FloatArray, Floats
+from versatune.mixing.weights import normalize
+from versatune.schemas.config import MixerConfig
+from versatune.schemas.errors import ConfigError, nearest
 
 Losses = tuple[float | None, ...]
 """One loss per domain in nats per unit; None for a domain that has no rows to evaluate."""

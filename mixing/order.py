@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mixing.arrays import IntArray
-from schemas.errors import ConfigError
+from versatune.mixing.arrays import IntArray
+from versatune.schemas.errors import ConfigError
 
 
 def interleave(counts: Sequence[int] | IntArray) -> IntArray:

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mixing.arrays import BoolArray, FloatArray, Floats
-from schemas.errors import DataError
+from versatune.mixing.arrays import BoolArray, FloatArray, Floats
+from versatune.schemas.errors import DataError
 
 UNINFORMATIVE_SPREAD = 0.02
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mixing.arrays import FloatArray, Floats, nonnegative_vector, probability_rows
-from schemas.errors import DataError
+from versatune.mixing.arrays import FloatArray, Floats, nonnegative_vector, probability_rows
+from versatune.schemas.errors import DataError
 
 TOLERANCE = 1e-9
 MAX_ITERATIONS = 1000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from mixing.arrays import FloatArray, IntArray
+from versatune.mixing.arrays import FloatArray, IntArray
 
 _PRIOR_SOURCES = 4
 

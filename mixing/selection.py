@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mixing.arrays import Floats, IntArray
-from schemas.errors import ConfigError, DataError, nearest
+from versatune.mixing.arrays import Floats, IntArray
+from versatune.schemas.errors import ConfigError, DataError, nearest
 
 HASH_NAME = "blake2b-64"
 REDRAWS = ("fresh", "continue", "fixed")

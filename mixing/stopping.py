@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mixing.arrays import FloatArray, Floats, nonnegative_vector
-from mixing.intervals import bonferroni_z, sample_size
-from schemas.errors import ConfigError
-from schemas.probe import Rounds
+from versatune.mixing.arrays import FloatArray, Floats, nonnegative_vector
+from versatune.mixing.intervals import bonferroni_z, sample_size
+from versatune.schemas.errors import ConfigError
+from versatune.schemas.probe import Rounds
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mixing.arrays import BoolArray, FloatArray, Floats, nonnegative_vector
-from schemas.errors import ConfigError, DataError, nearest
+from versatune.mixing.arrays import BoolArray, FloatArray, Floats, nonnegative_vector
+from versatune.schemas.errors import ConfigError, DataError, nearest
 
 SUM_TOLERANCE = 1e-6
 EMPTY_POLICIES = ("error", "drop", "general")

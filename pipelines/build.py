@@ -14,33 +14,33 @@ import apache_beam as beam
 import orjson
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipelines.build_plan import BuildPlan, plan_build, planned_bytes
-from pipelines.build_watch import watched_build
-from pipelines.execute import execute
-from pipelines.options import local_workers, pipeline_options, runner_name
-from pipelines.shape_advice import shape_advice
-from pipelines.staging import check_inputs
-from schemas.config import Config
-from schemas.dataset import DatasetManifest
-from schemas.errors import RunError, VersatuneError
-from schemas.files import sha256_json
-from schemas.lock import only_one
-from schemas.progress import Progress
-from transforms import batch_coders  # noqa: F401  # registers how batches travel
-from transforms.classify import ClassifyDomains
-from transforms.decontaminate import Decontaminate
-from transforms.exchange import WriteFragments
-from transforms.near_duplicates import FindNearDuplicates
-from transforms.normalize import NormalizeRows
-from transforms.plan_shards import PlanShards
-from transforms.read import ReadRows, plan_inputs
-from transforms.repairs import read_repairs
-from transforms.resume import PassOverFinished, fragments_directory, save_read_record
-from transforms.signatures import ListSignatures, WriteSignatures
-from transforms.storage import delete_tree, exists, is_local, read_bytes
-from transforms.tokenize import TokenizeMessages, plan_tokenization
-from transforms.write_manifest import OUTCOME, Outcome, WriteManifest
-from transforms.write_shards import ShardWriter, WriteRejects, WriteShards
+from versatune.pipelines.build_plan import BuildPlan, plan_build, planned_bytes
+from versatune.pipelines.build_watch import watched_build
+from versatune.pipelines.execute import execute
+from versatune.pipelines.options import local_workers, pipeline_options, runner_name
+from versatune.pipelines.shape_advice import shape_advice
+from versatune.pipelines.staging import check_inputs
+from versatune.schemas.config import Config
+from versatune.schemas.dataset import DatasetManifest
+from versatune.schemas.errors import RunError, VersatuneError
+from versatune.schemas.files import sha256_json
+from versatune.schemas.lock import only_one
+from versatune.schemas.progress import Progress
+from versatune.transforms.classifier.classify import ClassifyDomains
+from versatune.transforms.overlap.decontaminate import Decontaminate
+from versatune.transforms.overlap.near_duplicates import FindNearDuplicates
+from versatune.transforms.reading.normalize import NormalizeRows
+from versatune.transforms.reading.read import ReadRows, plan_inputs
+from versatune.transforms.reading.repairs import read_repairs
+from versatune.transforms.reading.tokenize import TokenizeMessages, plan_tokenization
+from versatune.transforms.shards.plan_shards import PlanShards
+from versatune.transforms.shards.resume import PassOverFinished, fragments_directory, save_read_record
+from versatune.transforms.shards.signatures import ListSignatures, WriteSignatures
+from versatune.transforms.shards.write_manifest import OUTCOME, Outcome, WriteManifest
+from versatune.transforms.shards.write_shards import ShardWriter, WriteRejects, WriteShards
+from versatune.transforms.transport import batch_coders  # noqa: F401  # registers how batches travel
+from versatune.transforms.transport.exchange import WriteFragments
+from versatune.transforms.transport.storage import delete_tree, exists, is_local, read_bytes
 
 _PACKAGES = ("apache-beam", "pyarrow", "numpy", "fasttext-numpy2", "tokenizers", "transformers")
 

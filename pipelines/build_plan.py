@@ -6,20 +6,26 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pipelines.staging import stage_classifier, staging_directory, sweep
-from schemas.config import Config
-from schemas.dataset import BenchmarkRecord, ClassifierRecord, DatasetManifest, DecontaminationRecord, RepairRecord
-from schemas.files import sha256_json
-from schemas.version import VERSION
-from transforms.batch import InputSplit
-from transforms.cleaning.chain import make_cleaner
-from transforms.decontaminate import BenchmarkIndex, index_benchmarks
-from transforms.exchange import count_buckets
-from transforms.fasttext_classifier import DomainClassifier, shared_classifier
-from transforms.repairs import Repairs
-from transforms.resume import Finished, find_finished
-from transforms.tokenize import Tokenization
-from transforms.write_manifest import VersionPlan
+from versatune.pipelines.staging import stage_classifier, staging_directory, sweep
+from versatune.schemas.config import Config
+from versatune.schemas.dataset import (
+    BenchmarkRecord,
+    ClassifierRecord,
+    DatasetManifest,
+    DecontaminationRecord,
+    RepairRecord,
+)
+from versatune.schemas.files import sha256_json
+from versatune.schemas.version import VERSION
+from versatune.transforms.classifier.fasttext_classifier import DomainClassifier, shared_classifier
+from versatune.transforms.cleaning.chain import make_cleaner
+from versatune.transforms.overlap.decontaminate import BenchmarkIndex, index_benchmarks
+from versatune.transforms.reading.repairs import Repairs
+from versatune.transforms.reading.tokenize import Tokenization
+from versatune.transforms.shards.resume import Finished, find_finished
+from versatune.transforms.shards.write_manifest import VersionPlan
+from versatune.transforms.transport.batch import InputSplit
+from versatune.transforms.transport.exchange import count_buckets
 
 _COMPRESSED = (".gz", ".bz2", ".zst", ".xz", ".zip", ".parquet")
 _COMPRESSED_BY = 4  # a usual factor for text; it only decides how many workers there are, and what progress expects

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from pipelines.build_plan import BuildPlan, split_bytes
-from pipelines.watch import watched
-from schemas.progress import Progress
-from transforms.exchange import Fragment, read_record
-from transforms.resume import fragments_directory
-from transforms.storage import is_local
+from versatune.pipelines.build_plan import BuildPlan, split_bytes
+from versatune.pipelines.watch import watched
+from versatune.schemas.progress import Progress
+from versatune.transforms.shards.resume import fragments_directory
+from versatune.transforms.transport.exchange import Fragment, read_record
+from versatune.transforms.transport.storage import is_local
 
 
 def watched_build(plan: BuildPlan, progress: Progress) -> contextlib.AbstractContextManager[None]:

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipelines.options import make_runner
-from schemas.errors import RunError, VersatuneError
+from versatune.pipelines.options import make_runner
+from versatune.schemas.errors import RunError, VersatuneError
 
 _WORKER_THREAD = "run_worker"  # in which Beam's local runner waits for a worker process to end
 _BEAM_THREADS = (_WORKER_THREAD, "beam_control_read", "read_grpc_client_inputs")
@@ -56,7 +56,7 @@ def _cause(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = [line for line in lines if not line.startswith(("File ", "^", "while running", "[while running"))]
     cause = _without_step((said or [type(error).__name__])[-1])
-    return cause.removeprefix("schemas.errors.RunError: ")
+    return cause.removeprefix("versatune.schemas.errors.RunError: ")
 
 
 def _without_step(message: str) -> str:

@@ -18,20 +18,24 @@ import numpy.typing as npt
 import orjson
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from mixing.agreement import accuracy, contingency, kappa
-from pipelines.execute import execute
-from pipelines.options import pipeline_options, runner_name
-from pipelines.watch import watched
-from schemas.config import Config, ModelConfig
-from schemas.errors import ConfigError, RunError
-from schemas.files import sha256_bytes, sha256_json, write_atomic
-from schemas.labels import Agreement, JudgeRecord, LabelFile, LabelReport
-from schemas.lock import only_one
-from schemas.model_files import check_model_folder, context_length, model_digest
-from schemas.model_source import model_folder
-from schemas.progress import Progress
-from schemas.taxonomy import DEFAULT_TAXONOMY, Taxonomy
-from transforms.ask import (
+from versatune.mixing.agreement import accuracy, contingency, kappa
+from versatune.pipelines.execute import execute
+from versatune.pipelines.options import pipeline_options, runner_name
+from versatune.pipelines.watch import watched
+from versatune.schemas.config import Config, ModelConfig
+from versatune.schemas.errors import ConfigError, RunError
+from versatune.schemas.files import sha256_bytes, sha256_json, write_atomic
+from versatune.schemas.labels import Agreement, JudgeRecord, LabelFile, LabelReport
+from versatune.schemas.lock import only_one
+from versatune.schemas.model_files import check_model_folder, context_length, model_digest
+from versatune.schemas.model_source import model_folder
+from versatune.schemas.progress import Progress
+from versatune.schemas.taxonomy import DEFAULT_TAXONOMY, Taxonomy
+from versatune.transforms.classifier.fasttext_classifier import DomainClassifier, shared_classifier, text_view
+from versatune.transforms.engines.batch_handler import model_name
+from versatune.transforms.engines.endpoint import check_endpoint
+from versatune.transforms.engines.vllm_engine import VllmSettings, engine_progress, stop_engines
+from versatune.transforms.labelling.ask import (
     AskJudge,
     Batch,
     Judge,
@@ -41,16 +45,12 @@ from transforms.ask import (
     plan_batches,
     read_answers,
 )
-from transforms.batch_handler import model_name
-from transforms.endpoint import check_endpoint
-from transforms.endpoint_judge import EndpointJudge, EndpointJudgePlan
-from transforms.fasttext_classifier import DomainClassifier, shared_classifier, text_view
-from transforms.judge import Choices, Floats, choices, position_bias, probabilities, same_choice
-from transforms.label_rows import LabelRow, LabelRows, read_label_rows
-from transforms.local_judge import LocalJudge, LocalJudgePlan, load_tokenizer, plan_questions
-from transforms.model_fetch import fetch_model
-from transforms.part_store import Kept, count_kept, sweep
-from transforms.vllm_engine import VllmSettings, engine_progress, stop_engines
+from versatune.transforms.labelling.endpoint_judge import EndpointJudge, EndpointJudgePlan
+from versatune.transforms.labelling.judge import Choices, Floats, choices, position_bias, probabilities, same_choice
+from versatune.transforms.labelling.label_rows import LabelRow, LabelRows, read_label_rows
+from versatune.transforms.labelling.local_judge import LocalJudge, LocalJudgePlan, load_tokenizer, plan_questions
+from versatune.transforms.transport.model_fetch import fetch_model
+from versatune.transforms.transport.part_store import Kept, count_kept, sweep
 
 _FORMAT = 1
 _SPARE_TOKENS = 8
@@ -190,7 +190,7 @@ def run(
 
     Args:
         plan: from :func:`plan_local` or :func:`plan_endpoint`.
-        files: see :func:`transforms.label_rows.read_label_rows`; relative to the working directory.
+        files: see :func:`versatune.transforms.labelling.label_rows.read_label_rows`; relative to the working directory.
         home: a local directory; answers are kept in its ``answers/``.
         by_digest: write the results to a folder in ``home`` that is named by their digest; otherwise to ``home`` itself.
         beam_args: flags for Beam; if they name a runner, its workers must see the store and the model folder.

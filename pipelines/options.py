@@ -14,7 +14,7 @@ from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions,
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
-from schemas.errors import ConfigError
+from versatune.schemas.errors import ConfigError
 
 LOCAL_RUNNER = "FnApiRunner"
 _SMALL_INPUT_BYTES = 64 * 2**20

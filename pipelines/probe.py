@@ -10,23 +10,23 @@ from pathlib import Path
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipelines.execute import execute
-from pipelines.options import LOCAL_RUNNER, pipeline_options, runner_name
-from pipelines.probe_plan import ProbePlan, engine_starter, plan_probe
-from pipelines.probe_report import write_report
-from pipelines.watch import watched
-from schemas.config import Config
-from schemas.errors import RunError
-from schemas.lock import only_one
-from schemas.progress import Progress
-from transforms.batch_handler import model_name
-from transforms.draw_rounds import DrawRound, Missing, spans
-from transforms.generate import Engine
-from transforms.generation_store import failed_store, keep_outcomes, read_failures, read_store
-from transforms.look import Seen, forget_looks, look_at, newest_look, nothing_seen
-from transforms.part_store import count_kept, sweep
-from transforms.storage import is_local
-from transforms.vllm_engine import engine_progress, stop_engines
+from versatune.pipelines.execute import execute
+from versatune.pipelines.options import LOCAL_RUNNER, pipeline_options, runner_name
+from versatune.pipelines.probe_plan import ProbePlan, engine_starter, plan_probe
+from versatune.pipelines.probe_report import write_report
+from versatune.pipelines.watch import watched
+from versatune.schemas.config import Config
+from versatune.schemas.errors import RunError
+from versatune.schemas.lock import only_one
+from versatune.schemas.progress import Progress
+from versatune.transforms.engines.batch_handler import model_name
+from versatune.transforms.engines.vllm_engine import engine_progress, stop_engines
+from versatune.transforms.probing.draw_rounds import DrawRound, Missing, spans
+from versatune.transforms.probing.generate import Engine
+from versatune.transforms.probing.generation_store import failed_store, keep_outcomes, read_failures, read_store
+from versatune.transforms.probing.look import Seen, forget_looks, look_at, newest_look, nothing_seen
+from versatune.transforms.transport.part_store import count_kept, sweep
+from versatune.transforms.transport.storage import is_local
 
 # A machine with several worker processes would load the model several times, and a GPU would not hold them.
 _ONE_PROCESS_A_MACHINE = "--experiments=no_use_multiple_sdk_containers"
@@ -91,7 +91,7 @@ def graph(
         seen: before the first of these rounds.
         missing: by number of the round, the samples to draw.
         start: starts an engine on a worker.
-        engine: its name; see :class:`transforms.batch_handler.BatchHandler`.
+        engine: its name; see :class:`versatune.transforms.engines.batch_handler.BatchHandler`.
     """
     probe, state = plan.config.probe, root | "Begin" >> beam.Create([seen])
     hints = {"accelerator": probe.accelerator, "min_ram": probe.min_ram}

@@ -10,23 +10,23 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from mixing.correction import refusal
-from mixing.label_errors import LabelErrors
-from pipelines.staging import stage_classifier
-from schemas.config import Config, ModelConfig, ProbeEndpointConfig
-from schemas.errors import ConfigError, DataError, nearest
-from schemas.model_files import check_model_folder, context_length, model_digest
-from schemas.model_source import model_folder
-from schemas.probe import EstimateName, ModelRecord, Rounds
-from transforms.endpoint import check_endpoint
-from transforms.endpoint_engine import EndpointEngine, EndpointEnginePlan
-from transforms.fasttext_classifier import DomainClassifier, shared_classifier
-from transforms.generate import Engine
-from transforms.generation_store import store_key
-from transforms.look import LookPlan
-from transforms.model_fetch import fetch_model
-from transforms.storage import is_local
-from transforms.vllm_engine import VllmEngine, VllmSettings
+from versatune.mixing.correction import refusal
+from versatune.mixing.label_errors import LabelErrors
+from versatune.pipelines.staging import stage_classifier
+from versatune.schemas.config import Config, ModelConfig, ProbeEndpointConfig
+from versatune.schemas.errors import ConfigError, DataError, nearest
+from versatune.schemas.model_files import check_model_folder, context_length, model_digest
+from versatune.schemas.model_source import model_folder
+from versatune.schemas.probe import EstimateName, ModelRecord, Rounds
+from versatune.transforms.classifier.fasttext_classifier import DomainClassifier, shared_classifier
+from versatune.transforms.engines.endpoint import check_endpoint
+from versatune.transforms.engines.endpoint_engine import EndpointEngine, EndpointEnginePlan
+from versatune.transforms.engines.vllm_engine import VllmEngine, VllmSettings
+from versatune.transforms.probing.generate import Engine
+from versatune.transforms.probing.generation_store import store_key
+from versatune.transforms.probing.look import LookPlan
+from versatune.transforms.transport.model_fetch import fetch_model
+from versatune.transforms.transport.storage import is_local
 
 _DOCUMENT_END = "<|endoftext|>"
 _MOST_ROUNDS = 500  # each is a step of the graph and makes the intervals a little wider

@@ -13,19 +13,19 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mixing.estimate_shares import ShareEstimate
-from mixing.estimators import hard_counts, unlabelled_bounds
-from mixing.weights import row_to_token_weights
-from pipelines.probe_plan import ProbePlan
-from schemas.arrow import generation_schema
-from schemas.errors import RunError
-from schemas.probe import Estimate, ProbeReport, TokenShares, Unlabelled
-from transforms.classify import undetermined
-from transforms.generate import reject_reason, sample_seed
-from transforms.generation_store import read_failures, read_store
-from transforms.look import Seen, label_texts
-from transforms.part_store import Kept
-from transforms.storage import replace_bytes
+from versatune.mixing.estimate_shares import ShareEstimate
+from versatune.mixing.estimators import hard_counts, unlabelled_bounds
+from versatune.mixing.weights import row_to_token_weights
+from versatune.pipelines.probe_plan import ProbePlan
+from versatune.schemas.arrow import generation_schema
+from versatune.schemas.errors import RunError
+from versatune.schemas.probe import Estimate, ProbeReport, TokenShares, Unlabelled
+from versatune.transforms.classifier.classify import undetermined
+from versatune.transforms.probing.generate import reject_reason, sample_seed
+from versatune.transforms.probing.generation_store import read_failures, read_store
+from versatune.transforms.probing.look import Seen, label_texts
+from versatune.transforms.transport.part_store import Kept
+from versatune.transforms.transport.storage import replace_bytes
 
 _GENERATIONS = "generations.parquet"
 _TRUNCATED = "length"

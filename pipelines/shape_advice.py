@@ -9,10 +9,10 @@ import orjson
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from schemas.dataset import DatasetManifest
-from transforms.field_proposal import advice, propose_fields
-from transforms.shapes.base import Row
-from transforms.storage import is_local
+from versatune.schemas.dataset import DatasetManifest
+from versatune.transforms.shapes.base import Row
+from versatune.transforms.shapes.field_proposal import advice, propose_fields
+from versatune.transforms.transport.storage import is_local
 
 _REASON = "unknown_shape"
 _FILES = 5

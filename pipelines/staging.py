@@ -8,13 +8,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from schemas.config import Config
-from schemas.errors import DataError
-from schemas.files import sha256_json
-from transforms.batch import InputSplit
-from transforms.fasttext_classifier import card_path
-from transforms.storage import delete_tree, exists, is_local, match, replace_bytes
-from transforms.write_manifest import REJECTED
+from versatune.schemas.config import Config
+from versatune.schemas.errors import DataError
+from versatune.schemas.files import sha256_json
+from versatune.transforms.classifier.fasttext_classifier import card_path
+from versatune.transforms.shards.write_manifest import REJECTED
+from versatune.transforms.transport.batch import InputSplit
+from versatune.transforms.transport.storage import delete_tree, exists, is_local, match, replace_bytes
 
 _STAGING = ".staging-"
 _DIGITS = 12

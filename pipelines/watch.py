@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from schemas.progress import Progress
+from versatune.schemas.progress import Progress
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 

@@ -11,8 +11,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from reporting.plots import STYLE, as_percent, colour, new_figure, svg
-from schemas.files import write_atomic
+from versatune.reporting.plots import STYLE, as_percent, colour, new_figure, svg
+from versatune.schemas.files import write_atomic
 
 MOST_DOTS = 100
 """Recalls that fit into a picture; of more, the lowest are drawn."""

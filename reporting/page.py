@@ -8,13 +8,13 @@ from typing import Any
 
 from markupsafe import Markup
 
-from reporting import plots, rendering
-from schemas.dataset import DatasetManifest
-from schemas.errors import DataError
-from schemas.files import write_atomic
-from schemas.mixture import MixtureManifest
-from schemas.probe import ProbeReport
-from schemas.run import CheckpointRecord, RunRecord, read_checkpoints
+from versatune.reporting import plots, rendering
+from versatune.schemas.dataset import DatasetManifest
+from versatune.schemas.errors import DataError
+from versatune.schemas.files import write_atomic
+from versatune.schemas.mixture import MixtureManifest
+from versatune.schemas.probe import ProbeReport
+from versatune.schemas.run import CheckpointRecord, RunRecord, read_checkpoints
 
 
 @dataclass(frozen=True, kw_only=True)

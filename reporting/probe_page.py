@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from reporting import plots, rendering
-from reporting.samples import Sample, samples_to_read
-from schemas.errors import DataError
-from schemas.files import write_atomic
-from schemas.probe import Estimate, EstimateName, ProbeReport
+from versatune.reporting import plots, rendering
+from versatune.reporting.samples import Sample, samples_to_read
+from versatune.schemas.errors import DataError
+from versatune.schemas.files import write_atomic
+from versatune.schemas.probe import Estimate, EstimateName, ProbeReport
 
 PAGE = "probe.html"
 ESTIMATES: dict[EstimateName, str] = {

@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 def render(template: str, **values: Any) -> str:
     """Return a template of this package filled in; a value it lacks is an error."""
     environment = Environment(
-        loader=PackageLoader("reporting"),
+        loader=PackageLoader("versatune.reporting"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from schemas.errors import DataError
-from schemas.probe import ProbeReport
+from versatune.schemas.errors import DataError
+from versatune.schemas.probe import ProbeReport
 
 PLACES = (0.1, 0.5, 0.9)
 """Where in a domain's samples, ordered from the most to the least probable, the ones to read stand."""

@@ -6,8 +6,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from schemas.config import Name, PositiveInt, Section, Share
-from schemas.taxonomy import DEFAULT_TAXONOMY, Taxonomy
+from versatune.schemas.config import Name, PositiveInt, Section, Share
+from versatune.schemas.taxonomy import DEFAULT_TAXONOMY, Taxonomy
 
 
 class RowGroup(Section):

@@ -10,15 +10,15 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
-from schemas.errors import ConfigError
-from schemas.probe import EstimateName
-from schemas.taxonomy import DEFAULT_TAXONOMY, Taxonomy
-from schemas.validation import validate
+from versatune.schemas.errors import ConfigError
+from versatune.schemas.probe import EstimateName
+from versatune.schemas.taxonomy import DEFAULT_TAXONOMY, Taxonomy
+from versatune.schemas.validation import validate
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(gt=0)]
-_SUM_TOLERANCE = 1e-6  # that of mixing.weights; said here before anything is built
+_SUM_TOLERANCE = 1e-6  # that of versatune.mixing.weights; said here before anything is built
 _BUILD_FIELDS_THAT_SHAPE_NO_ROW = ("version", "workers", "batch_rows", "part_bytes", "on_refused_file")
 _WHERE_ROWS_COME_FROM = {"files", "hub"}
 

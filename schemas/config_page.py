@@ -1,4 +1,4 @@
-"""docs/configuration.md, written from the models: ``python -m schemas.config_page > docs/configuration.md``."""
+"""docs/configuration.md, written from the models: ``python -m versatune.schemas.config_page > docs/configuration.md``."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from schemas.classifier import ClassifierTraining
-from schemas.config import Config
+from versatune.schemas.classifier import ClassifierTraining
+from versatune.schemas.config import Config
 
 _HEAD = """# Configuration
 
 One YAML file drives every stage. Relative paths start at that file. A key that is not listed here is refused, with the
 nearest one that is. `--set build.workers=2` changes a value for one call. Editors can check a file against
-`schemas/json/config.schema.json`. This page is written from the models by `python -m schemas.config_page`.
+`schemas/json/config.schema.json`. This page is written from the models by `python -m versatune.schemas.config_page`.
 `versatune classifier train` has [a file of its own](#versatune-classifier-train).
 """
 _TRAINING = """## `versatune classifier train`

@@ -6,8 +6,8 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from schemas.document import Document, Part
-from schemas.taxonomy import Taxonomy
+from versatune.schemas.document import Document, Part
+from versatune.schemas.taxonomy import Taxonomy
 
 SPLITS = ("train", "validation")
 

@@ -8,9 +8,9 @@ from typing import Any, ClassVar, Self
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
-from schemas.errors import DataError, IntegrityError
-from schemas.files import sha256_json, write_atomic
-from schemas.validation import validate
+from versatune.schemas.errors import DataError, IntegrityError
+from versatune.schemas.files import sha256_json, write_atomic
+from versatune.schemas.validation import validate
 
 
 class Part(BaseModel):

@@ -1,4 +1,4 @@
-"""JSON Schema files for editors and other languages: ``python -m schemas.json_schema`` writes them anew."""
+"""JSON Schema files for editors and other languages: ``python -m versatune.schemas.json_schema`` writes them anew."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from pathlib import Path
 import orjson
 from pydantic import BaseModel
 
-from schemas.classifier import ClassifierTraining
-from schemas.config import Config
-from schemas.dataset import DatasetManifest
-from schemas.files import write_atomic
-from schemas.labels import LabelReport
-from schemas.mixture import MixtureManifest
-from schemas.probe import ProbeReport
-from schemas.run import RunRecord
+from versatune.schemas.classifier import ClassifierTraining
+from versatune.schemas.config import Config
+from versatune.schemas.dataset import DatasetManifest
+from versatune.schemas.files import write_atomic
+from versatune.schemas.labels import LabelReport
+from versatune.schemas.mixture import MixtureManifest
+from versatune.schemas.probe import ProbeReport
+from versatune.schemas.run import RunRecord
 
 FOLDER = Path(__file__).parent / "json"
 MODELS: dict[str, type[BaseModel]] = {

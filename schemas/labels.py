@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from schemas.document import Document, Part
+from versatune.schemas.document import Document, Part
 
 
 class LabelFile(Part):

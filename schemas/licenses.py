@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-from schemas.config import LicensePolicy
-from schemas.dataset import InputFile, Shard
-from schemas.errors import LicenseError
+from versatune.schemas.config import LicensePolicy
+from versatune.schemas.dataset import InputFile, Shard
+from versatune.schemas.errors import LicenseError
 
 _SHOWN = 5
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from schemas.errors import RunError
+from versatune.schemas.errors import RunError
 
 
 @contextmanager

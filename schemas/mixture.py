@@ -6,9 +6,9 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from schemas.config import MixerConfig
-from schemas.dataset import Shard, TokenizerRecord
-from schemas.document import Document, Part
+from versatune.schemas.config import MixerConfig
+from versatune.schemas.dataset import Shard, TokenizerRecord
+from versatune.schemas.document import Document, Part
 
 
 class DatasetRef(Part):

@@ -7,8 +7,8 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from schemas.errors import DataError, IntegrityError
-from schemas.files import sha256_file, sha256_json
+from versatune.schemas.errors import DataError, IntegrityError
+from versatune.schemas.files import sha256_file, sha256_json
 
 _VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 # The chat template is not here: it changes conversations, and is pinned with their tokens, but not the model.

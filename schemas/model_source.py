@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from schemas.config import Config
-from schemas.errors import ConfigError, DataError
+from versatune.schemas.config import Config
+from versatune.schemas.errors import ConfigError, DataError
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 # Never a pickle: what is not downloaded cannot be loaded by mistake.

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import orjson
 
-from schemas.document import Part
-from schemas.errors import DataError
-from schemas.files import write_atomic
-from schemas.validation import validate
+from versatune.schemas.document import Part
+from versatune.schemas.errors import DataError
+from versatune.schemas.files import write_atomic
+from versatune.schemas.validation import validate
 
 
 class Pointer(Part):

@@ -8,9 +8,9 @@ from typing import Any, ClassVar, Literal
 import orjson
 from pydantic import Field
 
-from schemas.document import Document, Part
-from schemas.errors import DataError
-from schemas.validation import validate
+from versatune.schemas.document import Document, Part
+from versatune.schemas.errors import DataError
+from versatune.schemas.validation import validate
 
 
 class ReferenceLosses(Part):

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from schemas.errors import ConfigError, nearest
+from versatune.schemas.errors import ConfigError, nearest
 
 _USUAL_ALIASES = {"other": "general", "medical": "medicine"}
 

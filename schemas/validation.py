@@ -8,7 +8,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from schemas.errors import ConfigError, DataError, nearest
+from versatune.schemas.errors import ConfigError, DataError, nearest
 
 _SHOWN_VALUE_CHARS = 60
 

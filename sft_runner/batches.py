@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from mixing.arrays import IntArray
-from sft_runner.dataset import TokenRow
+from versatune.mixing.arrays import IntArray
+from versatune.sft_runner.dataset import TokenRow
 
 IGNORE_INDEX = -100
 

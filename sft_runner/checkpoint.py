@@ -15,10 +15,10 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors.torch import load_file, save_file
 
-from schemas.document import Document
-from schemas.errors import IntegrityError
-from schemas.files import atomic_directory, sync
-from sft_runner.model import Trainee
+from versatune.schemas.document import Document
+from versatune.schemas.errors import IntegrityError
+from versatune.schemas.files import atomic_directory, sync
+from versatune.sft_runner.model import Trainee
 
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 

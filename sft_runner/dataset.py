@@ -13,11 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from mixing.arrays import IntArray
-from schemas.dataset import Shard
-from schemas.errors import DataError, IntegrityError
-from schemas.files import sha256_bytes
-from schemas.mixture import MixtureManifest
+from versatune.mixing.arrays import IntArray
+from versatune.schemas.dataset import Shard
+from versatune.schemas.errors import DataError, IntegrityError
+from versatune.schemas.files import sha256_bytes
+from versatune.schemas.mixture import MixtureManifest
 
 
 class TokenRow(NamedTuple):

@@ -8,13 +8,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from mixing.arrays import FloatArray, IntArray
-from mixing.losses import mean_loss
-from mixing.potential import paired_loss_change
-from mixing.selection import draw_rows
-from sft_runner.batches import micro_batches
-from sft_runner.dataset import Rows
-from sft_runner.model import Trainee
+from versatune.mixing.arrays import FloatArray, IntArray
+from versatune.mixing.losses import mean_loss
+from versatune.mixing.potential import paired_loss_change
+from versatune.mixing.selection import draw_rows
+from versatune.sft_runner.batches import micro_batches
+from versatune.sft_runner.dataset import Rows
+from versatune.sft_runner.model import Trainee
 
 _SEED = 0  # Not the run's: runs with different seeds are compared on the same rows.
 

@@ -9,9 +9,9 @@ import torch
 import transformers
 from peft import PeftModel
 
-from schemas.config import Config
-from schemas.files import atomic_directory, sha256_file
-from sft_runner.model import Trainee, chat_template
+from versatune.schemas.config import Config
+from versatune.schemas.files import atomic_directory, sha256_file
+from versatune.sft_runner.model import Trainee, chat_template
 
 _COPIED = (
     "tokenizer*",

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from schemas.errors import IntegrityError
+from versatune.schemas.errors import IntegrityError
 
 
 class JsonLines:

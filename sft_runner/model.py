@@ -12,12 +12,12 @@ import transformers
 from peft import LoraConfig as PeftLoraConfig
 from peft import get_peft_model
 
-from mixing.arrays import FloatArray
-from schemas.config import Config, LoraConfig
-from schemas.dataset import TokenizerRecord
-from schemas.errors import ConfigError, DataError
-from schemas.files import sha256_bytes
-from sft_runner.batches import IGNORE_INDEX, Batch
+from versatune.mixing.arrays import FloatArray
+from versatune.schemas.config import Config, LoraConfig
+from versatune.schemas.dataset import TokenizerRecord
+from versatune.schemas.errors import ConfigError, DataError
+from versatune.schemas.files import sha256_bytes
+from versatune.sft_runner.batches import IGNORE_INDEX, Batch
 
 
 @dataclass(slots=True)

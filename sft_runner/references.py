@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 import orjson
 
-from mixing.selection import draw_rows, pass_order
-from schemas.config import Config
-from schemas.errors import ConfigError
-from schemas.files import write_atomic
-from schemas.progress import Progress
-from schemas.run import ReferenceLosses
-from sft_runner.dataset import Pool, Rows
-from sft_runner.evaluate import HeldOut, evaluate
-from sft_runner.model import Trainee, add_adapter, remove_adapter
-from sft_runner.steps import learning_rate_at, make_optimizer, step_seed, train_step
+from versatune.mixing.selection import draw_rows, pass_order
+from versatune.schemas.config import Config
+from versatune.schemas.errors import ConfigError
+from versatune.schemas.files import write_atomic
+from versatune.schemas.progress import Progress
+from versatune.schemas.run import ReferenceLosses
+from versatune.sft_runner.dataset import Pool, Rows
+from versatune.sft_runner.evaluate import HeldOut, evaluate
+from versatune.sft_runner.model import Trainee, add_adapter, remove_adapter
+from versatune.sft_runner.steps import learning_rate_at, make_optimizer, step_seed, train_step
 
 
 def reference_losses(

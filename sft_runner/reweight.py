@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mixing.advance import Guards, State, start
-from mixing.mixers import Domains, Mixer, mixer_from_config
-from mixing.potential import UNINFORMATIVE_SPREAD
-from schemas.errors import DataError
-from schemas.mixture import MixtureManifest
-from sft_runner.dataset import Pool
+from versatune.mixing.advance import Guards, State, start
+from versatune.mixing.mixers import Domains, Mixer, mixer_from_config
+from versatune.mixing.potential import UNINFORMATIVE_SPREAD
+from versatune.schemas.errors import DataError
+from versatune.schemas.mixture import MixtureManifest
+from versatune.sft_runner.dataset import Pool
 
 
 def mixer_of(mixture: MixtureManifest) -> tuple[Mixer, Guards]:

@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mixing.allocation import allocate_capped, row_caps
-from mixing.arrays import Floats, IntArray
-from mixing.order import interleave
-from mixing.selection import Draws, draw_rows, first_draw, shuffle_order, take_token_budget
-from schemas.errors import DataError
-from schemas.mixture import MixtureManifest
-from sft_runner.dataset import Rows
+from versatune.mixing.allocation import allocate_capped, row_caps
+from versatune.mixing.arrays import Floats, IntArray
+from versatune.mixing.order import interleave
+from versatune.mixing.selection import Draws, draw_rows, first_draw, shuffle_order, take_token_budget
+from versatune.schemas.errors import DataError
+from versatune.schemas.mixture import MixtureManifest
+from versatune.sft_runner.dataset import Rows
 
 
 class Segment(NamedTuple):

@@ -9,12 +9,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from mixing.arrays import FloatArray
-from mixing.selection import row_key
-from schemas.errors import RunError
-from sft_runner.batches import micro_batches
-from sft_runner.dataset import TokenRow
-from sft_runner.model import Trainee
+from versatune.mixing.arrays import FloatArray
+from versatune.mixing.selection import row_key
+from versatune.schemas.errors import RunError
+from versatune.sft_runner.batches import micro_batches
+from versatune.sft_runner.dataset import TokenRow
+from versatune.sft_runner.model import Trainee
 
 
 class StepResult(NamedTuple):

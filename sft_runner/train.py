@@ -17,21 +17,21 @@ import peft
 import torch
 import transformers
 
-from mixing.advance import Observation, advance, state_from_dict, state_to_dict
-from mixing.arrays import FloatArray, Floats, IntArray
-from mixing.losses import mean_loss
-from schemas.config import Config
-from schemas.errors import ConfigError, DataError
-from schemas.files import sha256_file, sha256_json
-from schemas.lock import only_one
-from schemas.mixture import MixtureManifest
-from schemas.model_files import check_model_folder, model_digest
-from schemas.model_source import model_folder
-from schemas.pointer import write_pointer
-from schemas.progress import Progress
-from schemas.run import CheckpointRecord, RunRecord
-from schemas.version import VERSION
-from sft_runner.checkpoint import (
+from versatune.mixing.advance import Observation, advance, state_from_dict, state_to_dict
+from versatune.mixing.arrays import FloatArray, Floats, IntArray
+from versatune.mixing.losses import mean_loss
+from versatune.schemas.config import Config
+from versatune.schemas.errors import ConfigError, DataError
+from versatune.schemas.files import sha256_file, sha256_json
+from versatune.schemas.lock import only_one
+from versatune.schemas.mixture import MixtureManifest
+from versatune.schemas.model_files import check_model_folder, model_digest
+from versatune.schemas.model_source import model_folder
+from versatune.schemas.pointer import write_pointer
+from versatune.schemas.progress import Progress
+from versatune.schemas.run import CheckpointRecord, RunRecord
+from versatune.schemas.version import VERSION
+from versatune.sft_runner.checkpoint import (
     CheckpointState,
     Counters,
     load_state,
@@ -39,15 +39,15 @@ from sft_runner.checkpoint import (
     save_checkpoint,
     whole_checkpoints,
 )
-from sft_runner.dataset import Pool, read_pool
-from sft_runner.evaluate import change_z, evaluate, held_out, numbers, summarize
-from sft_runner.export import export_model
-from sft_runner.logs import JsonLines
-from sft_runner.model import add_adapter, check_tokenizer, load_trainee
-from sft_runner.references import reference_losses
-from sft_runner.reweight import check_held_out, mixer_of, start_state, uninformative_warning
-from sft_runner.segments import Segment, compose_segment
-from sft_runner.steps import learning_rate_at, make_optimizer, step_seed, train_step
+from versatune.sft_runner.dataset import Pool, read_pool
+from versatune.sft_runner.evaluate import change_z, evaluate, held_out, numbers, summarize
+from versatune.sft_runner.export import export_model
+from versatune.sft_runner.logs import JsonLines
+from versatune.sft_runner.model import add_adapter, check_tokenizer, load_trainee
+from versatune.sft_runner.references import reference_losses
+from versatune.sft_runner.reweight import check_held_out, mixer_of, start_state, uninformative_warning
+from versatune.sft_runner.segments import Segment, compose_segment
+from versatune.sft_runner.steps import learning_rate_at, make_optimizer, step_seed, train_step
 
 
 def run(config: Config, mixture_path: Path, *, progress: Progress, fetch: Callable[[str], Path] | None = None) -> Path:

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from schemas.arrow import generation_schema
-from schemas.probe import Estimate, Look, ModelRecord, ProbeReport, Rounds, TokenShares, Unlabelled
+from versatune.schemas.arrow import generation_schema
+from versatune.schemas.probe import Estimate, Look, ModelRecord, ProbeReport, Rounds, TokenShares, Unlabelled
 
 ROOT = Path(__file__).resolve().parents[1]
 CHATML = (

@@ -68,7 +68,7 @@ def test_no_init_file_under_tests():
 def test_help_loads_no_heavy_library():
     code = (
         "import sys\n"
-        "from versatune.cli import main\n"
+        "from versatune.cli.app import main\n"
         "sys.argv = ['versatune', '--help']\n"
         "try:\n    main()\n"
         "except SystemExit as stop:\n    assert not stop.code, stop.code\n"

@@ -1,5 +1,5 @@
 """``python -m versatune`` is the same as ``versatune``."""
 
-from versatune.cli import main
+from versatune.cli.app import main
 
 main()

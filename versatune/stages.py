@@ -10,15 +10,15 @@ from typing import Any
 
 import orjson
 
-from schemas.config import Config
-from schemas.dataset import DatasetManifest
-from schemas.errors import ConfigError, IntegrityError, VersatuneError
-from schemas.files import sha256_json, write_atomic
-from schemas.pointer import read_pointer, write_pointer
-from schemas.probe import ProbeReport
-from schemas.progress import Progress, Silence
-from schemas.version import VERSION
-from versatune.verify import verify
+from versatune.schemas.config import Config
+from versatune.schemas.dataset import DatasetManifest
+from versatune.schemas.errors import ConfigError, IntegrityError, VersatuneError
+from versatune.schemas.files import sha256_json, write_atomic
+from versatune.schemas.pointer import read_pointer, write_pointer
+from versatune.schemas.probe import ProbeReport
+from versatune.schemas.progress import Progress, Silence
+from versatune.schemas.version import VERSION
+from versatune.versions.verify import verify
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,21 +42,21 @@ class Job:
 
 def build(job: Job) -> Path:
     """Build a dataset version; return its manifest."""
-    from pipelines.build import run
+    from versatune.pipelines.build import run
 
     return run(job.config, beam_args=job.beam_args, progress=job.progress)
 
 
 def probe(job: Job) -> Path:
     """Probe the base model; return the report."""
-    from pipelines.probe import run
+    from versatune.pipelines.probe import run
 
     return run(job.config, beam_args=job.beam_args, progress=job.progress)
 
 
 def mix(job: Job) -> Path:
     """Compose a mixture from the newest dataset version and, where the policy needs it, the newest probe."""
-    from mixing.compose import compose
+    from versatune.mixing.compose import compose
 
     dataset_file = read_pointer(job.home / "latest.json", what="dataset", command="versatune build CONFIG")
     dataset = DatasetManifest.load(dataset_file)
@@ -80,7 +80,7 @@ def mix(job: Job) -> Path:
 
 def train(job: Job) -> Path:
     """Train from the newest mixture; return the run record."""
-    from sft_runner.train import run
+    from versatune.sft_runner.train import run
 
     mixture = read_pointer(job.home / "mixture" / "latest.json", what="mixture", command="versatune mix CONFIG")
     return run(job.config, mixture, progress=job.progress, fetch=_fetch_model)
@@ -88,7 +88,7 @@ def train(job: Job) -> Path:
 
 def _fetch_model(uri: str) -> Path:
     """Fetch a model from an object store; only then does training need Beam."""
-    from transforms.model_fetch import fetch_model
+    from versatune.transforms.transport.model_fetch import fetch_model
 
     return fetch_model(uri)
 
@@ -132,7 +132,7 @@ def _run(job: Job, stage: str, key: str) -> Path:
 
 
 def _build_key(job: Job) -> str:
-    from transforms.read import plan_inputs
+    from versatune.transforms.reading.read import plan_inputs
 
     inputs = [[split.source, split.uri, split.bytes, *_file_key(split.location)] for split in plan_inputs(job.config)]
     return sha256_json([VERSION, job.config.build_fingerprint(), inputs, _model_key(job), _classifier_key(job)])
@@ -216,7 +216,7 @@ def _model_key(job: Job) -> list[Any]:
 
 
 def _classifier_key(job: Job) -> list[Any]:
-    from transforms.fasttext_classifier import card_path
+    from versatune.transforms.classifier.fasttext_classifier import card_path
 
     path = job.config.classifier_path
     # What becomes of undetermined rows is the build's alone.

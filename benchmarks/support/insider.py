@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.support.known_mixture import DOMAINS, SOURCES, Document, Floats
-from mixing.correction import solve_on_simplex
-from schemas.classifier import FastTextSettings
-from schemas.taxonomy import Taxonomy
-from transforms.fasttext_classifier import text_view, train_and_predict
+from versatune.mixing.correction import solve_on_simplex
+from versatune.schemas.classifier import FastTextSettings
+from versatune.schemas.taxonomy import Taxonomy
+from versatune.transforms.classifier.fasttext_classifier import text_view, train_and_predict
 
 _TAXONOMY = Taxonomy(domains=DOMAINS)
 _SETTINGS = FastTextSettings(lr=0.5, epoch=8, word_ngrams=2, min_chars=0, max_chars=0, buckets=200_000)

@@ -19,8 +19,8 @@ import pyarrow as pa
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from schemas.taxonomy import DEFAULT_TAXONOMY
-from transforms.fasttext_classifier import LABEL_PREFIX, DomainClassifier, bundled_model, text_view
+from versatune.schemas.taxonomy import DEFAULT_TAXONOMY
+from versatune.transforms.classifier.fasttext_classifier import LABEL_PREFIX, DomainClassifier, bundled_model, text_view
 
 BATCH_ROWS = 4096
 DOMAINS = DEFAULT_TAXONOMY.domains

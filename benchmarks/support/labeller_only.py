@@ -9,12 +9,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from benchmarks.support.known_mixture import DOMAINS, Floats, covered, order_right, total_variation
-from mixing.correction import solve_on_simplex
-from mixing.estimate_shares import estimate_shares
-from mixing.label_errors import LabelErrors
-from schemas.taxonomy import Taxonomy
-from transforms.classifier_metrics import label_errors
-from transforms.labelled_rows import LabelledRow
+from versatune.mixing.correction import solve_on_simplex
+from versatune.mixing.estimate_shares import estimate_shares
+from versatune.mixing.label_errors import LabelErrors
+from versatune.schemas.taxonomy import Taxonomy
+from versatune.transforms.classifier.labelled_rows import LabelledRow
+from versatune.transforms.classifier.metrics import label_errors
 
 ALPHA = 0.05
 _LEFT_TO_CALIBRATE = 2

@@ -12,10 +12,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.support.near_common import BANDS, PERMUTATIONS, PLACES, SIMILARITY, main
 from benchmarks.support.planted import NGRAM
-from schemas.arrow import MESSAGES
-from schemas.config import NearDuplicatesConfig
-from transforms.minhash import choose_bands
-from transforms.near_duplicates import dropped_of, write_clusters, write_links, write_signatures
+from versatune.schemas.arrow import MESSAGES
+from versatune.schemas.config import NearDuplicatesConfig
+from versatune.transforms.overlap.minhash import choose_bands
+from versatune.transforms.overlap.near_duplicates import dropped_of, write_clusters, write_links, write_signatures
 
 BATCH_ROWS = 4096
 

@@ -77,7 +77,7 @@ class Clock:
 
 def seeds(count: int) -> list[int]:
     """Return the seeds that a probe gives its samples."""
-    from transforms.generate import sample_seed
+    from versatune.transforms.probing.generate import sample_seed
 
     return [sample_seed(SEED, index) for index in range(count)]
 
@@ -149,12 +149,12 @@ def probe(work: Work, clock: Clock) -> dict[str, Any]:
     """Draw as `versatune probe` does: rounds in a Beam pipeline, texts kept, labelled and looked at after each round, a report."""
     import pyarrow.parquet as pq
 
-    from pipelines.probe import run_with
-    from pipelines.probe_plan import engine_starter
-    from schemas.config import Config, EngineConfig, ModelConfig, ProbeConfig
-    from schemas.progress import Silence
-    from transforms.fasttext_classifier import shared_classifier
-    from transforms.look import label_texts
+    from versatune.pipelines.probe import run_with
+    from versatune.pipelines.probe_plan import engine_starter
+    from versatune.schemas.config import Config, EngineConfig, ModelConfig, ProbeConfig
+    from versatune.schemas.progress import Silence
+    from versatune.transforms.classifier.fasttext_classifier import shared_classifier
+    from versatune.transforms.probing.look import label_texts
 
     with tempfile.TemporaryDirectory(prefix="versatune-bench-") as home:
         engine = EngineConfig(cpu_kv_cache_gib=work.cpu_kv_cache_gib, max_num_seqs=work.max_num_seqs)

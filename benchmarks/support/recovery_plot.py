@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from reporting.plots import FAINT, INK, SOFT, STYLE, colour, svg
+from versatune.reporting.plots import FAINT, INK, SOFT, STYLE, colour, svg
 
 _ORDER = ("soft", "hard", "corrected", "em")
 _STEPS = {

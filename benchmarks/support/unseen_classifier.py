@@ -11,16 +11,22 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.support.known_mixture import Floats
-from schemas.classifier import ClassifierTraining, SearchSettings
-from schemas.config import load_section
-from schemas.progress import Progress
-from schemas.taxonomy import DEFAULT_TAXONOMY
-from transforms.calibration import cross_calibrated
-from transforms.classifier_training import MODEL_FILE, train_classifier
-from transforms.fasttext_classifier import text_view, train_and_predict
-from transforms.labelled_rows import LabelledRow, read_rows
-from transforms.leave_out import covers, grouped, predict_left_out, sources_to_leave_out, write_lines
-from transforms.training_lines import read_material, training_lines
+from versatune.schemas.classifier import ClassifierTraining, SearchSettings
+from versatune.schemas.config import load_section
+from versatune.schemas.progress import Progress
+from versatune.schemas.taxonomy import DEFAULT_TAXONOMY
+from versatune.transforms.classifier.calibration import cross_calibrated
+from versatune.transforms.classifier.fasttext_classifier import text_view, train_and_predict
+from versatune.transforms.classifier.labelled_rows import LabelledRow, read_rows
+from versatune.transforms.classifier.leave_out import (
+    covers,
+    grouped,
+    predict_left_out,
+    sources_to_leave_out,
+    write_lines,
+)
+from versatune.transforms.classifier.training import MODEL_FILE, train_classifier
+from versatune.transforms.classifier.training_lines import read_material, training_lines
 
 RECIPE = Path(__file__).resolve().parents[2] / "classifier" / "bundled.yaml"
 

@@ -14,8 +14,8 @@ from benchmarks.classify_throughput import (
     synthetic_rows,
     time_in_turn,
 )
-from schemas.arrow import NORMALIZED
-from transforms.fasttext_classifier import bundled_model
+from versatune.schemas.arrow import NORMALIZED
+from versatune.transforms.classifier.fasttext_classifier import bundled_model
 
 PARTS = ("bare", "dense", "classify", "text", "predict", "columns")
 

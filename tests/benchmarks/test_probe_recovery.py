@@ -20,7 +20,7 @@ from benchmarks.support.known_mixture import (
     total_variation,
 )
 from benchmarks.support.labeller_only import Labelled, draw_labels, summary, whole_correction
-from mixing.label_errors import LabelErrors
+from versatune.mixing.label_errors import LabelErrors
 
 
 def _documents(each: int) -> dict[str, list[Document]]:

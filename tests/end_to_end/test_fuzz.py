@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from schemas.dataset import DatasetManifest
-from schemas.pointer import read_pointer
+from versatune.schemas.dataset import DatasetManifest
+from versatune.schemas.pointer import read_pointer
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDS, FILES = 10_000, 400
@@ -201,9 +201,9 @@ def write_bombs(folder: Path) -> None:
 PROGRAM = """
 import resource, sys
 from pathlib import Path
-from pipelines.build import run
-from schemas.config import load_config
-from schemas.progress import Silence
+from versatune.pipelines.build import run
+from versatune.schemas.config import load_config
+from versatune.schemas.progress import Silence
 
 run(load_config(sys.argv[1]), progress=Silence())
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)

@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from pipelines.label import _line, _packed
-from schemas.dataset import DatasetManifest
-from transforms.label_rows import LabelRow
+from versatune.pipelines.label import _line, _packed
+from versatune.schemas.dataset import DatasetManifest
+from versatune.transforms.labelling.label_rows import LabelRow
 
 PYTHON = [sys.executable, *(["-I"] if sys.flags.isolated else [])]
 ROOT = Path(__file__).parents[2]

@@ -12,14 +12,14 @@ import orjson
 import pyarrow.dataset as ds
 import pytest
 
-from pipelines.build import run
-from schemas.config import Config, load_config
-from schemas.dataset import DatasetManifest
-from schemas.errors import DataError
-from schemas.progress import Silence
-from versatune.diff import diff_rows
-from versatune.rejects import Wanted, export_rejects
-from versatune.trace import trace_origin, trace_row
+from versatune.pipelines.build import run
+from versatune.schemas.config import Config, load_config
+from versatune.schemas.dataset import DatasetManifest
+from versatune.schemas.errors import DataError
+from versatune.schemas.progress import Silence
+from versatune.versions.diff import diff_rows
+from versatune.versions.rejects import Wanted, export_rejects
+from versatune.versions.trace import trace_origin, trace_row
 
 Row = dict[str, Any]
 WORDS = "court fever bond cell list story tenant patient yield enzyme loop garden judge nurse index orbit".split()  # noqa: SIM905
@@ -105,7 +105,7 @@ def test_every_row_is_traced_both_ways(make: Any) -> None:
 
 
 def test_a_lineage_that_counts_rows_wrongly_is_seen(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from transforms import plan_shards
+    from versatune.transforms.shards import plan_shards
 
     places = plan_shards._places
     monkeypatch.setattr(
@@ -148,7 +148,7 @@ def test_a_diff_is_that_of_the_rows(make: Any) -> None:
 
 def test_a_diff_that_overlooks_rows_is_seen(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     versions = two_versions(make)
-    monkeypatch.setattr("versatune.diff._compare", lambda *_: None)
+    monkeypatch.setattr("versatune.versions.diff._compare", lambda *_: None)
     with pytest.raises(AssertionError):
         assert_diff_is_that_of_the_rows(*versions)
 
@@ -166,7 +166,7 @@ def test_a_forbidden_licence_stops_emission_and_names_sources_shards_and_rows(ma
 
 
 def test_a_gate_that_lets_everything_pass_is_seen(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("schemas.licenses.is_allowed", lambda *_: True)
+    monkeypatch.setattr("versatune.schemas.licenses.is_allowed", lambda *_: True)
     with pytest.raises(pytest.fail.Exception):
         assert_nothing_is_emitted(make(raw_rows(), "CC-BY-NC-4.0", licenses={"deny": ["*-NC-*"]}))
 

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixing.advance import Guards, Observation, State, advance, start, state_from_dict, state_to_dict
-from mixing.arrays import FloatArray
-from mixing.mixers import Condition, Domains, Mixer, Proposal, Signals, foster, make_mixer, mixer_from_config
-from mixing.potential import forgetting_degree, learnable_potential, paired_loss_change
-from mixing.weights import normalize
-from schemas.config import MixerConfig
-from schemas.errors import ConfigError, DataError, RunError
+from versatune.mixing.advance import Guards, Observation, State, advance, start, state_from_dict, state_to_dict
+from versatune.mixing.arrays import FloatArray
+from versatune.mixing.mixers import Condition, Domains, Mixer, Proposal, Signals, foster, make_mixer, mixer_from_config
+from versatune.mixing.potential import forgetting_degree, learnable_potential, paired_loss_change
+from versatune.mixing.weights import normalize
+from versatune.schemas.config import MixerConfig
+from versatune.schemas.errors import ConfigError, DataError, RunError
 
 NAMES = ("law", "medicine", "finance", "science", "code", "general")
 K = len(NAMES)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mixing.agreement import accuracy, contingency, kappa
+from versatune.mixing.agreement import accuracy, contingency, kappa
 
 
 def test_a_table_counts_rows_by_both_labels() -> None:

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from mixing.allocation import allocate_capped, largest_remainder, row_caps
-from schemas.errors import ConfigError
+from versatune.mixing.allocation import allocate_capped, largest_remainder, row_caps
+from versatune.schemas.errors import ConfigError
 
 weights_ = st.lists(st.floats(0.0, 1.0, allow_subnormal=False), min_size=1, max_size=8).filter(lambda w: sum(w) > 1e-6)
 

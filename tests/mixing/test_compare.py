@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mixing.compare import difference_intervals, g_test, rank_order_right
-from mixing.intervals import bonferroni_z, wilson_intervals
-from schemas.errors import ConfigError
+from versatune.mixing.compare import difference_intervals, g_test, rank_order_right
+from versatune.mixing.intervals import bonferroni_z, wilson_intervals
+from versatune.schemas.errors import ConfigError
 
 
 def test_the_right_order_is_asked_of_domains_that_differ_by_more_than_the_tolerance() -> None:

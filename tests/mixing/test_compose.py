@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from mixing.compose import compose
-from schemas.config import Config
-from schemas.dataset import ClassifierRecord, DatasetManifest, Shard, TokenizerRecord
-from schemas.errors import ConfigError, DataError
-from schemas.mixture import MixtureManifest
-from schemas.probe import Estimate, ModelRecord, ProbeReport, Rounds, TokenShares, Unlabelled
-from schemas.taxonomy import DEFAULT_TAXONOMY
+from versatune.mixing.compose import compose
+from versatune.schemas.config import Config
+from versatune.schemas.dataset import ClassifierRecord, DatasetManifest, Shard, TokenizerRecord
+from versatune.schemas.errors import ConfigError, DataError
+from versatune.schemas.mixture import MixtureManifest
+from versatune.schemas.probe import Estimate, ModelRecord, ProbeReport, Rounds, TokenShares, Unlabelled
+from versatune.schemas.taxonomy import DEFAULT_TAXONOMY
 
 DOMAINS = DEFAULT_TAXONOMY.domains
 ROWS = [100, 200, 50, 0, 400, 250]

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixing.correction import corrected_estimate, refusal, shrink, solve_on_simplex
-from mixing.label_errors import LabelErrors
-from schemas.errors import DataError
+from versatune.mixing.correction import corrected_estimate, refusal, shrink, solve_on_simplex
+from versatune.mixing.label_errors import LabelErrors
+from versatune.schemas.errors import DataError
 
 
 def by_enumeration(matrix: Any, q: Any) -> Any:

@@ -11,9 +11,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mixing.estimate_shares import estimate_shares
-from mixing.intervals import bonferroni_z
-from mixing.label_errors import LabelErrors, Rates
+from versatune.mixing.estimate_shares import estimate_shares
+from versatune.mixing.intervals import bonferroni_z
+from versatune.mixing.label_errors import LabelErrors, Rates
 
 PROBES, SAMPLES, K = 120, 2000, 6
 MIXTURES = {

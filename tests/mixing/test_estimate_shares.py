@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixing.estimate_shares import ShareEstimates, estimate_shares
-from mixing.intervals import bonferroni_t, bonferroni_z
-from mixing.label_errors import LabelErrors, Rates
-from schemas.errors import DataError
+from versatune.mixing.estimate_shares import ShareEstimates, estimate_shares
+from versatune.mixing.intervals import bonferroni_t, bonferroni_z
+from versatune.mixing.label_errors import LabelErrors, Rates
+from versatune.schemas.errors import DataError
 
 K = 4
 

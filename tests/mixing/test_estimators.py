@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mixing.estimators import hard_counts, soft_estimate, unlabelled_bounds
-from mixing.intervals import bonferroni_z, sample_size, soft_intervals, soft_standard_errors, wilson_intervals
-from schemas.errors import ConfigError, DataError
+from versatune.mixing.estimators import hard_counts, soft_estimate, unlabelled_bounds
+from versatune.mixing.intervals import bonferroni_z, sample_size, soft_intervals, soft_standard_errors, wilson_intervals
+from versatune.schemas.errors import ConfigError, DataError
 
 
 def test_ties_go_to_the_lower_domain() -> None:

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mixing.label_errors import LabelErrors
-from mixing.rate_covariances import moderated_covariances, multinomial_covariances
-from schemas.errors import DataError
+from versatune.mixing.label_errors import LabelErrors
+from versatune.mixing.rate_covariances import moderated_covariances, multinomial_covariances
+from versatune.schemas.errors import DataError
 
 RATES = {"rates": [[0.9, 0.2], [0.1, 0.8]], "covariances": [[[0.01, -0.01], [-0.01, 0.01]]] * 2}
 VALUE: dict[str, Any] = {"rows": [60, 70], "sources": [3, 7], "hard": RATES, "soft": RATES}

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixing.order import interleave
-from schemas.errors import ConfigError
+from versatune.mixing.order import interleave
+from versatune.schemas.errors import ConfigError
 
 
 def ahead_and_behind(counts: list[int]) -> tuple[Fraction, Fraction]:

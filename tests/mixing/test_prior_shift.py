@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixing.prior_shift import prior_shift_estimate
-from schemas.errors import DataError
+from versatune.mixing.prior_shift import prior_shift_estimate
+from versatune.schemas.errors import DataError
 
 
 def posteriors(rng: np.random.Generator, truth: np.ndarray, k: int, sharpness: float = 2.0) -> np.ndarray:

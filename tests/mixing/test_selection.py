@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixing.selection import draw_rows, first_draw, pass_order, row_key, shuffle_order, take_token_budget
-from schemas.errors import ConfigError, DataError
+from versatune.mixing.selection import draw_rows, first_draw, pass_order, row_key, shuffle_order, take_token_budget
+from versatune.schemas.errors import ConfigError, DataError
 
 IDS = [f"row-{i:04d}" for i in range(50)]
 

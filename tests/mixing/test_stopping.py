@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from mixing.stopping import decide, samples_that_suffice
-from schemas.errors import ConfigError
-from schemas.probe import Rounds
+from versatune.mixing.stopping import decide, samples_that_suffice
+from versatune.schemas.errors import ConfigError
+from versatune.schemas.probe import Rounds
 
 PLAN = Rounds(samples_per_round=100, min_rounds=3, max_rounds=5, half_width=0.1, max_change=0.02)
 NARROW, WIDE = [0.01, 0.01], [0.01, 0.05]

@@ -12,28 +12,33 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mixing.advance import Guards, Observation, advance, start
-from mixing.allocation import allocate_capped, largest_remainder, row_caps
-from mixing.compare import g_test, total_variation
-from mixing.correction import correction_covariances, solve_on_simplex
-from mixing.estimators import hard_counts, hard_estimate, soft_estimate, unlabelled_bounds
-from mixing.intervals import (
+from versatune.mixing.advance import Guards, Observation, advance, start
+from versatune.mixing.allocation import allocate_capped, largest_remainder, row_caps
+from versatune.mixing.compare import g_test, total_variation
+from versatune.mixing.correction import correction_covariances, solve_on_simplex
+from versatune.mixing.estimators import hard_counts, hard_estimate, soft_estimate, unlabelled_bounds
+from versatune.mixing.intervals import (
     bonferroni_z,
     hard_standard_errors,
     sample_size,
     soft_standard_errors,
     wilson_intervals,
 )
-from mixing.label_errors import Rates
-from mixing.losses import mean_loss
-from mixing.mixers import Domains, Signals, VersatuneExpansion, foster, make_mixer
-from mixing.order import interleave
-from mixing.potential import forgetting_degree, learnable_potential, paired_loss_change, uninformative_reference
-from mixing.prior_shift import iterates, likelihood_ratios, prior_shift_estimate
-from mixing.rate_covariances import multinomial_covariances
-from mixing.selection import draw_rows, pass_order, row_key, take_token_budget
-from mixing.stopping import decide, samples_that_suffice
-from mixing.weights import (
+from versatune.mixing.label_errors import Rates
+from versatune.mixing.losses import mean_loss
+from versatune.mixing.mixers import Domains, Signals, VersatuneExpansion, foster, make_mixer
+from versatune.mixing.order import interleave
+from versatune.mixing.potential import (
+    forgetting_degree,
+    learnable_potential,
+    paired_loss_change,
+    uninformative_reference,
+)
+from versatune.mixing.prior_shift import iterates, likelihood_ratios, prior_shift_estimate
+from versatune.mixing.rate_covariances import multinomial_covariances
+from versatune.mixing.selection import draw_rows, pass_order, row_key, take_token_budget
+from versatune.mixing.stopping import decide, samples_that_suffice
+from versatune.mixing.weights import (
     drop_empty_domains,
     floor,
     normalize,
@@ -44,7 +49,7 @@ from mixing.weights import (
     uniform,
     versatune_constant,
 )
-from schemas.probe import Rounds
+from versatune.schemas.probe import Rounds
 
 VECTORS = Path(__file__).parent.parent / "golden" / "vectors"
 FILES = ("versatune", "allocation", "probe_estimators", "probe_intervals", "mixers", "losses")

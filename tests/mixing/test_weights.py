@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixing.compare import total_variation
-from mixing.weights import (
+from versatune.mixing.compare import total_variation
+from versatune.mixing.weights import (
     drop_empty_domains,
     explicit,
     floor,
@@ -17,7 +17,7 @@ from mixing.weights import (
     token_to_row_weights,
     uniform,
 )
-from schemas.errors import ConfigError, DataError
+from versatune.schemas.errors import ConfigError, DataError
 
 NAMES = ("law", "code", "general")
 simplex = st.lists(st.floats(0.01, 1.0), min_size=2, max_size=8).map(normalize)

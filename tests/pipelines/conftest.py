@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from schemas.config import Config, load_config
+from versatune.schemas.config import Config, load_config
 
 SUBJECTS = {
     "law": "The court held in case {} that the contract of the tenant was void under the statute.",

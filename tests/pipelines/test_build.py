@@ -11,16 +11,16 @@ from typing import Any
 import apache_beam as beam
 import pytest
 
-from pipelines.build import run
-from pipelines.build_plan import planned_bytes
-from schemas.config import Config, load_config
-from schemas.dataset import DatasetManifest
-from schemas.errors import ConfigError, DataError, RunError, VersatuneError
-from schemas.files import sha256_file
-from schemas.pointer import read_pointer
-from schemas.progress import Silence
-from transforms import exchange
-from transforms.read import plan_inputs
+from versatune.pipelines.build import run
+from versatune.pipelines.build_plan import planned_bytes
+from versatune.schemas.config import Config, load_config
+from versatune.schemas.dataset import DatasetManifest
+from versatune.schemas.errors import ConfigError, DataError, RunError, VersatuneError
+from versatune.schemas.files import sha256_file
+from versatune.schemas.pointer import read_pointer
+from versatune.schemas.progress import Silence
+from versatune.transforms.reading.read import plan_inputs
+from versatune.transforms.transport import exchange
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -217,7 +217,7 @@ def test_a_failing_worker_is_one_line_with_its_cause(make_config: Any, monkeypat
     def fail(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("transforms.write_shards._write_parquet", fail)
+    monkeypatch.setattr("versatune.transforms.shards.write_shards._write_parquet", fail)
     config = make_config()
     with pytest.raises(RunError, match="No space left on device") as caught:
         build(config)
@@ -227,7 +227,7 @@ def test_a_failing_worker_is_one_line_with_its_cause(make_config: Any, monkeypat
 
 
 def test_rows_lost_on_the_way_to_the_shards_are_noticed(make_config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from transforms import write_shards
+    from versatune.transforms.shards import write_shards
 
     whole = write_shards.read_bucket
     monkeypatch.setattr(write_shards, "read_bucket", lambda *at: [batch.slice(1) for batch in whole(*at)])
@@ -236,7 +236,7 @@ def test_rows_lost_on_the_way_to_the_shards_are_noticed(make_config: Any, monkey
 
 
 def test_rows_lost_before_they_are_classified_are_noticed(make_config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from transforms import normalize
+    from versatune.transforms.reading import normalize
 
     whole = normalize.normalize_batch
     monkeypatch.setattr(
@@ -247,7 +247,7 @@ def test_rows_lost_before_they_are_classified_are_noticed(make_config: Any, monk
 
 
 def test_a_lost_batch_is_noticed(make_config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipelines import build as module
+    from versatune.pipelines import build as module
 
     monkeypatch.setattr(module, "PassOverFinished", lambda done: _LoseOne())
     with pytest.raises(RunError, match="rows were lost on the way"):
@@ -267,7 +267,7 @@ def test_two_builds_at_once_are_refused(make_config: Any, monkeypatch: pytest.Mo
             build(config)
         raise DataError("seen")
 
-    monkeypatch.setattr("pipelines.build.execute", build_again)
+    monkeypatch.setattr("versatune.pipelines.build.execute", build_again)
     with pytest.raises(DataError, match="seen"):
         build(config)
 

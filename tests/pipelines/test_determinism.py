@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines.build import run
-from schemas.config import Config
-from schemas.dataset import DatasetManifest
-from schemas.progress import Silence
-from transforms import write_shards
+from versatune.pipelines.build import run
+from versatune.schemas.config import Config
+from versatune.schemas.dataset import DatasetManifest
+from versatune.schemas.progress import Silence
+from versatune.transforms.shards import write_shards
 
 SETTINGS: dict[str, Any] = {"shard_bytes": 4000, "near_duplicates": {"enabled": True, "ngram": 3, "similarity": 0.6}}
 # Beam's portable runner: a job service, and one worker process that is handed the pickled graph.
@@ -139,7 +139,10 @@ def shuffled_ids(example: Any) -> str:
 
 @pytest.mark.parametrize(
     ("broken", "by"),
-    [("transforms.write_shards.decide", by_arrival), ("transforms.normalize.example_id", shuffled_ids)],
+    [
+        ("versatune.transforms.shards.write_shards.decide", by_arrival),
+        ("versatune.transforms.reading.normalize.example_id", shuffled_ids),
+    ],
     ids=["order of arrival", "ids by chance"],
 )
 def test_a_build_that_depends_on_more_than_its_rows_is_seen(

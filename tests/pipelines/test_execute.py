@@ -11,9 +11,9 @@ from pathlib import Path
 import apache_beam as beam
 import pytest
 
-import pipelines.execute
-from pipelines.execute import execute
-from pipelines.options import _WORKER, pipeline_options
+import versatune.pipelines.execute
+from versatune.pipelines.execute import execute
+from versatune.pipelines.options import _WORKER, pipeline_options
 
 
 def _interrupt(_: int) -> None:
@@ -36,9 +36,9 @@ def test_ctrl_c_ends_a_worker_process_without_a_trace() -> None:
 _DYING = """
 import os, signal
 import apache_beam as beam
-import pipelines.execute
-from pipelines.execute import execute
-from pipelines.options import pipeline_options
+import versatune.pipelines.execute
+from versatune.pipelines.execute import execute
+from versatune.pipelines.options import pipeline_options
 
 def die(_):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -52,11 +52,11 @@ if __name__ == "__main__":
 def test_a_worker_that_is_killed_ends_the_run_with_one_error(tmp_path: Path, start: str) -> None:
     program = tmp_path / "dying.py"
     program.write_text(start + _DYING)  # the second as a shell starts it in the background
-    environment = os.environ | {"PYTHONPATH": str(Path(pipelines.execute.__file__).parents[1])}
+    environment = os.environ | {"PYTHONPATH": str(Path(versatune.pipelines.execute.__file__).parents[1])}
     done = subprocess.run(
         [sys.executable, program], capture_output=True, text=True, check=False, timeout=120, env=environment
     )
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
-        "schemas.errors.RunError: build: a worker process ended before its work did: killed, or out of memory (try fewer workers)"
+        "versatune.schemas.errors.RunError: build: a worker process ended before its work did: killed, or out of memory (try fewer workers)"
     )

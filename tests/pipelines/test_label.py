@@ -18,19 +18,19 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from pipelines.build import run as build
-from pipelines.label import LabelPlan, agreement, plan_endpoint, plan_local, run
-from schemas.config import Config
-from schemas.dataset import DatasetManifest
-from schemas.errors import ConfigError, DataError, RunError
-from schemas.labels import LabelReport
-from schemas.progress import Silence
-from schemas.taxonomy import Taxonomy
-from transforms.ask import Answer
-from transforms.labelled_rows import read_rows
-from transforms.part_store import count_kept
-from transforms.vllm_engine import stop_engines
-from versatune.verify import verify
+from versatune.pipelines.build import run as build
+from versatune.pipelines.label import LabelPlan, agreement, plan_endpoint, plan_local, run
+from versatune.schemas.config import Config
+from versatune.schemas.dataset import DatasetManifest
+from versatune.schemas.errors import ConfigError, DataError, RunError
+from versatune.schemas.labels import LabelReport
+from versatune.schemas.progress import Silence
+from versatune.schemas.taxonomy import Taxonomy
+from versatune.transforms.classifier.labelled_rows import read_rows
+from versatune.transforms.engines.vllm_engine import stop_engines
+from versatune.transforms.labelling.ask import Answer
+from versatune.transforms.transport.part_store import count_kept
+from versatune.versions.verify import verify
 
 TAXONOMY = Taxonomy(domains=("law", "code", "sport"))
 ROTATIONS = (0, 1, 2)
@@ -41,9 +41,9 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 from test_label import FakeJudge, _plan
 from dataclasses import replace
-from pipelines.build import run as build
-from pipelines.label import run
-from schemas.progress import Silence
+from versatune.pipelines.build import run as build
+from versatune.pipelines.label import run
+from versatune.schemas.progress import Silence
 
 class SlowJudge(FakeJudge):
     def ask(self, texts):

@@ -11,16 +11,16 @@ from typing import Any, ClassVar
 import pytest
 from apache_beam.io.filesystem import BeamIOError, FileMetadata, FileSystem
 
-from pipelines.build import run
-from pipelines.probe import run_with as run_probe_with
-from schemas.config import ClassifierConfig, Config, ModelConfig, ProbeConfig
-from schemas.dataset import DatasetManifest
-from schemas.errors import ConfigError, DataError
-from schemas.probe import ProbeReport
-from schemas.progress import Silence
-from transforms import classify
-from transforms.fasttext_classifier import bundled_model, card_path
-from transforms.generate import Generation, Outcome, Sample
+from versatune.pipelines.build import run
+from versatune.pipelines.probe import run_with as run_probe_with
+from versatune.schemas.config import ClassifierConfig, Config, ModelConfig, ProbeConfig
+from versatune.schemas.dataset import DatasetManifest
+from versatune.schemas.errors import ConfigError, DataError
+from versatune.schemas.probe import ProbeReport
+from versatune.schemas.progress import Silence
+from versatune.transforms.classifier import classify
+from versatune.transforms.classifier.fasttext_classifier import bundled_model, card_path
+from versatune.transforms.probing.generate import Generation, Outcome, Sample
 
 STORE: dict[str, bytes] = {}
 WRITES: list[str] = []

@@ -7,8 +7,8 @@ import os
 import pytest
 from apache_beam.options.pipeline_options import DirectOptions, GoogleCloudOptions
 
-from pipelines.options import local_workers, make_runner, pipeline_options, runner_name
-from schemas.errors import ConfigError
+from versatune.pipelines.options import local_workers, make_runner, pipeline_options, runner_name
+from versatune.schemas.errors import ConfigError
 
 
 def test_the_local_runner_is_named_and_gets_its_workers() -> None:

@@ -23,10 +23,10 @@ import pytest
 from apache_beam.options.pipeline_options import DebugOptions, PipelineOptions
 from apache_beam.portability.common_urns import resource_hints
 
-from pipelines.probe import _options, graph, run, run_with
-from pipelines.probe_plan import ProbePlan, plan_probe
-from schemas.arrow import generation_schema
-from schemas.config import (
+from versatune.pipelines.probe import _options, graph, run, run_with
+from versatune.pipelines.probe_plan import ProbePlan, plan_probe
+from versatune.schemas.arrow import generation_schema
+from versatune.schemas.config import (
     ClassifierConfig,
     Config,
     ModelConfig,
@@ -34,14 +34,14 @@ from schemas.config import (
     ProbeEndpointConfig,
     load_config,
 )
-from schemas.errors import ConfigError, DataError, RunError
-from schemas.pointer import read_pointer
-from schemas.probe import ModelRecord, ProbeReport
-from schemas.progress import Silence
-from transforms.fasttext_classifier import bundled_model
-from transforms.generate import Engine, Failure, Generation, Outcome, Sample, sample_seed
-from transforms.generation_store import read_store
-from transforms.look import newest_look, nothing_seen
+from versatune.schemas.errors import ConfigError, DataError, RunError
+from versatune.schemas.pointer import read_pointer
+from versatune.schemas.probe import ModelRecord, ProbeReport
+from versatune.schemas.progress import Silence
+from versatune.transforms.classifier.fasttext_classifier import bundled_model
+from versatune.transforms.probing.generate import Engine, Failure, Generation, Outcome, Sample, sample_seed
+from versatune.transforms.probing.generation_store import read_store
+from versatune.transforms.probing.look import newest_look, nothing_seen
 
 _SUBJECTS = (
     "The court held that the contract was void and the tenant owed damages.",
@@ -51,11 +51,11 @@ _SUBJECTS = (
 
 _SLOW_PROBE = """
 import sys, time
-from pipelines.probe import run_with
-from schemas.config import load_config
-from schemas.progress import Silence
-from transforms import generate
-from transforms.generate import Generation
+from versatune.pipelines.probe import run_with
+from versatune.schemas.config import load_config
+from versatune.schemas.progress import Silence
+from versatune.transforms.probing import generate
+from versatune.transforms.probing.generate import Generation
 
 generate._PART_SAMPLES = 4
 

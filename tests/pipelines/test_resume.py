@@ -15,23 +15,23 @@ from typing import Any
 
 import pytest
 
-from pipelines.build import run
-from pipelines.build_plan import plan_build
-from schemas.config import ClassifierConfig, Config
-from schemas.dataset import DatasetManifest
-from schemas.pointer import read_pointer
-from schemas.progress import Silence
-from transforms.fasttext_classifier import bundled_model
-from transforms.tokenize import plan_tokenization
+from versatune.pipelines.build import run
+from versatune.pipelines.build_plan import plan_build
+from versatune.schemas.config import ClassifierConfig, Config
+from versatune.schemas.dataset import DatasetManifest
+from versatune.schemas.pointer import read_pointer
+from versatune.schemas.progress import Silence
+from versatune.transforms.classifier.fasttext_classifier import bundled_model
+from versatune.transforms.reading.tokenize import plan_tokenization
 
 ROOT = Path(__file__).resolve().parents[2]
 # Dies at the n-th call of a function, as often as it is told to, and says after each death what was there.
 KILLED = """
 import importlib, json, os, signal, sys
 from pathlib import Path
-from pipelines.build import run
-from schemas.config import load_config
-from schemas.progress import Silence
+from versatune.pipelines.build import run
+from versatune.schemas.config import load_config
+from versatune.schemas.progress import Silence
 
 config = load_config(sys.argv[1])
 found = []
@@ -53,15 +53,19 @@ for module, name, call in json.loads(sys.argv[2]):
 print(json.dumps(found))
 """
 MOMENTS = [
-    ["transforms.exchange", "write_arrow", 1],
-    ["transforms.exchange", "replace_bytes", 2],  # the second fragment is written, its record is not
-    ["transforms.resume", "replace_bytes", 1],  # a file is read, its record is not written
-    ["transforms.write_shards", "_write_parquet", 3],
-    ["transforms.write_shards", "replace_bytes", 2],  # the second bucket is written, its record is not
-    ["transforms.write_manifest", "move", 3],
-    ["transforms.write_manifest", "replace_bytes", 1],  # README.md
-    ["transforms.write_manifest", "replace_bytes", 2],  # manifest.json
-    ["transforms.write_manifest", "replace_bytes", 3],  # latest.json
+    ["versatune.transforms.transport.exchange", "write_arrow", 1],
+    [
+        "versatune.transforms.transport.exchange",
+        "replace_bytes",
+        2,
+    ],  # the second fragment is written, its record is not
+    ["versatune.transforms.shards.resume", "replace_bytes", 1],  # a file is read, its record is not written
+    ["versatune.transforms.shards.write_shards", "_write_parquet", 3],
+    ["versatune.transforms.shards.write_shards", "replace_bytes", 2],  # the second bucket is written, its record is not
+    ["versatune.transforms.shards.write_manifest", "move", 3],
+    ["versatune.transforms.shards.write_manifest", "replace_bytes", 1],  # README.md
+    ["versatune.transforms.shards.write_manifest", "replace_bytes", 2],  # manifest.json
+    ["versatune.transforms.shards.write_manifest", "replace_bytes", 3],  # latest.json
 ]
 NEAR = {"enabled": True, "ngram": 3}
 
@@ -128,8 +132,8 @@ def counted(monkeypatch: pytest.MonkeyPatch, function: str) -> list[Any]:
 
 def test_batches_that_are_done_are_not_done_again(make_config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     config = make_config(batch_rows=10)
-    interrupted(config, monkeypatch, "transforms.exchange.replace_bytes", 9)
-    batches = counted(monkeypatch, "transforms.normalize.normalize_batch")
+    interrupted(config, monkeypatch, "versatune.transforms.transport.exchange.replace_bytes", 9)
+    batches = counted(monkeypatch, "versatune.transforms.reading.normalize.normalize_batch")
     heard: list[str] = []
 
     class Listener(Silence):
@@ -143,9 +147,9 @@ def test_batches_that_are_done_are_not_done_again(make_config: Any, monkeypatch:
 
 def test_shards_that_are_done_are_not_written_again(make_config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     config = make_config(shard_bytes=4000)
-    interrupted(config, monkeypatch, "transforms.write_shards.replace_bytes", 4)
-    gathered = counted(monkeypatch, "transforms.write_shards.gather")
-    batches = counted(monkeypatch, "transforms.normalize.normalize_batch")
+    interrupted(config, monkeypatch, "versatune.transforms.shards.write_shards.replace_bytes", 4)
+    gathered = counted(monkeypatch, "versatune.transforms.shards.write_shards.gather")
+    batches = counted(monkeypatch, "versatune.transforms.reading.normalize.normalize_batch")
     path = run(config, progress=Silence())
     names = {shard.path.rpartition("/")[2] for shard in DatasetManifest.load(path).shards}
     assert len(gathered) == len(names) - 3
@@ -156,7 +160,7 @@ def test_a_file_that_changed_meanwhile_is_read_again(
     make_config: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     config = make_config(shard_bytes=4000)
-    interrupted(config, monkeypatch, "transforms.write_shards.replace_bytes", 4)
+    interrupted(config, monkeypatch, "versatune.transforms.shards.write_shards.replace_bytes", 4)
     law = tmp_path / "raw" / "law.jsonl"
     law.write_text(law.read_text().replace("Explain number 7.", "Explain number 7 again."))
     path = run(config, progress=Silence())
@@ -165,7 +169,7 @@ def test_a_file_that_changed_meanwhile_is_read_again(
 
 
 def with_a_damaged_leftover(config: Config, monkeypatch: pytest.MonkeyPatch) -> Path:
-    interrupted(config, monkeypatch, "transforms.write_shards.replace_bytes", 4)
+    interrupted(config, monkeypatch, "versatune.transforms.shards.write_shards.replace_bytes", 4)
     shard = next(Path(config.home).rglob("out/data/train/law/*.parquet"))
     shard.write_bytes(shard.read_bytes()[:-1] + b"!")
     return run(config, progress=Silence())
@@ -180,7 +184,7 @@ def test_these_tests_see_a_leftover_that_is_taken_over_wrongly(
     make_config: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reference = run(make_config("reference", shard_bytes=4000), progress=Silence())
-    monkeypatch.setattr("transforms.write_shards.ShardWriter._are_there", lambda *_: True)
+    monkeypatch.setattr("versatune.transforms.shards.write_shards.ShardWriter._are_there", lambda *_: True)
     path = with_a_damaged_leftover(make_config(shard_bytes=4000), monkeypatch)
     with pytest.raises(AssertionError):
         assert_same(path, reference)
@@ -213,7 +217,7 @@ def test_a_signature_block_that_a_power_cut_emptied_is_made_again(
     settings = {"shard_bytes": 4000, "near_duplicates": NEAR}
     reference = run(make_config("reference", **settings), progress=Silence())
     config = make_config(**settings)
-    interrupted(config, monkeypatch, "transforms.write_shards.replace_bytes", 4)
+    interrupted(config, monkeypatch, "versatune.transforms.shards.write_shards.replace_bytes", 4)
     next(block for block in Path(config.home).rglob("signatures/*.arrow") if "links" not in block.name).write_bytes(b"")
     assert_same(run(config, progress=Silence()), reference)
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from pipelines.staging import staging_directory, sweep
-from schemas.config import Config, load_config
+from versatune.pipelines.staging import staging_directory, sweep
+from versatune.schemas.config import Config, load_config
 
 BUILD: dict[str, Any] = {"validation_fraction": 0.2}
 

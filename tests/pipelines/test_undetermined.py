@@ -11,13 +11,13 @@ import orjson
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.build import run
-from schemas.config import ClassifierConfig, Config
-from schemas.dataset import DatasetManifest
-from schemas.progress import Silence
-from transforms.fasttext_classifier import bundled_model
-from versatune.rejects import Wanted, export_rejects
-from versatune.verify import verify
+from versatune.pipelines.build import run
+from versatune.schemas.config import ClassifierConfig, Config
+from versatune.schemas.dataset import DatasetManifest
+from versatune.schemas.progress import Silence
+from versatune.transforms.classifier.fasttext_classifier import bundled_model
+from versatune.versions.rejects import Wanted, export_rejects
+from versatune.versions.verify import verify
 
 # A text without a word has 1/6 for each of six domains, whatever the model; what the model knows has more than this.
 THRESHOLD = 0.17

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reporting.classifier_plots import (
+from versatune.reporting.classifier_plots import (
     MOST_DOTS,
     confusion_map,
     reliability_diagram,

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from jinja2 import DictLoader, Environment, PackageLoader, StrictUndefined
 
-from reporting import page, plots
-from schemas.dataset import BenchmarkRecord, DecontaminationRecord, InputFile, SourceBooks
-from schemas.taxonomy import DEFAULT_TAXONOMY
+from versatune.reporting import page, plots
+from versatune.schemas.dataset import BenchmarkRecord, DecontaminationRecord, InputFile, SourceBooks
+from versatune.schemas.taxonomy import DEFAULT_TAXONOMY
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_duplicates_near_duplicates_and_rejects_are_drawn_apart(dataset: Any, mo
 
 
 def test_the_books_are_a_table_and_everything_is_escaped(dataset: Any) -> None:
-    template = PackageLoader("reporting").get_source(Environment(), "report.html.j2")[0]
+    template = PackageLoader("versatune.reporting").get_source(Environment(), "report.html.j2")[0]
     section = template[template.index("<h2>What became") : template.index("<h2>Where it comes from")]
     environment = Environment(loader=DictLoader({"x": section}), autoescape=True, undefined=StrictUndefined)
     environment.filters |= {"thousands": lambda n: f"{n:,}", "share": lambda x: f"{x:.1%}"}
@@ -55,7 +55,7 @@ def test_the_books_are_a_table_and_everything_is_escaped(dataset: Any) -> None:
 
 
 def test_the_probe_tells_its_threshold_and_how_many_generations_lie_below() -> None:
-    template = PackageLoader("reporting").get_source(Environment(), "report.html.j2")[0]
+    template = PackageLoader("versatune.reporting").get_source(Environment(), "report.html.j2")[0]
     section = template[template.index("{% if probe %}\n<section>") : template.index("<section>\n<h2>What became")]
     environment = Environment(loader=DictLoader({"x": section}), autoescape=True, undefined=StrictUndefined)
     environment.filters["thousands"] = lambda n: f"{n:,}"

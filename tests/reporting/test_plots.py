@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from reporting import plots
+from versatune.reporting import plots
 
 
 def test_a_name_from_the_data_cannot_become_markup() -> None:

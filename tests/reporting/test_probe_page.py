@@ -12,10 +12,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from reporting.probe_page import answer, why_stopped, write_probe_page
-from reporting.samples import samples_to_read, visible
-from schemas.errors import DataError
-from schemas.probe import Look, ProbeReport, Rounds
+from versatune.reporting.probe_page import answer, why_stopped, write_probe_page
+from versatune.reporting.samples import samples_to_read, visible
+from versatune.schemas.errors import DataError
+from versatune.schemas.probe import Look, ProbeReport, Rounds
 
 Make = Callable[..., Path]
 

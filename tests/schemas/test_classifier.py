@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from schemas.classifier import ClassifierTraining
-from schemas.errors import ConfigError
-from schemas.validation import validate
+from versatune.schemas.classifier import ClassifierTraining
+from versatune.schemas.errors import ConfigError
+from versatune.schemas.validation import validate
 
 
 def configured(**changes: Any) -> ClassifierTraining:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from schemas.config import Config, load_config
-from schemas.errors import ConfigError
+from versatune.schemas.config import Config, load_config
+from versatune.schemas.errors import ConfigError
 
 
 def _load(tmp_path: Path, text: str, overrides: list[str] | None = None) -> Config:

@@ -5,9 +5,9 @@ from pathlib import Path
 import orjson
 import pytest
 
-from schemas.document import Document
-from schemas.errors import DataError, IntegrityError
-from schemas.probe import Estimate, ModelRecord, ProbeReport, Rounds, TokenShares, Unlabelled
+from versatune.schemas.document import Document
+from versatune.schemas.errors import DataError, IntegrityError
+from versatune.schemas.probe import Estimate, ModelRecord, ProbeReport, Rounds, TokenShares, Unlabelled
 
 
 def _report(created_at: str = "2026-01-01", seed: int = 1) -> ProbeReport:

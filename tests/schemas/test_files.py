@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.files import atomic_directory, canonical_json, sha256_bytes, sha256_file, write_atomic
+from versatune.schemas.files import atomic_directory, canonical_json, sha256_bytes, sha256_file, write_atomic
 
 
 def test_canonical_json_does_not_depend_on_key_order() -> None:

@@ -8,8 +8,8 @@ import orjson
 import pytest
 import yaml
 
-from schemas.config_page import page
-from schemas.json_schema import FOLDER, files
+from versatune.schemas.config_page import page
+from versatune.schemas.json_schema import FOLDER, files
 
 ROOT = Path(__file__).parents[2]
 

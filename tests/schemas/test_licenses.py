@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from schemas.config import LicensePolicy
-from schemas.dataset import InputFile, Shard
-from schemas.errors import DataError
-from schemas.licenses import check_licenses, is_allowed
+from versatune.schemas.config import LicensePolicy
+from versatune.schemas.dataset import InputFile, Shard
+from versatune.schemas.errors import DataError
+from versatune.schemas.licenses import check_licenses, is_allowed
 
 
 def file(source: str, license_: str, rows: int = 10, uri: str = "f") -> InputFile:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import RunError
-from schemas.lock import only_one
+from versatune.schemas.errors import RunError
+from versatune.schemas.lock import only_one
 
-HOLDER = "import sys; from schemas.lock import only_one\nwith only_one(sys.argv[1], 'train'): print('held', flush=True); sys.stdin.read()"
+HOLDER = "import sys; from versatune.schemas.lock import only_one\nwith only_one(sys.argv[1], 'train'): print('held', flush=True); sys.stdin.read()"
 
 
 def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path: Path) -> None:

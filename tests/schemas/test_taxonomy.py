@@ -2,8 +2,8 @@
 
 import pytest
 
-from schemas.errors import ConfigError
-from schemas.taxonomy import DEFAULT_TAXONOMY, Taxonomy
+from versatune.schemas.errors import ConfigError
+from versatune.schemas.taxonomy import DEFAULT_TAXONOMY, Taxonomy
 
 
 def test_an_alias_has_the_index_of_its_domain() -> None:

@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from schemas.arrow import example_schema
-from schemas.config import Config, MixerConfig
-from schemas.dataset import Shard, TokenizerRecord
-from schemas.files import sha256_bytes, sha256_file
-from schemas.mixture import DatasetRef, DomainPlan, MixtureManifest
+from versatune.schemas.arrow import example_schema
+from versatune.schemas.config import Config, MixerConfig
+from versatune.schemas.dataset import Shard, TokenizerRecord
+from versatune.schemas.files import sha256_bytes, sha256_file
+from versatune.schemas.mixture import DatasetRef, DomainPlan, MixtureManifest
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

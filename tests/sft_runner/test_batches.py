@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sft_runner.batches import IGNORE_INDEX, collate, micro_batches
-from sft_runner.dataset import TokenRow
+from versatune.sft_runner.batches import IGNORE_INDEX, collate, micro_batches
+from versatune.sft_runner.dataset import TokenRow
 
 VECTORS = {
     case["id"]: case

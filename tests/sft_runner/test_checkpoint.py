@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from schemas.errors import DataError, IntegrityError
-from sft_runner.checkpoint import (
+from versatune.schemas.errors import DataError, IntegrityError
+from versatune.sft_runner.checkpoint import (
     CheckpointState,
     Counters,
     load_state,
@@ -17,9 +17,9 @@ from sft_runner.checkpoint import (
     save_checkpoint,
     whole_checkpoints,
 )
-from sft_runner.dataset import read_pool
-from sft_runner.model import Trainee, add_adapter, load_trainee
-from sft_runner.steps import make_optimizer, train_step
+from versatune.sft_runner.dataset import read_pool
+from versatune.sft_runner.model import Trainee, add_adapter, load_trainee
+from versatune.sft_runner.steps import make_optimizer, train_step
 
 IDENTITY = {"mixture_digest": "m", "model_sha256": "w", "train": {"method": "full"}, "seed": 1}
 

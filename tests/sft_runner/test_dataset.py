@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from schemas.dataset import Shard
-from schemas.errors import DataError, IntegrityError
-from schemas.mixture import DatasetRef, MixtureManifest
-from sft_runner.dataset import read_pool
 from tests.sft_runner.conftest import MAX_TOKENS, conversation, encode, write_shard
+from versatune.schemas.dataset import Shard
+from versatune.schemas.errors import DataError, IntegrityError
+from versatune.schemas.mixture import DatasetRef, MixtureManifest
+from versatune.sft_runner.dataset import read_pool
 
 
 def moved(mixture: MixtureManifest, where: Path, **changes: object) -> MixtureManifest:

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mixing.potential import paired_loss_change
-from sft_runner.dataset import read_pool
-from sft_runner.evaluate import change_z, evaluate, held_out, summarize
-from sft_runner.model import load_trainee
+from versatune.mixing.potential import paired_loss_change
+from versatune.sft_runner.dataset import read_pool
+from versatune.sft_runner.evaluate import change_z, evaluate, held_out, summarize
+from versatune.sft_runner.model import load_trainee
 
 
 def test_held_out_rows_are_a_prefix_of_one_order(workplace: Callable) -> None:

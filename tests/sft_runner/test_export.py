@@ -11,9 +11,9 @@ import torch
 import transformers
 from safetensors.torch import load_file
 
-from schemas.files import sha256_file
-from sft_runner.export import export_model
-from sft_runner.model import add_adapter, load_trainee
+from versatune.schemas.files import sha256_file
+from versatune.sft_runner.export import export_model
+from versatune.sft_runner.model import add_adapter, load_trainee
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import IntegrityError
-from sft_runner.logs import JsonLines
+from versatune.schemas.errors import IntegrityError
+from versatune.sft_runner.logs import JsonLines
 
 
 def test_lines_after_the_checkpoint_are_dropped(tmp_path: Path) -> None:

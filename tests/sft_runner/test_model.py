@@ -11,11 +11,18 @@ import numpy as np
 import pytest
 import torch
 
-from mixing.losses import mean_loss
-from schemas.errors import ConfigError, DataError
-from sft_runner.batches import IGNORE_INDEX, Batch, collate, micro_batches
-from sft_runner.dataset import TokenRow, read_pool
-from sft_runner.model import Trainee, add_adapter, check_tokenizer, choose_device, load_trainee, remove_adapter
+from versatune.mixing.losses import mean_loss
+from versatune.schemas.errors import ConfigError, DataError
+from versatune.sft_runner.batches import IGNORE_INDEX, Batch, collate, micro_batches
+from versatune.sft_runner.dataset import TokenRow, read_pool
+from versatune.sft_runner.model import (
+    Trainee,
+    add_adapter,
+    check_tokenizer,
+    choose_device,
+    load_trainee,
+    remove_adapter,
+)
 
 VECTORS = {
     case["id"]: case

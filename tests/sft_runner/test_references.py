@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from schemas.progress import Silence
-from sft_runner.dataset import read_pool
-from sft_runner.evaluate import evaluate, held_out, summarize
-from sft_runner.model import load_trainee
-from sft_runner.references import reference_losses
+from versatune.schemas.progress import Silence
+from versatune.sft_runner.dataset import read_pool
+from versatune.sft_runner.evaluate import evaluate, held_out, summarize
+from versatune.sft_runner.model import load_trainee
+from versatune.sft_runner.references import reference_losses
 
 REFERENCE = {"max_rows": 8, "epochs": 3, "evals_per_epoch": 4, "learning_rate": 2e-2, "lora": {"rank": 4}}
 

@@ -8,11 +8,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from mixing.order import interleave
-from mixing.selection import pass_order
-from schemas.errors import DataError
-from sft_runner.dataset import Rows, read_pool
-from sft_runner.segments import Segment, compose_segment
+from versatune.mixing.order import interleave
+from versatune.mixing.selection import pass_order
+from versatune.schemas.errors import DataError
+from versatune.sft_runner.dataset import Rows, read_pool
+from versatune.sft_runner.segments import Segment, compose_segment
 
 WEIGHTS = [0.5, 0.3, 0.2]
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from schemas.errors import RunError
-from sft_runner.dataset import TokenRow, read_pool
-from sft_runner.model import load_trainee
-from sft_runner.steps import learning_rate_at, make_optimizer, step_seed, train_step
+from versatune.schemas.errors import RunError
+from versatune.sft_runner.dataset import TokenRow, read_pool
+from versatune.sft_runner.model import load_trainee
+from versatune.sft_runner.steps import learning_rate_at, make_optimizer, step_seed, train_step
 
 VECTORS = {
     case["id"]: case

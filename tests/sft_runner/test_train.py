@@ -17,19 +17,19 @@ import pytest
 import torch
 import transformers
 
-from schemas.config import MixerConfig
-from schemas.dataset import SPLITS
-from schemas.errors import ConfigError, DataError, IntegrityError, RunError
-from schemas.files import sha256_file
-from schemas.lock import only_one
-from schemas.mixture import MixtureManifest
-from schemas.progress import Silence
-from schemas.run import CheckpointRecord, RunRecord
-from sft_runner import references
-from sft_runner.dataset import read_pool
-from sft_runner.evaluate import evaluate, held_out, summarize
-from sft_runner.model import load_trainee
-from sft_runner.train import run
+from versatune.schemas.config import MixerConfig
+from versatune.schemas.dataset import SPLITS
+from versatune.schemas.errors import ConfigError, DataError, IntegrityError, RunError
+from versatune.schemas.files import sha256_file
+from versatune.schemas.lock import only_one
+from versatune.schemas.mixture import MixtureManifest
+from versatune.schemas.progress import Silence
+from versatune.schemas.run import CheckpointRecord, RunRecord
+from versatune.sft_runner import references
+from versatune.sft_runner.dataset import read_pool
+from versatune.sft_runner.evaluate import evaluate, held_out, summarize
+from versatune.sft_runner.model import load_trainee
+from versatune.sft_runner.train import run
 
 ROOT = Path(__file__).resolve().parents[2]
 GIVEN = {"source": "given", "losses": {"law": 3.0, "code": 2.0, "general": 5.5}}
@@ -143,7 +143,7 @@ def test_a_finished_run_is_not_run_again(workplace: Callable, monkeypatch: pytes
     file = run(work.config, work.mixture_path, progress=Silence())
     pointer = json.loads((file.parents[1] / "latest.json").read_text())
     assert pointer["path"] == f"{file.parent.name}/run.json"
-    monkeypatch.setattr("sft_runner.train._Run", None)
+    monkeypatch.setattr("versatune.sft_runner.train._Run", None)
     assert run(work.config, work.mixture_path, progress=Silence()) == file
 
 
@@ -216,9 +216,9 @@ KILLED = """
 import os, signal, sys
 import torch
 from pathlib import Path
-from schemas.config import load_config
-from schemas.progress import Silence
-from sft_runner.train import run
+from versatune.schemas.config import load_config
+from versatune.schemas.progress import Silence
+from versatune.sft_runner.train import run
 
 class Killer(Silence):
     task = ""

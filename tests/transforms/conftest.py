@@ -17,15 +17,15 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from schemas.arrow import NORMALIZED, REJECT, TOKEN_FIELDS, classified_fields
-from schemas.dataset import EXPANDED
-from schemas.taxonomy import DEFAULT_TAXONOMY
-from transforms.batch import Batch, InputSplit
-from transforms.books import Results
-from transforms.exchange import Fragment, buckets, write_fragment
-from transforms.ids import id_halves
-from transforms.plan_shards import ShardPlan, plan_shards
-from transforms.write_shards import NO_NEAR_DUPLICATES, NearDuplicates, ShardWriter, write_rejects
+from versatune.schemas.arrow import NORMALIZED, REJECT, TOKEN_FIELDS, classified_fields
+from versatune.schemas.dataset import EXPANDED
+from versatune.schemas.taxonomy import DEFAULT_TAXONOMY
+from versatune.transforms.shards.books import Results
+from versatune.transforms.shards.plan_shards import ShardPlan, plan_shards
+from versatune.transforms.shards.write_shards import NO_NEAR_DUPLICATES, NearDuplicates, ShardWriter, write_rejects
+from versatune.transforms.transport.batch import Batch, InputSplit
+from versatune.transforms.transport.exchange import Fragment, buckets, write_fragment
+from versatune.transforms.transport.ids import id_halves
 
 DOMAINS = DEFAULT_TAXONOMY.domains
 

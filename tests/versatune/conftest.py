@@ -14,18 +14,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from schemas.arrow import REJECT, example_schema
-from schemas.dataset import BenchmarkRecord, ClassifierRecord, DecontaminationRecord, RepairRecord, TokenizerRecord
-from schemas.taxonomy import DEFAULT_TAXONOMY
-from transforms.batch import Batch, InputSplit
-from transforms.books import Results
-from transforms.conversation import example_id
-from transforms.exchange import buckets, write_fragment
-from transforms.near_duplicates import Clusters
-from transforms.plan_shards import plan_shards
-from transforms.shapes.base import Example
-from transforms.write_manifest import VersionPlan, make_manifest, publish
-from transforms.write_shards import NearDuplicates, ShardWriter, write_rejects
+from versatune.schemas.arrow import REJECT, example_schema
+from versatune.schemas.dataset import (
+    BenchmarkRecord,
+    ClassifierRecord,
+    DecontaminationRecord,
+    RepairRecord,
+    TokenizerRecord,
+)
+from versatune.schemas.taxonomy import DEFAULT_TAXONOMY
+from versatune.transforms.overlap.near_duplicates import Clusters
+from versatune.transforms.shapes.base import Example
+from versatune.transforms.shapes.conversation import example_id
+from versatune.transforms.shards.books import Results
+from versatune.transforms.shards.plan_shards import plan_shards
+from versatune.transforms.shards.write_manifest import VersionPlan, make_manifest, publish
+from versatune.transforms.shards.write_shards import NearDuplicates, ShardWriter, write_rejects
+from versatune.transforms.transport.batch import Batch, InputSplit
+from versatune.transforms.transport.exchange import buckets, write_fragment
 
 
 class Row(NamedTuple):

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from schemas.config import load_config
-from schemas.progress import Silence
+from versatune.schemas.config import load_config
+from versatune.schemas.progress import Silence
 from versatune.stages import _KEYS, Job
 
 CONFIG = {

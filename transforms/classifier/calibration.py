@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.taxonomy import Taxonomy
-from transforms.classifier_metrics import Floats, negative_log_likelihood, source_weights
-from transforms.fasttext_classifier import Temperatures, in_other_script, soften, text_view
-from transforms.labelled_rows import LabelledRow
+from versatune.schemas.taxonomy import Taxonomy
+from versatune.transforms.classifier.fasttext_classifier import Temperatures, in_other_script, soften, text_view
+from versatune.transforms.classifier.labelled_rows import LabelledRow
+from versatune.transforms.classifier.metrics import Floats, negative_log_likelihood, source_weights
 
 _SMALLEST = 1e-7
 _GRID = np.geomspace(0.25, 8.0, 401)

@@ -16,11 +16,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from apache_beam.pvalue import PCollection
 
-from schemas.arrow import classified_fields
-from schemas.taxonomy import Taxonomy
-from transforms.batch import Batch, example_payloads, rejected_rows, with_rejects
-from transforms.fasttext_classifier import shared_classifier, text_view_of_bytes
-from transforms.messages import contents_without
+from versatune.schemas.arrow import classified_fields
+from versatune.schemas.taxonomy import Taxonomy
+from versatune.transforms.classifier.fasttext_classifier import shared_classifier, text_view_of_bytes
+from versatune.transforms.transport.batch import Batch, example_payloads, rejected_rows, with_rejects
+from versatune.transforms.transport.messages import contents_without
 
 STAGE = "classify"
 UNDETERMINED_DOMAIN = "undetermined_domain"
@@ -46,7 +46,7 @@ def classify_batch(
     The text that is classified is what the user and the assistant say: a system turn is about the speaker, not the subject.
 
     Args:
-        examples: rows of ``schemas.arrow.NORMALIZED``.
+        examples: rows of ``versatune.schemas.arrow.NORMALIZED``.
         classifier: gives (n, k) float32 probabilities in taxonomy order.
         taxonomy: the domains.
         pinned: the domain (or alias) of all these rows; they keep the classifier's probabilities but not its choice, and

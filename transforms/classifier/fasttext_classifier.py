@@ -14,7 +14,6 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
-from importlib import resources
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,12 +22,12 @@ import fasttext
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.classifier import FastTextSettings
-from schemas.errors import DataError, IntegrityError, RunError
-from schemas.files import sha256_bytes
-from schemas.taxonomy import DEFAULT_TAXONOMY, Taxonomy
-from transforms.dense_model import dense_model
-from transforms.storage import is_local, local_copy
+from versatune.schemas.classifier import FastTextSettings
+from versatune.schemas.errors import DataError, IntegrityError, RunError
+from versatune.schemas.files import sha256_bytes
+from versatune.schemas.taxonomy import DEFAULT_TAXONOMY, Taxonomy
+from versatune.transforms.classifier.dense_model import dense_model
+from versatune.transforms.transport.storage import is_local, local_copy
 
 CARD_FORMAT = 2
 # Without a card nothing is known of a model's probabilities.
@@ -224,7 +223,7 @@ def soften(probs: NDArray[np.float64], temperature: float | NDArray[np.float64])
 
 def bundled_model() -> Path:
     """Path of the model that ships with versatune."""
-    return Path(str(resources.files("transforms") / "data" / "domains.ftz"))
+    return Path(__file__).with_name("data") / "domains.ftz"
 
 
 def model_taxonomy(path: Path | None) -> Taxonomy:

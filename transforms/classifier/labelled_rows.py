@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypedDict
 
-from schemas.errors import ConfigError, DataError
-from schemas.taxonomy import Taxonomy
+from versatune.schemas.errors import ConfigError, DataError
+from versatune.schemas.taxonomy import Taxonomy
 
 _HEADING = "# "
 _LINE_BREAK = "\\n"

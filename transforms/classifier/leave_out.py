@@ -13,11 +13,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.classifier import ClassifierTraining, FastTextSettings
-from schemas.taxonomy import Taxonomy
-from transforms.fasttext_classifier import text_view, train_and_predict
-from transforms.labelled_rows import LabelledRow
-from transforms.training_lines import Pool, hidden_views, training_lines
+from versatune.schemas.classifier import ClassifierTraining, FastTextSettings
+from versatune.schemas.taxonomy import Taxonomy
+from versatune.transforms.classifier.fasttext_classifier import text_view, train_and_predict
+from versatune.transforms.classifier.labelled_rows import LabelledRow
+from versatune.transforms.classifier.training_lines import Pool, hidden_views, training_lines
 
 
 class LeftOut(NamedTuple):

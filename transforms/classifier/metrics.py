@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.taxonomy import Taxonomy
-from transforms.labelled_rows import LabelledRow
+from versatune.schemas.taxonomy import Taxonomy
+from versatune.transforms.classifier.labelled_rows import LabelledRow
 
 Floats = NDArray[np.float64]
 _RELIABILITY_BINS = 15

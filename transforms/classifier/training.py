@@ -15,19 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from schemas.classifier import ClassifierTraining, FastTextSettings
-from schemas.errors import ConfigError, DataError, RunError
-from schemas.files import sha256_file, write_atomic
-from schemas.progress import Progress, Silence
-from transforms.calibration import cross_calibrated, fit_temperatures
-from transforms.classifier_metrics import (
-    evaluation,
-    label_errors,
-    source_weights,
-    threshold_for,
-    weighted_macro_f1,
-)
-from transforms.fasttext_classifier import (
+from versatune.schemas.classifier import ClassifierTraining, FastTextSettings
+from versatune.schemas.errors import ConfigError, DataError, RunError
+from versatune.schemas.files import sha256_file, write_atomic
+from versatune.schemas.progress import Progress, Silence
+from versatune.transforms.classifier.calibration import cross_calibrated, fit_temperatures
+from versatune.transforms.classifier.fasttext_classifier import (
     CARD_FORMAT,
     MAX_CHARS,
     DomainClassifier,
@@ -36,9 +29,23 @@ from transforms.fasttext_classifier import (
     text_view,
     train_model,
 )
-from transforms.labelled_rows import LabelledRow
-from transforms.leave_out import LeftOut, covers, grouped, predict_left_out, sources_to_leave_out, write_lines
-from transforms.training_lines import Material, Pool, find_files, read_material, training_lines
+from versatune.transforms.classifier.labelled_rows import LabelledRow
+from versatune.transforms.classifier.leave_out import (
+    LeftOut,
+    covers,
+    grouped,
+    predict_left_out,
+    sources_to_leave_out,
+    write_lines,
+)
+from versatune.transforms.classifier.metrics import (
+    evaluation,
+    label_errors,
+    source_weights,
+    threshold_for,
+    weighted_macro_f1,
+)
+from versatune.transforms.classifier.training_lines import Material, Pool, find_files, read_material, training_lines
 
 MODEL_FILE = "domains.ftz"
 CARD_FILE = "domains.json"

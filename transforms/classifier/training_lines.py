@@ -13,11 +13,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from schemas.classifier import ClassifierTraining, RowGroup
-from schemas.errors import ConfigError, DataError, nearest
-from schemas.taxonomy import Taxonomy
-from transforms.fasttext_classifier import LABEL_PREFIX, text_view
-from transforms.labelled_rows import LabelledRow, read_lines_by_domain, read_rows
+from versatune.schemas.classifier import ClassifierTraining, RowGroup
+from versatune.schemas.errors import ConfigError, DataError, nearest
+from versatune.schemas.taxonomy import Taxonomy
+from versatune.transforms.classifier.fasttext_classifier import LABEL_PREFIX, text_view
+from versatune.transforms.classifier.labelled_rows import LabelledRow, read_lines_by_domain, read_rows
 
 _TERMS_A_TEMPLATE = 5
 

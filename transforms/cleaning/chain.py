@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-from schemas.config import CleanConfig, PiiConfig
-from transforms.cleaning.control_tags import drop_control_tags, strip_control_tags
-from transforms.cleaning.drop_patterns import pattern_filter
-from transforms.cleaning.language import language_filter
-from transforms.cleaning.lengths import length_filter
-from transforms.cleaning.placeholders import drop_placeholders
-from transforms.cleaning.refusals import drop_refusals
-from transforms.cleaning.repetition import repetition_filter
-from transforms.shapes.base import Example
+from versatune.schemas.config import CleanConfig, PiiConfig
+from versatune.transforms.cleaning.control_tags import drop_control_tags, strip_control_tags
+from versatune.transforms.cleaning.drop_patterns import pattern_filter
+from versatune.transforms.cleaning.language import language_filter
+from versatune.transforms.cleaning.lengths import length_filter
+from versatune.transforms.cleaning.placeholders import drop_placeholders
+from versatune.transforms.cleaning.refusals import drop_refusals
+from versatune.transforms.cleaning.repetition import repetition_filter
+from versatune.transforms.shapes.base import Example
 
 Cleaner = Callable[[Example, Counter[str]], Example]
 
@@ -50,7 +50,7 @@ def make_cleaner(clean: CleanConfig, pii: PiiConfig) -> Cleaner | None:
 def _personal_data_steps(pii: PiiConfig) -> list[Cleaner]:
     if pii == PiiConfig():
         return []
-    from transforms.cleaning.personal_data import personal_data_steps  # so does that for telephone numbers
+    from versatune.transforms.cleaning.personal_data import personal_data_steps  # so does that for telephone numbers
 
     return personal_data_steps(pii)
 
@@ -58,7 +58,7 @@ def _personal_data_steps(pii: PiiConfig) -> list[Cleaner]:
 def _steps(clean: CleanConfig) -> list[Cleaner]:
     steps: list[Cleaner] = []
     if clean.repair_encoding:
-        from transforms.cleaning.encoding import repair_encoding  # its library takes 50 ms to import
+        from versatune.transforms.cleaning.encoding import repair_encoding  # its library takes 50 ms to import
 
         steps.append(repair_encoding)
     if clean.control_tags != "off":

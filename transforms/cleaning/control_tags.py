@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from transforms.cleaning.texts import map_texts, replaced, texts
-from transforms.shapes.base import Example, RowError
+from versatune.transforms.cleaning.texts import map_texts, replaced, texts
+from versatune.transforms.shapes.base import Example, RowError
 
 # With each tag goes what the template writes beside it: the speaker's name, a colon, the line break.
 _PIPED = re.compile(

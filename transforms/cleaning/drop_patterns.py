@@ -6,9 +6,9 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from schemas.errors import ConfigError
-from transforms.cleaning.texts import texts
-from transforms.shapes.base import Example, RowError
+from versatune.schemas.errors import ConfigError
+from versatune.transforms.cleaning.texts import texts
+from versatune.transforms.shapes.base import Example, RowError
 
 
 def pattern_filter(patterns: Sequence[str]) -> Callable[[Example, Counter[str]], Example]:

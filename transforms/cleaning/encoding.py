@@ -7,8 +7,8 @@ from collections import Counter
 from ftfy import TextFixerConfig, fix_text
 from ftfy.badness import is_bad
 
-from transforms.cleaning.texts import map_texts
-from transforms.shapes.base import Example
+from versatune.transforms.cleaning.texts import map_texts
+from versatune.transforms.shapes.base import Example
 
 # Nothing but the encoding: quotes, widths, ligatures, line breaks, entities and escapes stay as the author wrote them.
 # replace_lossy_sequences is off because what it writes (U+FFFD) is no repair.

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
-from schemas.errors import ConfigError, nearest
-from transforms.shapes.base import Example, RowError
+from versatune.schemas.errors import ConfigError, nearest
+from versatune.transforms.shapes.base import Example, RowError
 
 _CODE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
 _READ_CHARS = 1000  # more changes no verdict and costs time

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-from schemas.config import CleanConfig
-from transforms.cleaning.texts import texts
-from transforms.shapes.base import Example, RowError
+from versatune.schemas.config import CleanConfig
+from versatune.transforms.cleaning.texts import texts
+from versatune.transforms.shapes.base import Example, RowError
 
 
 def length_filter(clean: CleanConfig) -> Callable[[Example, Counter[str]], Example]:

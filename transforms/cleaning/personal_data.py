@@ -9,11 +9,11 @@ from typing import Any
 
 import orjson
 
-from schemas.config import PiiConfig
-from transforms.cleaning.detectors import credit_card, email, iban, ip, secret
-from transforms.cleaning.detectors.phone import phone_finder
-from transforms.cleaning.texts import replaced
-from transforms.shapes.base import Example, RowError, strings_in
+from versatune.schemas.config import PiiConfig
+from versatune.transforms.cleaning.detectors import credit_card, email, iban, ip, secret
+from versatune.transforms.cleaning.detectors.phone import phone_finder
+from versatune.transforms.cleaning.texts import replaced
+from versatune.transforms.shapes.base import Example, RowError, strings_in
 
 Span = tuple[int, int]
 Find = Callable[[str], Iterable[Span]]

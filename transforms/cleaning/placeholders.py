@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from transforms.cleaning.texts import answers
-from transforms.shapes.base import Example, RowError
+from versatune.transforms.cleaning.texts import answers
+from versatune.transforms.shapes.base import Example, RowError
 
 # A name in double braces, in prose. Beside a brace, bracket, quote, operator, backslash or letter it is code or LaTeX;
 # a dotted name ({{ user.name }}) is an expression of a page template.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from transforms.cleaning.texts import answers
-from transforms.shapes.base import Example, RowError
+from versatune.transforms.cleaning.texts import answers
+from versatune.transforms.shapes.base import Example, RowError
 
 _SORRY = r"(?:(?:i['’]m|i am)(?: \w+){0,2} sorry|sorry|my apologies|i(?: \w+)? apologi[sz]e|unfortunately)\b"
 _UNABLE = r"(?:can(?:no|['’])?t|can not|(?:i['’]m|am) (?:not able|unable) to|am not (?:capable|programmed)|won['’]t)"

@@ -6,8 +6,8 @@ import re
 from collections import Counter
 from collections.abc import Callable
 
-from transforms.cleaning.texts import answers
-from transforms.shapes.base import Example, RowError
+from versatune.transforms.cleaning.texts import answers
+from versatune.transforms.shapes.base import Example, RowError
 
 _HAN_OR_KANA = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 _WORD = re.compile(rf"[{_HAN_OR_KANA}]|[^\W{_HAN_OR_KANA}]+")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from transforms.conversation import clean_text
-from transforms.shapes.base import Example, RowError
+from versatune.transforms.shapes.base import Example, RowError
+from versatune.transforms.shapes.conversation import clean_text
 
 _ANSWER_ROLES = ("assistant", "text")
 

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
-from schemas.errors import ConfigError, RunError
+from versatune.schemas.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
     import openai

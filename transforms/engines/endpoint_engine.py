@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from schemas.errors import ConfigError, RunError
-from transforms.endpoint import make_client, quoted, refusal
-from transforms.endpoint_server import KEPT, SETTINGS, Presence, Server, ask_server
-from transforms.endpoint_trouble import UNREADABLE, WITHHELD, Trouble, trouble
-from transforms.generate import Failure, Generation, Outcome, Sample
+from versatune.schemas.errors import ConfigError, RunError
+from versatune.transforms.engines.endpoint import make_client, quoted, refusal
+from versatune.transforms.engines.endpoint_server import KEPT, SETTINGS, Presence, Server, ask_server
+from versatune.transforms.engines.endpoint_trouble import UNREADABLE, WITHHELD, Trouble, trouble
+from versatune.transforms.probing.generate import Failure, Generation, Outcome, Sample
 
 _FAILURES_IN_A_ROW = 16
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from schemas.errors import ConfigError, RunError
-from transforms.endpoint import UNREACHABLE, quoted, refusal
+from versatune.schemas.errors import ConfigError, RunError
+from versatune.transforms.engines.endpoint import UNREACHABLE, quoted, refusal
 
 if TYPE_CHECKING:
     import openai

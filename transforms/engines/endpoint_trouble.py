@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from transforms.endpoint import quoted
+from versatune.transforms.engines.endpoint import quoted
 
 REFUSED = "request_refused"
 TOO_MANY_REQUESTS = "too_many_requests"

@@ -25,13 +25,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from schemas import errors
-from schemas.errors import RunError, VersatuneError
-from schemas.model_files import check_model_digest
-from transforms.generate import Failure, Generation, Outcome, Sample
-from transforms.model_fetch import fetch_model
-from transforms.storage import is_local
-from transforms.vllm_process import END_SECONDS, VllmSettings
+from versatune.schemas import errors
+from versatune.schemas.errors import RunError, VersatuneError
+from versatune.schemas.model_files import check_model_digest
+from versatune.transforms.engines.vllm_process import END_SECONDS, VllmSettings
+from versatune.transforms.probing.generate import Failure, Generation, Outcome, Sample
+from versatune.transforms.transport.model_fetch import fetch_model
+from versatune.transforms.transport.storage import is_local
 
 __all__ = [
     "EngineProgress",
@@ -334,7 +334,7 @@ class _Process:
 def _launch(log: Path, settings: VllmSettings) -> subprocess.Popen[str]:
     with open(log, "ab") as stream:
         return subprocess.Popen(
-            [sys.executable, "-m", "transforms.vllm_process"],
+            [sys.executable, "-m", "versatune.transforms.engines.vllm_process"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stream,

@@ -21,8 +21,8 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from schemas.errors import VersatuneError
-from transforms.memory_fit import Room, check_memory_fit, engine_need, machine_room
+from versatune.schemas.errors import VersatuneError
+from versatune.transforms.engines.memory_fit import Room, check_memory_fit, engine_need, machine_room
 
 END_SECONDS = 5.0
 _TELL_SECONDS = 0.5
@@ -37,7 +37,7 @@ class VllmSettings:
     model: str
     """A model folder, at this path on every worker, or its address on an object store (gs://bucket/model), from where each machine fetches it."""
     model_digest: str = ""
-    """What :func:`schemas.model_files.model_digest` says of the model; checked where it is fetched."""
+    """What :func:`versatune.schemas.model_files.model_digest` says of the model; checked where it is fetched."""
     trust_remote_code: bool
     dtype: str
     max_model_len: int

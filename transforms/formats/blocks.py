@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import BinaryIO
 
-from transforms.batch import RowFault
-from transforms.formats.fault import HEAD_BYTES, FormatError, too_large
+from versatune.transforms.formats.fault import HEAD_BYTES, FormatError, too_large
+from versatune.transforms.transport.batch import RowFault
 
 Blocks = Iterator[bytes]
 BLOCK_BYTES = 1 << 20

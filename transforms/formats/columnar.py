@@ -8,9 +8,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from transforms.batch import RowFault
-from transforms.formats.encoding import dump_row
-from transforms.formats.fault import bounded
+from versatune.transforms.formats.encoding import dump_row
+from versatune.transforms.formats.fault import bounded
+from versatune.transforms.transport.batch import RowFault
 
 _ROWS_AT_ONCE = 1024  # bounds the Python objects that are alive, whatever the size of a row group
 _BYTES_AT_ONCE = 16 * 2**20  # with rows of many kilobytes fewer are alive

@@ -10,8 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from transforms.formats.blocks import BLOCK_BYTES, Blocks, Tap
-from transforms.formats.fault import FormatError
+from versatune.transforms.formats.blocks import BLOCK_BYTES, Blocks, Tap
+from versatune.transforms.formats.fault import FormatError
 
 MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\x28\xb5\x2f\xfd": "Zstandard", b"\xfd7zXZ\x00": "xz"}
 _CHUNK_BYTES = 1 << 17  # at most 128 MiB come out of so much, which is asked for in blocks

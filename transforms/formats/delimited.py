@@ -8,10 +8,10 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from itertools import islice
 
-from transforms.batch import RowFault
-from transforms.formats.blocks import Blocks, lines, peek
-from transforms.formats.encoding import UNDECODABLE, dump_row
-from transforms.formats.fault import HEAD_BYTES, FormatError, bounded
+from versatune.transforms.formats.blocks import Blocks, lines, peek
+from versatune.transforms.formats.encoding import UNDECODABLE, dump_row
+from versatune.transforms.formats.fault import HEAD_BYTES, FormatError, bounded
+from versatune.transforms.transport.batch import RowFault
 
 CELLS_KEY = "__cells__"
 HEADER_KEY = "__header__"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 
-from transforms.formats.compressed import MAGIC
-from transforms.formats.fault import FormatError
-from transforms.formats.json_lines import is_by_line, parses
+from versatune.transforms.formats.compressed import MAGIC
+from versatune.transforms.formats.fault import FormatError
+from versatune.transforms.formats.json_lines import is_by_line, parses
 
 CODECS = {".gz": "gzip", ".gzip": "gzip", ".bz2": "bzip2", ".zst": "Zstandard", ".zstd": "Zstandard", ".xz": "xz"}
 LINES = frozenset({".jsonl", ".ndjson", ".jsonlines", ".jl"})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from transforms.batch import RowFault
+from versatune.transforms.transport.batch import RowFault
 
 HEAD_BYTES = 4096
 """What the fault of a large row keeps of it."""

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
-from schemas.config import HubConfig
-from transforms.batch import RowFault
-from transforms.formats.encoding import dump_row
-from transforms.formats.fault import FormatError, bounded
+from versatune.schemas.config import HubConfig
+from versatune.transforms.formats.encoding import dump_row
+from versatune.transforms.formats.fault import FormatError, bounded
+from versatune.transforms.transport.batch import RowFault
 
 SCHEME = "hf://datasets/"
 

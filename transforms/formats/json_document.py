@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any, NamedTuple
 
-from transforms.batch import RowFault
-from transforms.formats.blocks import Blocks
-from transforms.formats.encoding import dump_row
-from transforms.formats.fault import FormatError, bounded
-from transforms.formats.json_scan import CutShortError, Scanner
+from versatune.transforms.formats.blocks import Blocks
+from versatune.transforms.formats.encoding import dump_row
+from versatune.transforms.formats.fault import FormatError, bounded
+from versatune.transforms.formats.json_scan import CutShortError, Scanner
+from versatune.transforms.transport.batch import RowFault
 
 COLUMNS_BYTES = 128 * 2**20
 """The largest column-oriented document that is read: its first row is whole only when its last column is there."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from transforms.batch import RowFault
-from transforms.formats.blocks import Blocks, lines
+from versatune.transforms.formats.blocks import Blocks, lines
+from versatune.transforms.transport.batch import RowFault
 
 _SNIFFED_LINES = 20
 _BLANK = b" \t\r\n"

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 
-from transforms.batch import RowFault
-from transforms.formats.blocks import Blocks
-from transforms.formats.fault import HEAD_BYTES, FormatError, too_large
+from versatune.transforms.formats.blocks import Blocks
+from versatune.transforms.formats.fault import HEAD_BYTES, FormatError, too_large
+from versatune.transforms.transport.batch import RowFault
 
 _MARK = re.compile(rb'[{}\[\]"]')
 _NOT_BLANK = re.compile(rb"[^ \t\r\n]")

@@ -14,16 +14,16 @@ from typing import Any, BinaryIO, NamedTuple, NoReturn
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from schemas.config import SourceConfig
-from schemas.errors import DataError
-from transforms.batch import InputSplit
-from transforms.formats.blocks import HEAD, utf8
-from transforms.formats.columnar import row_group_bytes
-from transforms.formats.compressed import codec_of
-from transforms.formats.detect import ARROW, KNOWN, extensions, looks_like_data, may_hold_data, text_kind
-from transforms.formats.hub import addresses
-from transforms.formats.sidecar import UNKNOWN, license_of, saved_state
-from transforms.storage import is_local, literal_directories, open_arrow
+from versatune.schemas.config import SourceConfig
+from versatune.schemas.errors import DataError
+from versatune.transforms.formats.blocks import HEAD, utf8
+from versatune.transforms.formats.columnar import row_group_bytes
+from versatune.transforms.formats.compressed import codec_of
+from versatune.transforms.formats.detect import ARROW, KNOWN, extensions, looks_like_data, may_hold_data, text_kind
+from versatune.transforms.formats.hub import addresses
+from versatune.transforms.formats.sidecar import UNKNOWN, license_of, saved_state
+from versatune.transforms.transport.batch import InputSplit
+from versatune.transforms.transport.storage import is_local, literal_directories, open_arrow
 
 _SNIFFED_BYTES = 4096
 _GLOB = "*?["
@@ -38,7 +38,7 @@ class _Found(NamedTuple):
 
 
 def source_splits(source: SourceConfig, directory: Path, part_bytes: int) -> list[InputSplit]:
-    """List what is to be read for one source, ordered by uri and part; see :func:`transforms.read.plan_inputs`."""
+    """List what is to be read for one source, ordered by uri and part; see :func:`versatune.transforms.reading.read.plan_inputs`."""
     if source.hub is not None:
         named, opened = addresses(source.hub, directory)
         license_ = source.license or (license_of(f"{opened.id}/.", opened.id) if os.path.isdir(opened.id) else UNKNOWN)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from transforms.batch import RowFault
-from transforms.formats.blocks import Blocks
-from transforms.formats.encoding import UNDECODABLE, dump_row
-from transforms.formats.fault import HEAD_BYTES, too_large
+from versatune.transforms.formats.blocks import Blocks
+from versatune.transforms.formats.encoding import UNDECODABLE, dump_row
+from versatune.transforms.formats.fault import HEAD_BYTES, too_large
+from versatune.transforms.transport.batch import RowFault
 
 
 def rows(blocks: Blocks, max_row_bytes: int) -> Iterator[bytes | RowFault]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from transforms.storage import exists, is_local, read_bytes
+from versatune.transforms.transport.storage import exists, is_local, read_bytes
 
 UNKNOWN = "unknown"
 _SPDX = re.compile(r"SPDX-License-Identifier:[ \t]*([^\r\n*]+)")

@@ -13,9 +13,9 @@ import pyarrow as pa
 from apache_beam.ml.inference.base import RunInference
 from apache_beam.pvalue import PCollection
 
-from transforms.batch_handler import BatchHandler
-from transforms.judge import Floats
-from transforms.part_store import Kept, read_parts, write_rows
+from versatune.transforms.engines.batch_handler import BatchHandler
+from versatune.transforms.labelling.judge import Floats
+from versatune.transforms.transport.part_store import Kept, read_parts, write_rows
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from schemas.errors import RunError
-from transforms.ask import Answer
-from transforms.endpoint import UNREACHABLE, make_client, quoted, refusal
-from transforms.judge import Choices
+from versatune.schemas.errors import RunError
+from versatune.transforms.engines.endpoint import UNREACHABLE, make_client, quoted, refusal
+from versatune.transforms.labelling.ask import Answer
+from versatune.transforms.labelling.judge import Choices
 
 _CHARS_PER_TOKEN = 4
 _TOP_LOGPROBS = 20  # the most that the protocol allows

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.errors import ConfigError
-from schemas.taxonomy import DEFAULT_TAXONOMY, Taxonomy
+from versatune.schemas.errors import ConfigError
+from versatune.schemas.taxonomy import DEFAULT_TAXONOMY, Taxonomy
 
 Floats = NDArray[np.float64]
 

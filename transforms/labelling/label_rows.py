@@ -10,13 +10,13 @@ from typing import Any
 
 import orjson
 
-from schemas.config import SourceConfig
-from schemas.dataset import DatasetManifest
-from schemas.errors import DataError
-from schemas.labels import LabelInput
-from transforms.batch import InputSplit, RowFault
-from transforms.formats.listing import source_splits
-from transforms.read import read_rows
+from versatune.schemas.config import SourceConfig
+from versatune.schemas.dataset import DatasetManifest
+from versatune.schemas.errors import DataError
+from versatune.schemas.labels import LabelInput
+from versatune.transforms.formats.listing import source_splits
+from versatune.transforms.reading.read import read_rows
+from versatune.transforms.transport.batch import InputSplit, RowFault
 
 _WHOLE = 2**62
 

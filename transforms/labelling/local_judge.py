@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from schemas.errors import DataError
-from transforms.ask import Answer
-from transforms.judge import Choices
-from transforms.vllm_engine import VllmEngine, VllmSettings, local_settings
+from versatune.schemas.errors import DataError
+from versatune.transforms.engines.vllm_engine import VllmEngine, VllmSettings, local_settings
+from versatune.transforms.labelling.ask import Answer
+from versatune.transforms.labelling.judge import Choices
 
 _MARK = "[[the text]]"
 _PLAIN_END = "\nAnswer:"
@@ -143,7 +143,7 @@ class LocalJudge:
     """
 
     def __init__(self, plan: LocalJudgePlan) -> None:
-        """Start the engine; see :class:`transforms.vllm_engine.VllmEngine`."""
+        """Start the engine; see :class:`versatune.transforms.engines.vllm_engine.VllmEngine`."""
         self._plan = plan
         settings = local_settings(plan.settings)
         self._tokenizer = load_tokenizer(Path(settings.model))

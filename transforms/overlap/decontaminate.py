@@ -21,16 +21,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from apache_beam.pvalue import PCollection
 
-from schemas.config import BenchmarkConfig, Config, DecontaminateConfig, FieldMap, SourceConfig
-from schemas.errors import DataError
-from schemas.files import canonical_json, sha256_bytes
-from transforms.batch import Batch, RowFault, example_payloads, rejected_rows, with_rejects
-from transforms.conversation import parse_row, read_examples
-from transforms.formats.listing import source_splits
-from transforms.read import read_rows
-from transforms.shapes.base import RowError, strings_in
-from transforms.shingles import Words, running_sums, span_hashes, words_of_conversations, words_of_texts
-from transforms.storage import open_arrow, replace_bytes
+from versatune.schemas.config import BenchmarkConfig, Config, DecontaminateConfig, FieldMap, SourceConfig
+from versatune.schemas.errors import DataError
+from versatune.schemas.files import canonical_json, sha256_bytes
+from versatune.transforms.formats.listing import source_splits
+from versatune.transforms.overlap.shingles import (
+    Words,
+    running_sums,
+    span_hashes,
+    words_of_conversations,
+    words_of_texts,
+)
+from versatune.transforms.reading.read import read_rows
+from versatune.transforms.shapes.base import RowError, strings_in
+from versatune.transforms.shapes.conversation import parse_row, read_examples
+from versatune.transforms.transport.batch import Batch, RowFault, example_payloads, rejected_rows, with_rejects
+from versatune.transforms.transport.storage import open_arrow, replace_bytes
 
 STAGE = "decontaminate"
 BENCHMARK_OVERLAP = "benchmark_overlap"

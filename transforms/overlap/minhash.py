@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from transforms.shingles import Shingles, mix
+from versatune.transforms.overlap.shingles import Shingles, mix
 
 _ROUNDS = 7  # random rounds; a value's three highest bits say which round it is from
 _VALUE_BITS = 29

@@ -7,7 +7,7 @@
 3. Rows that links connect are a cluster. The smallest id stays.
 
 An id says on which side of the split its row is: validation rows are those below a bound
-(:func:`transforms.write_shards.in_validation`). So if a cluster has a validation row at all, then its smallest id is one, and a
+(:func:`versatune.transforms.shards.write_shards.in_validation`). So if a cluster has a validation row at all, then its smallest id is one, and a
 near-duplicate of a validation row never stays in train.
 """
 
@@ -23,12 +23,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.pvalue import AsList, PCollection
 
-from schemas.config import NearDuplicatesConfig
-from schemas.files import sha256_bytes
-from transforms.ids import hex_ids, id_halves
-from transforms.minhash import band_keys, choose_bands, signatures_of
-from transforms.shingles import shingles_of, words_of_conversations
-from transforms.storage import open_arrow, replace_bytes, write_arrow
+from versatune.schemas.config import NearDuplicatesConfig
+from versatune.schemas.files import sha256_bytes
+from versatune.transforms.overlap.minhash import band_keys, choose_bands, signatures_of
+from versatune.transforms.overlap.shingles import shingles_of, words_of_conversations
+from versatune.transforms.transport.ids import hex_ids, id_halves
+from versatune.transforms.transport.storage import open_arrow, replace_bytes, write_arrow
 
 NEAR_DUPLICATE = pa.schema(
     [

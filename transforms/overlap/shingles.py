@@ -72,7 +72,7 @@ def words_of_conversations(messages: pa.Array, *, without: str | None = None) ->
     """Return the words of each conversation, its turns joined.
 
     Args:
-        messages: lists of (role, content), :data:`schemas.arrow.MESSAGES`.
+        messages: lists of (role, content), :data:`versatune.schemas.arrow.MESSAGES`.
         without: a role whose turns are left out.
     """
     roles, contents = messages.flatten().flatten()

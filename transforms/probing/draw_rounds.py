@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import apache_beam as beam
 from apache_beam.pvalue import AsIter, PCollection
 
-from transforms.generate import Batch, Done, Engine, GenerateSamples, plan_batches
-from transforms.look import LookPlan, Seen, look_at
+from versatune.transforms.probing.generate import Batch, Done, Engine, GenerateSamples, plan_batches
+from versatune.transforms.probing.look import LookPlan, Seen, look_at
 
 Missing = tuple[tuple[int, int], ...]
 """Samples as (first, one after the last) pairs: a graph should not carry thousands of numbers."""

@@ -14,7 +14,7 @@ import apache_beam as beam
 from apache_beam.ml.inference.base import RunInference
 from apache_beam.pvalue import PCollection
 
-from transforms.batch_handler import BatchHandler
+from versatune.transforms.engines.batch_handler import BatchHandler
 
 TOO_SHORT = "too_short"
 REPETITIVE = "repetitive"

@@ -13,9 +13,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from schemas.files import sha256_json
-from transforms.generate import Failure, Generation, Outcome
-from transforms.part_store import Kept, read_parts, write_rows
+from versatune.schemas.files import sha256_json
+from versatune.transforms.probing.generate import Failure, Generation, Outcome
+from versatune.transforms.transport.part_store import Kept, read_parts, write_rows
 
 _FORMAT = 2
 _SPAN = re.compile(r"\d+\.\d+")
@@ -65,7 +65,7 @@ def keep_outcomes(outcomes: Sequence[Outcome], about: dict[str, Any], directory:
 
 
 def read_store(directory: str, first: int = 0, stop: int | None = None) -> Kept:
-    """Read the generations with indices from ``first`` up to, without, ``stop``; see :func:`transforms.part_store.read_parts`."""
+    """Read the generations with indices from ``first`` up to, without, ``stop``; see :func:`versatune.transforms.transport.part_store.read_parts`."""
 
     def wanted(span: str) -> bool:
         if not _SPAN.fullmatch(span):

@@ -10,15 +10,15 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from mixing.estimate_shares import ShareEstimates, estimate_shares
-from mixing.label_errors import LabelErrors
-from mixing.stopping import decide
-from schemas.probe import EstimateName, Look, Rounds
-from schemas.taxonomy import Taxonomy
-from transforms.fasttext_classifier import DomainClassifier, shared_classifier, text_view
-from transforms.generate import reject_reason
-from transforms.generation_store import read_store
-from transforms.storage import delete_tree, match, read_bytes, replace_bytes
+from versatune.mixing.estimate_shares import ShareEstimates, estimate_shares
+from versatune.mixing.label_errors import LabelErrors
+from versatune.mixing.stopping import decide
+from versatune.schemas.probe import EstimateName, Look, Rounds
+from versatune.schemas.taxonomy import Taxonomy
+from versatune.transforms.classifier.fasttext_classifier import DomainClassifier, shared_classifier, text_view
+from versatune.transforms.probing.generate import reject_reason
+from versatune.transforms.probing.generation_store import read_store
+from versatune.transforms.transport.storage import delete_tree, match, read_bytes, replace_bytes
 
 _LABEL_ROWS = 1024
 

@@ -10,21 +10,21 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from schemas.config import Config, FieldMap, SourceConfig
-from transforms.batch import InputSplit, RawBatch, RowFault
-from transforms.conversation import parse_row, read_examples
-from transforms.field_proposal import advice, are_labels, propose_fields
-from transforms.formats.blocks import HEAD
-from transforms.formats.compressed import codec_of
-from transforms.formats.detect import ARROW, DELIMITED, JSON, LINES, PARQUET, extensions, text_kind
-from transforms.formats.fault import FormatError
-from transforms.formats.hub import SCHEME
-from transforms.formats.listing import open_stored
-from transforms.read import plan_inputs, read_rows
-from transforms.shapes import unanswered
-from transforms.shapes.base import NORMALIZE_REASONS, READ_REASONS, Example, Row, RowError, shown_keys
-from transforms.shapes.registry import SHAPES, detect_layout
-from transforms.shapes.registry import plain_name as plain
+from versatune.schemas.config import Config, FieldMap, SourceConfig
+from versatune.transforms.formats.blocks import HEAD
+from versatune.transforms.formats.compressed import codec_of
+from versatune.transforms.formats.detect import ARROW, DELIMITED, JSON, LINES, PARQUET, extensions, text_kind
+from versatune.transforms.formats.fault import FormatError
+from versatune.transforms.formats.hub import SCHEME
+from versatune.transforms.formats.listing import open_stored
+from versatune.transforms.reading.read import plan_inputs, read_rows
+from versatune.transforms.shapes import unanswered
+from versatune.transforms.shapes.base import NORMALIZE_REASONS, READ_REASONS, Example, Row, RowError, shown_keys
+from versatune.transforms.shapes.conversation import parse_row, read_examples
+from versatune.transforms.shapes.field_proposal import advice, are_labels, propose_fields
+from versatune.transforms.shapes.registry import SHAPES, detect_layout
+from versatune.transforms.shapes.registry import plain_name as plain
+from versatune.transforms.transport.batch import InputSplit, RawBatch, RowFault
 
 PREVIEWS = 3
 _READING = tuple(shape for shape in SHAPES if shape is not unanswered)

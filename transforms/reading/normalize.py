@@ -11,14 +11,14 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.pvalue import PCollection
 
-from schemas.arrow import MESSAGES, NORMALIZED
-from schemas.config import BuildConfig, SourceConfig
-from schemas.dataset import EXPANDED, REPAIRED
-from transforms.batch import Batch, RawBatch, RowFault, example_payloads, one_array, rejected_rows
-from transforms.cleaning.chain import make_cleaner
-from transforms.conversation import example_id, read_examples
-from transforms.repairs import Repairs, no_repairs
-from transforms.shapes.base import CLEAN_REASONS, MAX_EXPANDED_CHARS, READ_REASONS, Example, RowError
+from versatune.schemas.arrow import MESSAGES, NORMALIZED
+from versatune.schemas.config import BuildConfig, SourceConfig
+from versatune.schemas.dataset import EXPANDED, REPAIRED
+from versatune.transforms.cleaning.chain import make_cleaner
+from versatune.transforms.reading.repairs import Repairs, no_repairs
+from versatune.transforms.shapes.base import CLEAN_REASONS, MAX_EXPANDED_CHARS, READ_REASONS, Example, RowError
+from versatune.transforms.shapes.conversation import example_id, read_examples
+from versatune.transforms.transport.batch import Batch, RawBatch, RowFault, example_payloads, one_array, rejected_rows
 
 Cleaner = Callable[[Example, Counter[str]], Example]
 """Cleans an example, or raises RowError; counts what it changed."""

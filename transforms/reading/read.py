@@ -15,17 +15,17 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 from apache_beam.pvalue import PCollection, TaggedOutput
 
-from schemas.config import Config
-from schemas.errors import DataError, RunError
-from transforms.batch import InputSplit, RawBatch, RowFault
-from transforms.formats import columnar, delimited, json_document, json_lines, plain_text, sidecar
-from transforms.formats.blocks import HEAD, Blocks, Tap, line_range, peek, utf8
-from transforms.formats.compressed import codec_of, decompressed, guarded
-from transforms.formats.detect import ARROW, DELIMITED, UNREADABLE, extensions, refuse_unreadable, text_kind
-from transforms.formats.fault import FormatError
-from transforms.formats.hub import SCHEME, HubAddress, hub_rows
-from transforms.formats.listing import open_stored, source_splits
-from transforms.storage import open_arrow
+from versatune.schemas.config import Config
+from versatune.schemas.errors import DataError, RunError
+from versatune.transforms.formats import columnar, delimited, json_document, json_lines, plain_text, sidecar
+from versatune.transforms.formats.blocks import HEAD, Blocks, Tap, line_range, peek, utf8
+from versatune.transforms.formats.compressed import codec_of, decompressed, guarded
+from versatune.transforms.formats.detect import ARROW, DELIMITED, UNREADABLE, extensions, refuse_unreadable, text_kind
+from versatune.transforms.formats.fault import FormatError
+from versatune.transforms.formats.hub import SCHEME, HubAddress, hub_rows
+from versatune.transforms.formats.listing import open_stored, source_splits
+from versatune.transforms.transport.batch import InputSplit, RawBatch, RowFault
+from versatune.transforms.transport.storage import open_arrow
 
 MAX_ROW_BYTES = 8 * 2**20
 _BATCH_BYTES = 32 * 2**20  # with rows of many kilobytes a batch ends before batch_rows
@@ -73,7 +73,7 @@ def plan_inputs(config: Config) -> list[InputSplit]:
     A zip archive stands for its members that hold data, ``a.zip!/member``. JSON Lines and Parquet files of more than
     ``build.part_bytes`` are divided; how they are changes neither rows nor their order.
 
-    A source without a licence gets that of each file, see :func:`transforms.formats.sidecar.license_of`.
+    A source without a licence gets that of each file, see :func:`versatune.transforms.formats.sidecar.license_of`.
 
     Raises:
         DataError: no sources, no such file, a glob or folder without data.
@@ -102,7 +102,7 @@ def read_rows(
     Args:
         split: the file, or a part of it.
         batch_rows: rows in one batch at most.
-        max_row_bytes: a larger row comes out as a :class:`~transforms.batch.RowFault`, ``too_large``.
+        max_row_bytes: a larger row comes out as a :class:`~versatune.transforms.transport.batch.RowFault`, ``too_large``.
 
     Raises:
         RunError: the machine fails (no space, too many open files, no connection): a sound file must not count as a damaged one.

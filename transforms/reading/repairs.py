@@ -14,10 +14,10 @@ from typing import Any
 
 import orjson
 
-from schemas.errors import DataError
-from schemas.files import canonical_json, sha256_bytes
-from transforms.batch import RowFault
-from transforms.storage import read_bytes, replace_bytes
+from versatune.schemas.errors import DataError
+from versatune.schemas.files import canonical_json, sha256_bytes
+from versatune.transforms.transport.batch import RowFault
+from versatune.transforms.transport.storage import read_bytes, replace_bytes
 
 _EXPECTED = (
     'one JSON object per line, such as {"payload_digest": "...", "payload": {...}}, as `versatune rejects` writes them'

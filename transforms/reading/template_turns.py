@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from transforms.shapes.base import Message
+from versatune.transforms.shapes.base import Message
 
 
 def template_turns(

@@ -27,17 +27,17 @@ import orjson
 import pyarrow as pa
 from apache_beam.pvalue import PCollection
 
-from schemas.arrow import TOKEN_FIELDS
-from schemas.config import Config
-from schemas.dataset import TokenizerRecord
-from schemas.errors import ConfigError, DataError
-from schemas.files import sha256_bytes
-from schemas.model_source import model_folder
-from transforms.batch import Batch, example_payloads, rejected_rows, with_rejects
-from transforms.messages import Turn, conversations
-from transforms.model_fetch import fetch_model
-from transforms.storage import read_bytes, replace_bytes
-from transforms.template_turns import template_turns
+from versatune.schemas.arrow import TOKEN_FIELDS
+from versatune.schemas.config import Config
+from versatune.schemas.dataset import TokenizerRecord
+from versatune.schemas.errors import ConfigError, DataError
+from versatune.schemas.files import sha256_bytes
+from versatune.schemas.model_source import model_folder
+from versatune.transforms.reading.template_turns import template_turns
+from versatune.transforms.transport.batch import Batch, example_payloads, rejected_rows, with_rejects
+from versatune.transforms.transport.messages import Turn, conversations
+from versatune.transforms.transport.model_fetch import fetch_model
+from versatune.transforms.transport.storage import read_bytes, replace_bytes
 
 STAGE = "tokenize"
 NO_LOSS_TOKENS = "no_loss_tokens"
@@ -75,9 +75,9 @@ class Tokenized(NamedTuple):
     """What became of a batch."""
 
     examples: pa.RecordBatch
-    """The rows that have something to learn, with ``schemas.arrow.TOKEN_FIELDS``."""
+    """The rows that have something to learn, with ``versatune.schemas.arrow.TOKEN_FIELDS``."""
     rejects: pa.RecordBatch
-    """Rows of ``schemas.arrow.REJECT``; their payload is the conversation as JSON."""
+    """Rows of ``versatune.schemas.arrow.REJECT``; their payload is the conversation as JSON."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 
-from transforms.shapes.base import (
+from versatune.transforms.shapes.base import (
     Example,
     Message,
     Row,
@@ -21,8 +21,8 @@ from transforms.shapes.base import (
     system_turn,
     text,
 )
-from transforms.shapes.history import history_turns
-from transforms.shapes.tool_use import row_tools
+from versatune.transforms.shapes.history import history_turns
+from versatune.transforms.shapes.tool_use import row_tools
 
 NAME = "alpaca"
 _ANSWERS = ("output", "response", "completion", "answer", "target")

@@ -6,9 +6,9 @@ import re
 from collections.abc import Container
 from typing import Any
 
-from transforms.shapes.base import Example, Message, Row, RowError, system_turn, text, type_name
-from transforms.shapes.tool_use import calls_json, row_tools
-from transforms.shapes.turns import turns
+from versatune.transforms.shapes.base import Example, Message, Row, RowError, system_turn, text, type_name
+from versatune.transforms.shapes.tool_use import calls_json, row_tools
+from versatune.transforms.shapes.turns import turns
 
 NAME = "chat_object"
 _OUTER_MARKS = re.compile(r"\s*(?:<\|[^|<>\n]{1,30}\|>:)?\s*(.*?)\s*(?:<eo[a-z]>)?\s*", re.DOTALL)

@@ -7,8 +7,8 @@ from typing import Any
 
 import orjson
 
-from transforms.shapes.base import Example, Row, answer_text, first_field, has_any, joined, system_turn, text
-from transforms.shapes.context import row_context
+from versatune.transforms.shapes.base import Example, Row, answer_text, first_field, has_any, joined, system_turn, text
+from versatune.transforms.shapes.context import row_context
 
 NAME = "code_task"
 _TASKS = (

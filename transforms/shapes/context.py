@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from transforms.shapes.base import Row, RowError, first_field, joined, type_name
+from versatune.transforms.shapes.base import Row, RowError, first_field, joined, type_name
 
 CONTEXTS = (
     "context", "contexts", "passage", "paragraph", "laws", "references", "reference", "documents", "support",

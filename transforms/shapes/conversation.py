@@ -8,9 +8,9 @@ from typing import Any
 
 import orjson
 
-from schemas.config import FieldMap
-from transforms.shapes.base import PART_OF_ROLE, Example, Message, RowError, type_name
-from transforms.shapes.registry import read_row
+from versatune.schemas.config import FieldMap
+from versatune.transforms.shapes.base import PART_OF_ROLE, Example, Message, RowError, type_name
+from versatune.transforms.shapes.registry import read_row
 
 _ACTS = ("assistant", "tool_call")
 # What may follow a role; the end of a conversation is an act.

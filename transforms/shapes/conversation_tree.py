@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Any
 
-from transforms.shapes.base import PART_OF_ROLE, Example, Message, Row, RowError, first_field, text, type_name
-from transforms.shapes.turns import ROLES
+from versatune.transforms.shapes.base import PART_OF_ROLE, Example, Message, Row, RowError, first_field, text, type_name
+from versatune.transforms.shapes.turns import ROLES
 
 NAME = "conversation_tree"
 _UNRANKED = float("inf")

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Container
 
-from transforms.shapes.base import Example, Row, first_field, has_any, text
-from transforms.shapes.transcript import transcript_turns
+from versatune.transforms.shapes.base import Example, Row, first_field, has_any, text
+from versatune.transforms.shapes.transcript import transcript_turns
 
 NAME = "document"
 _TEXTS = ("text", "content", "body", "document", "article", "page_content", "raw_content", "markdown", "plain_text")

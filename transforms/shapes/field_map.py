@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from schemas.config import FieldMap
-from transforms.shapes.base import Example, Message, Row, RowError, answer_text, joined, shown_keys, text
-from transforms.shapes.context import context_text
-from transforms.shapes.multiple_choice import choice_turns
-from transforms.shapes.tool_use import tools_json
-from transforms.shapes.turns import turns
+from versatune.schemas.config import FieldMap
+from versatune.transforms.shapes.base import Example, Message, Row, RowError, answer_text, joined, shown_keys, text
+from versatune.transforms.shapes.context import context_text
+from versatune.transforms.shapes.multiple_choice import choice_turns
+from versatune.transforms.shapes.tool_use import tools_json
+from versatune.transforms.shapes.turns import turns
 
 
 def mapped_examples(row: Row, fields: FieldMap) -> list[Example]:

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import orjson
 
-from schemas.config import FieldMap
-from transforms.shapes.base import Row
-from transforms.shapes.registry import plain_name as plain
+from versatune.schemas.config import FieldMap
+from versatune.transforms.shapes.base import Row
+from versatune.transforms.shapes.registry import plain_name as plain
 
 _LABEL_CHARS = 40
 _MOST_LABELS = 20

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from transforms.shapes.base import Message, RowError, text, type_name
-from transforms.shapes.turns import ROLES, turns
+from versatune.transforms.shapes.base import Message, RowError, text, type_name
+from versatune.transforms.shapes.turns import ROLES, turns
 
 _MARK = re.compile(r"\s*(?:\[([^\[\]\n]{1,20})\]|【([^【】\n]{1,20})】|([^\W\d_]{1,12})(?=[:：]))[:：]?\s*")
 _SPEAKERS = {

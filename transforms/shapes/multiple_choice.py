@@ -13,8 +13,18 @@ import re
 from collections.abc import Container
 from typing import Any, NamedTuple
 
-from transforms.shapes.base import Example, Row, RowError, first_field, has_any, joined, system_turn, text, type_name
-from transforms.shapes.context import row_context
+from versatune.transforms.shapes.base import (
+    Example,
+    Row,
+    RowError,
+    first_field,
+    has_any,
+    joined,
+    system_turn,
+    text,
+    type_name,
+)
+from versatune.transforms.shapes.context import row_context
 
 NAME = "multiple_choice"
 _QUESTIONS = ("question", "query", "goal", "sentence", "ctx", "premise", "stem")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Container
 
-from transforms.shapes.base import Example, Row, RowError, system_turn
-from transforms.shapes.tool_use import row_tools
-from transforms.shapes.turns import turns
+from versatune.transforms.shapes.base import Example, Row, RowError, system_turn
+from versatune.transforms.shapes.tool_use import row_tools
+from versatune.transforms.shapes.turns import turns
 
 NAME = "openai_messages"
 

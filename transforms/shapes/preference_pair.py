@@ -10,12 +10,21 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Any
 
-from transforms.shapes.alpaca import instruction_prompt
-from transforms.shapes.base import Example, Message, Row, RowError, answer_text, first_field, system_turn, text
-from transforms.shapes.history import history_turns
-from transforms.shapes.tool_use import row_tools
-from transforms.shapes.transcript import open_transcript
-from transforms.shapes.turns import turns
+from versatune.transforms.shapes.alpaca import instruction_prompt
+from versatune.transforms.shapes.base import (
+    Example,
+    Message,
+    Row,
+    RowError,
+    answer_text,
+    first_field,
+    system_turn,
+    text,
+)
+from versatune.transforms.shapes.history import history_turns
+from versatune.transforms.shapes.tool_use import row_tools
+from versatune.transforms.shapes.transcript import open_transcript
+from versatune.transforms.shapes.turns import turns
 
 NAME = "preference_pair"
 _NAMES = (

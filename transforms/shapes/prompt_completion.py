@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Any
 
-from transforms.shapes.base import (
+from versatune.transforms.shapes.base import (
     Example,
     Message,
     Row,
@@ -21,12 +21,12 @@ from transforms.shapes.base import (
     system_turn,
     text,
 )
-from transforms.shapes.context import row_context
-from transforms.shapes.history import history_turns
-from transforms.shapes.preference_pair import prompt_turns
-from transforms.shapes.question_answer import accepted_answer
-from transforms.shapes.tool_use import calls_json, row_tools
-from transforms.shapes.turns import turns
+from versatune.transforms.shapes.context import row_context
+from versatune.transforms.shapes.history import history_turns
+from versatune.transforms.shapes.preference_pair import prompt_turns
+from versatune.transforms.shapes.question_answer import accepted_answer
+from versatune.transforms.shapes.tool_use import calls_json, row_tools
+from versatune.transforms.shapes.turns import turns
 
 NAME = "prompt_completion"
 _PROMPTS = ("prompt", "query", "inputs", "input", "problem", "user", "human", "sql_prompt")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from transforms.shapes.base import Example, Row
+from versatune.transforms.shapes.base import Example, Row
 
 NAME = "qa_pairs"
 _MAX_DEPTH = 8

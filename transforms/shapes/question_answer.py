@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Any
 
-from transforms.shapes.base import Example, Row, answer_text, first_field, has_any, joined, system_turn, text
-from transforms.shapes.context import row_context
-from transforms.shapes.history import history_turns
+from versatune.transforms.shapes.base import Example, Row, answer_text, first_field, has_any, joined, system_turn, text
+from versatune.transforms.shapes.context import row_context
+from versatune.transforms.shapes.history import history_turns
 
 NAME = "question_answer"
 _QUESTIONS = ("question", "text", "context")

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Any
 
-from transforms.shapes.base import Example, Message, Row, RowError, first_field, joined, text, type_name
-from transforms.shapes.context import row_context
-from transforms.shapes.question_answer import accepted_answer
+from versatune.transforms.shapes.base import Example, Message, Row, RowError, first_field, joined, text, type_name
+from versatune.transforms.shapes.context import row_context
+from versatune.transforms.shapes.question_answer import accepted_answer
 
 NAME = "question_series"
 _INNER_ANSWERS = ("input_text", "text", "texts")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from schemas.config import FieldMap
-from transforms.shapes import (
+from versatune.schemas.config import FieldMap
+from versatune.transforms.shapes import (
     alpaca,
     chat_object,
     code_task,
@@ -24,9 +24,9 @@ from transforms.shapes import (
     table_questions,
     unanswered,
 )
-from transforms.shapes.base import Example, Row, RowError, Shape, shown_keys
-from transforms.shapes.field_map import mapped_examples
-from transforms.shapes.qa_pairs import pair_examples
+from versatune.transforms.shapes.base import Example, Row, RowError, Shape, shown_keys
+from versatune.transforms.shapes.field_map import mapped_examples
+from versatune.transforms.shapes.qa_pairs import pair_examples
 
 # A shape stands before those whose fields its rows may also have.
 SHAPES: tuple[Shape, ...] = (

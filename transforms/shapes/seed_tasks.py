@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Container
 
-from transforms.shapes import alpaca
-from transforms.shapes.base import Example, Row, RowError, type_name
-from transforms.shapes.context import context_text
+from versatune.transforms.shapes import alpaca
+from versatune.transforms.shapes.base import Example, Row, RowError, type_name
+from versatune.transforms.shapes.context import context_text
 
 NAME = "seed_tasks"
 

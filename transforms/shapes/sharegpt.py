@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from transforms.shapes.base import Example, Row, RowError, first_field, has_any, system_turn, type_name
-from transforms.shapes.tool_use import row_tools
-from transforms.shapes.turns import turns
+from versatune.transforms.shapes.base import Example, Row, RowError, first_field, has_any, system_turn, type_name
+from versatune.transforms.shapes.tool_use import row_tools
+from versatune.transforms.shapes.turns import turns
 
 NAME = "sharegpt"
 _FIELDS = ("conversations", "conversation", "dialogue", "dialog", "turns", "items")

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Container, Iterator
 from typing import Any
 
-from transforms.shapes.base import Example, Row, RowError, check_expanded, joined, text, type_name
-from transforms.shapes.question_answer import accepted_answer
+from versatune.transforms.shapes.base import Example, Row, RowError, check_expanded, joined, text, type_name
+from versatune.transforms.shapes.question_answer import accepted_answer
 
 NAME = "squad"
 

@@ -5,8 +5,17 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Any
 
-from transforms.shapes.base import Example, Row, RowError, answer_text, check_expanded, joined, text, type_name
-from transforms.shapes.context import context_text, table_text
+from versatune.transforms.shapes.base import (
+    Example,
+    Row,
+    RowError,
+    answer_text,
+    check_expanded,
+    joined,
+    text,
+    type_name,
+)
+from versatune.transforms.shapes.context import context_text, table_text
 
 NAME = "table_questions"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from transforms.shapes.base import Message, Row, RowError, type_name
+from versatune.transforms.shapes.base import Message, Row, RowError, type_name
 
 _ARGUMENTS = ("arguments", "parameters", "args")
 _TAGGED_CALL = re.compile(r"<tool_call>\s*(.*?)\s*</tool_call>", re.DOTALL)

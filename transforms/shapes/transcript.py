@@ -6,8 +6,8 @@ import re
 from itertools import pairwise
 from typing import NamedTuple
 
-from transforms.shapes.base import Message
-from transforms.shapes.tool_use import calls_json
+from versatune.transforms.shapes.base import Message
+from versatune.transforms.shapes.tool_use import calls_json
 
 
 class _Style(NamedTuple):

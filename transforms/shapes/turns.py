@@ -6,9 +6,9 @@ from typing import Any
 
 import orjson
 
-from transforms.shapes.base import PART_OF_ROLE, Message, RowError, first_field, text, type_name
-from transforms.shapes.tool_use import calls_json, result_text, tagged_calls
-from transforms.shapes.transcript import transcript_turns
+from versatune.transforms.shapes.base import PART_OF_ROLE, Message, RowError, first_field, text, type_name
+from versatune.transforms.shapes.tool_use import calls_json, result_text, tagged_calls
+from versatune.transforms.shapes.transcript import transcript_turns
 
 ROLES = {
     "user": "user", "human": "user", "prompter": "user", "用户": "user", "问": "user",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 
-from transforms.shapes.base import Example, Row, RowError, shown_keys
+from versatune.transforms.shapes.base import Example, Row, RowError, shown_keys
 
 NAME = "unanswered"
 _PROMPTS = ("prompt", "question", "instruction", "query", "problem")

@@ -9,13 +9,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from schemas.dataset import EXPANDED, InputFile, SourceBooks
-from schemas.errors import DataError, RunError
-from schemas.validation import explain
-from transforms import tokenize
-from transforms.near_duplicates import Clusters
-from transforms.plan_shards import ShardPlan
-from transforms.write_shards import Rejected, Written
+from versatune.schemas.dataset import EXPANDED, InputFile, SourceBooks
+from versatune.schemas.errors import DataError, RunError
+from versatune.schemas.validation import explain
+from versatune.transforms.overlap.near_duplicates import Clusters
+from versatune.transforms.reading import tokenize
+from versatune.transforms.shards.plan_shards import ShardPlan
+from versatune.transforms.shards.write_shards import Rejected, Written
 
 _SHOWN = 5
 
@@ -25,7 +25,7 @@ class Results:
     """Everything the pipeline found out."""
 
     records: list[dict[str, Any]]
-    """:class:`transforms.read.ReadRecord`, one per split."""
+    """:class:`versatune.transforms.reading.read.ReadRecord`, one per split."""
     plan: ShardPlan
     written: list[Written]
     rejected: list[Rejected]

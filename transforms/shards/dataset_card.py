@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from schemas.dataset import DECONTAMINATE, SPLITS, DatasetManifest
+from versatune.schemas.dataset import DECONTAMINATE, SPLITS, DatasetManifest
 
 _SIZES = (
     (1_000, "n<1K"),

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 from apache_beam.pvalue import AsList, PCollection
 
-from schemas.errors import RunError
-from transforms.exchange import Fragment, count_buckets, total
+from versatune.schemas.errors import RunError
+from versatune.transforms.transport.exchange import Fragment, count_buckets, total
 
 
 class Place(NamedTuple):
@@ -47,7 +47,7 @@ def plan_shards(
 
     Args:
         fragments: one per batch.
-        records: :class:`transforms.read.ReadRecord` as dictionaries, one per split.
+        records: :class:`versatune.transforms.reading.read.ReadRecord` as dictionaries, one per split.
         shard_bytes: bytes of text that a bucket may hold on average.
         settings: whatever else decides the shards' bytes.
 

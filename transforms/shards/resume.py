@@ -12,10 +12,10 @@ import apache_beam as beam
 import orjson
 from apache_beam.pvalue import PCollection
 
-from transforms.batch import InputSplit, RawBatch
-from transforms.exchange import Fragment, read_record
-from transforms.formats.hub import SCHEME
-from transforms.storage import match, read_bytes, replace_bytes
+from versatune.transforms.formats.hub import SCHEME
+from versatune.transforms.transport.batch import InputSplit, RawBatch
+from versatune.transforms.transport.exchange import Fragment, read_record
+from versatune.transforms.transport.storage import match, read_bytes, replace_bytes
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Finished:
     fragments: list[Fragment]
     """Of splits that are read again in part, and of those that are not."""
     records: list[dict[str, Any]]
-    """:class:`transforms.read.ReadRecord` of splits that need no reading."""
+    """:class:`versatune.transforms.reading.read.ReadRecord` of splits that need no reading."""
     todo: list[InputSplit]
     """Splits to read; those of their batches that have a fragment are passed over."""
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import apache_beam as beam
 from apache_beam.pvalue import PCollection
 
-from schemas.config import NearDuplicatesConfig
-from transforms.batch import Batch
-from transforms.near_duplicates import write_signatures
-from transforms.plan_shards import ShardPlan
+from versatune.schemas.config import NearDuplicatesConfig
+from versatune.transforms.overlap.near_duplicates import write_signatures
+from versatune.transforms.shards.plan_shards import ShardPlan
+from versatune.transforms.transport.batch import Batch
 
 
 @dataclass(kw_only=True)

@@ -13,9 +13,9 @@ import apache_beam as beam
 import orjson
 from apache_beam.pvalue import AsList, AsSingleton, PCollection
 
-from schemas.arrow import SCHEMA_VERSION
-from schemas.config import LicensePolicy
-from schemas.dataset import (
+from versatune.schemas.arrow import SCHEMA_VERSION
+from versatune.schemas.config import LicensePolicy
+from versatune.schemas.dataset import (
     DECONTAMINATE,
     REPAIRED,
     ClassifierRecord,
@@ -27,17 +27,17 @@ from schemas.dataset import (
     SourceBooks,
     TokenizerRecord,
 )
-from schemas.errors import ConfigError, DataError, LicenseError, RunError, VersatuneError
-from schemas.licenses import check_licenses
-from schemas.taxonomy import Taxonomy
-from schemas.version import VERSION
-from transforms import storage
-from transforms.books import Results, balance, check_books, check_refused, list_inputs
-from transforms.dataset_card import dataset_card
-from transforms.near_duplicates import Clusters
-from transforms.plan_shards import ShardPlan
-from transforms.storage import match, move, read_bytes, replace_bytes
-from transforms.write_shards import Rejected, Written
+from versatune.schemas.errors import ConfigError, DataError, LicenseError, RunError, VersatuneError
+from versatune.schemas.licenses import check_licenses
+from versatune.schemas.taxonomy import Taxonomy
+from versatune.schemas.version import VERSION
+from versatune.transforms.overlap.near_duplicates import Clusters
+from versatune.transforms.shards.books import Results, balance, check_books, check_refused, list_inputs
+from versatune.transforms.shards.dataset_card import dataset_card
+from versatune.transforms.shards.plan_shards import ShardPlan
+from versatune.transforms.shards.write_shards import Rejected, Written
+from versatune.transforms.transport import storage
+from versatune.transforms.transport.storage import match, move, read_bytes, replace_bytes
 
 OUTCOME = "outcome.json"
 REJECTED = "rejected"

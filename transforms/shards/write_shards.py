@@ -18,13 +18,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from apache_beam.pvalue import AsSingleton, PCollection
 
-from schemas.arrow import LINEAGE, ORIGIN, REJECT_FILE
-from schemas.dataset import SPLITS
-from transforms.exchange import Bucket, Fragment, buckets, read_bucket, read_rejects
-from transforms.ids import all_halves
-from transforms.near_duplicates import Clusters, dropped_of
-from transforms.plan_shards import Place, ShardPlan
-from transforms.storage import exists, open_new, read_bytes, replace_bytes, sha256
+from versatune.schemas.arrow import LINEAGE, ORIGIN, REJECT_FILE
+from versatune.schemas.dataset import SPLITS
+from versatune.transforms.overlap.near_duplicates import Clusters, dropped_of
+from versatune.transforms.shards.plan_shards import Place, ShardPlan
+from versatune.transforms.transport.exchange import Bucket, Fragment, buckets, read_bucket, read_rejects
+from versatune.transforms.transport.ids import all_halves
+from versatune.transforms.transport.storage import exists, open_new, read_bytes, replace_bytes, sha256
 
 ROW_GROUP_ROWS = 8192
 _LINEAGE_ROWS = 2 * ROW_GROUP_ROWS  # at once
@@ -42,9 +42,9 @@ class Written:
     """What one bucket became: entries of the manifest and tallies for the books, by source and domain."""
 
     shards: list[dict[str, Any]]
-    """Fields of :class:`schemas.dataset.Shard`."""
+    """Fields of :class:`versatune.schemas.dataset.Shard`."""
     lineage: list[dict[str, Any]]
-    """Fields of :class:`schemas.dataset.SideFile`."""
+    """Fields of :class:`versatune.schemas.dataset.SideFile`."""
     written: dict[str, dict[str, int]]
     duplicates: dict[str, dict[str, int]]
     near_duplicates: dict[str, dict[str, int]]
@@ -285,7 +285,7 @@ def _filtered(batches: list[pa.RecordBatch], keep: np.ndarray) -> Iterator[pa.Re
 
 
 def _lineage(rows: Rows, fates: Fates, kept_for: pa.Array) -> Iterator[pa.Table]:
-    """Yield where each of a bucket's examples came from and what became of it: :data:`schemas.arrow.LINEAGE`, in the order of ids.
+    """Yield where each of a bucket's examples came from and what became of it: :data:`versatune.schemas.arrow.LINEAGE`, in the order of ids.
 
     In pieces: of a row that millions of files repeat the names alone take more than the 2 GiB of an Arrow array, which overflows silently.
     """
@@ -341,7 +341,7 @@ class Rejected:
     """What one group of rejected rows became."""
 
     files: list[dict[str, Any]]
-    """Fields of :class:`schemas.dataset.SideFile`."""
+    """Fields of :class:`versatune.schemas.dataset.SideFile`."""
     rejected: dict[str, dict[str, int]]
     """By source and '<stage>.<reason>'."""
 

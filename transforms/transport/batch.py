@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import orjson
 import pyarrow as pa
 
-from schemas.arrow import REJECT
-from schemas.errors import DataError
-from transforms.messages import Turn, conversations
+from versatune.schemas.arrow import REJECT
+from versatune.schemas.errors import DataError
+from versatune.transforms.transport.messages import Turn, conversations
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +85,7 @@ class Batch(NamedTuple):
     split: InputSplit
     examples: pa.RecordBatch
     rejects: pa.RecordBatch
-    """:data:`schemas.arrow.REJECT`."""
+    """:data:`versatune.schemas.arrow.REJECT`."""
     counts: Counter[str]
     """What happened to rows that stayed or multiplied, such as ``expanded`` or ``pii.email``."""
     raw_bytes: int = 0
@@ -101,7 +101,7 @@ def rejected_rows(
     details: Sequence[str],
     payloads: Sequence[bytes],
 ) -> pa.RecordBatch:
-    """Return rows of :data:`schemas.arrow.REJECT`; all arguments have one entry for each."""
+    """Return rows of :data:`versatune.schemas.arrow.REJECT`; all arguments have one entry for each."""
     columns = [rows, items, stages, reasons, details, payloads]
     return pa.record_batch(
         [

@@ -14,7 +14,7 @@ import orjson
 import pyarrow as pa
 from apache_beam.coders.typecoders import registry
 
-from transforms.batch import Batch, InputSplit, RawBatch, RowFault
+from versatune.transforms.transport.batch import Batch, InputSplit, RawBatch, RowFault
 
 _LENGTH_BYTES = 8
 

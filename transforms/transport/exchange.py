@@ -19,9 +19,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from apache_beam.pvalue import PCollection
 
-from transforms.batch import Batch
-from transforms.ids import id_keys
-from transforms.storage import open_arrow, read_bytes, replace_bytes, size, write_arrow
+from versatune.transforms.transport.batch import Batch
+from versatune.transforms.transport.ids import id_keys
+from versatune.transforms.transport.storage import open_arrow, read_bytes, replace_bytes, size, write_arrow
 
 KEYS = 2**16
 _ROW_BYTES = 64  # what a row takes besides its text, about

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from transforms import storage
+from versatune.transforms.transport import storage
 
 _BATCH_KEY = b"versatune.batch"
 

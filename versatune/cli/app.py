@@ -9,13 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
-from schemas.version import VERSION
-from versatune.classifier_commands import app as classifier_app
-from versatune.command import AsJson, ConfigPath, Debug, Overrides, guarded, job
-from versatune.label_command import add_label_command
-from versatune.probe_commands import app as probe_app
-from versatune.terminal import Terminal
-from versatune.version_commands import add_version_commands
+from versatune.cli.classifier_commands import app as classifier_app
+from versatune.cli.command import AsJson, ConfigPath, Debug, Overrides, guarded, job
+from versatune.cli.label_command import add_label_command
+from versatune.cli.probe_commands import app as probe_app
+from versatune.cli.terminal import Terminal
+from versatune.cli.version_commands import add_version_commands
+from versatune.schemas.version import VERSION
 
 EPILOG = "Start with: versatune run examples/quickstart.yaml"
 PASS_THROUGH = {"allow_extra_args": True}
@@ -71,7 +71,7 @@ def build(
 
     Flags after `--` go to Apache Beam: versatune build my.yaml -- --runner=DataflowRunner --project=...
     """
-    from versatune.summaries import summarize_build
+    from versatune.cli.summaries import summarize_build
 
     _stage(context, "build", config, set_, as_json, debug, summarize_build)
 
@@ -85,7 +85,7 @@ def mix(
     Reads the newest dataset version's manifest and, for policy versatune-constant, the newest probe report; never a
     row. Writes OUTPUT/NAME/mixture/.
     """
-    from versatune.summaries import summarize_mixture
+    from versatune.cli.summaries import summarize_mixture
 
     _stage(context, "mix", config, set_, as_json, debug, summarize_mixture)
 
@@ -99,7 +99,7 @@ def train(
     Measures every domain's held-out loss from step 0. Kill it at any time: the same command goes on from the last
     checkpoint and repeats the same losses. Writes OUTPUT/NAME/runs/ID/, the trained model in model/ there.
     """
-    from versatune.summaries import summarize_run
+    from versatune.cli.summaries import summarize_run
 
     _stage(context, "train", config, set_, as_json, debug, summarize_run)
 
@@ -111,10 +111,10 @@ def run(
     """Everything: build, probe, mix, train, report. Stages that are complete and unchanged are skipped."""
 
     def work(terminal: Terminal) -> None:
-        from reporting.page import write_report
-        from reporting.probe_page import write_probe_page
+        from versatune.cli.summaries import summarize_all
+        from versatune.reporting.page import write_report
+        from versatune.reporting.probe_page import write_probe_page
         from versatune.stages import check_outputs, run_all
-        from versatune.summaries import summarize_all
 
         outputs = run_all(job(context, config, set_, terminal))
         check_outputs(outputs, terminal)
@@ -143,8 +143,8 @@ def report(
     """
 
     def work(terminal: Terminal) -> None:
-        from reporting.page import write_report
-        from reporting.probe_page import write_probe_page
+        from versatune.reporting.page import write_report
+        from versatune.reporting.probe_page import write_probe_page
 
         is_probe = directory.name == "probe.json" or (directory / "probe.json").is_file()
         page = (write_probe_page if is_probe else write_report)(directory)

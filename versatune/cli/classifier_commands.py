@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from versatune.command import AsJson, Debug, Overrides, guarded
-from versatune.terminal import Terminal
+from versatune.cli.command import AsJson, Debug, Overrides, guarded
+from versatune.cli.terminal import Terminal
 
 app = typer.Typer(help="Train and judge the classifier that labels text with domains.", no_args_is_help=True)
 
@@ -30,7 +30,7 @@ def train(config: TrainingPath, set_: Overrides = [], as_json: AsJson = False, d
     """
 
     def work(terminal: Terminal) -> None:
-        from versatune.classifier_summaries import train_from
+        from versatune.cli.classifier_summaries import train_from
 
         terminal.summary(*train_from(config, set_, terminal))
 
@@ -56,7 +56,7 @@ def evaluate(
     """
 
     def work(terminal: Terminal) -> None:
-        from versatune.classifier_summaries import evaluate_files
+        from versatune.cli.classifier_summaries import evaluate_files
 
         terminal.summary(*evaluate_files(file, model, plots))
 

@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 from rich.console import Group, RenderableType
 
-from reporting.classifier_plots import write_classifier_plots
-from schemas.classifier import ClassifierTraining
-from schemas.config import load_section
-from schemas.errors import ConfigError
-from schemas.files import write_atomic
-from schemas.progress import Progress
-from transforms.classifier_card import card_markdown
-from transforms.classifier_metrics import evaluation
-from transforms.classifier_training import CARD_FILE, MODEL_FILE, train_classifier
-from transforms.fasttext_classifier import DomainClassifier, model_taxonomy, text_view
-from transforms.labelled_rows import read_rows
-from versatune.summaries import Summary
-from versatune.terminal import table
+from versatune.cli.summaries import Summary
+from versatune.cli.terminal import table
+from versatune.reporting.classifier_plots import write_classifier_plots
+from versatune.schemas.classifier import ClassifierTraining
+from versatune.schemas.config import load_section
+from versatune.schemas.errors import ConfigError
+from versatune.schemas.files import write_atomic
+from versatune.schemas.progress import Progress
+from versatune.transforms.classifier.card import card_markdown
+from versatune.transforms.classifier.fasttext_classifier import DomainClassifier, model_taxonomy, text_view
+from versatune.transforms.classifier.labelled_rows import read_rows
+from versatune.transforms.classifier.metrics import evaluation
+from versatune.transforms.classifier.training import CARD_FILE, MODEL_FILE, train_classifier
 
 _FIGURES = {
     "rows": "rows",

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from schemas.config import load_config
-from schemas.errors import UsageError, VersatuneError
-from versatune.terminal import Terminal, only_json_on_stdout
+from versatune.cli.terminal import Terminal, only_json_on_stdout
+from versatune.schemas.config import load_config
+from versatune.schemas.errors import UsageError, VersatuneError
 
 ConfigPath = Annotated[
     Path, typer.Argument(metavar="CONFIG", help="YAML configuration, such as examples/quickstart.yaml")

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from rich.console import Group
 
-from mixing.compare import difference_intervals, total_variation
-from schemas.errors import DataError, UsageError, nearest
-from schemas.files import write_atomic
-from schemas.pointer import read_pointer
-from schemas.probe import Estimate, ProbeReport
-from versatune.summaries import Summary
-from versatune.terminal import printable, table
+from versatune.cli.summaries import Summary
+from versatune.cli.terminal import printable, table
+from versatune.mixing.compare import difference_intervals, total_variation
+from versatune.schemas.errors import DataError, UsageError, nearest
+from versatune.schemas.files import write_atomic
+from versatune.schemas.pointer import read_pointer
+from versatune.schemas.probe import Estimate, ProbeReport
 
 _REJECTED_APART = 0.02
 _KINDS = ("soft", "hard", "corrected", "em")
@@ -174,8 +174,8 @@ def summarize_comparison(probes: Sequence[Probed], plot: Path | None) -> Summary
 
 def write_plot(probes: Sequence[Probed], file: Path) -> None:
     """Draw every model's shares with their intervals, side by side, as SVG."""
-    from reporting.plots import model_bars
-    from reporting.probe_page import spread
+    from versatune.reporting.plots import model_bars
+    from versatune.reporting.probe_page import spread
 
     if file.suffix != ".svg":
         raise UsageError(f"--plot is {file}; expected a name that ends in .svg")

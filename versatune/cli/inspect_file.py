@@ -10,11 +10,11 @@ from rich.console import Group, RenderableType
 from rich.rule import Rule
 from rich.text import Text
 
-from schemas.config import FieldMap
-from schemas.errors import ConfigError, DataError
-from schemas.validation import validate
-from versatune.summaries import Summary
-from versatune.terminal import printable, table
+from versatune.cli.summaries import Summary
+from versatune.cli.terminal import printable, table
+from versatune.schemas.config import FieldMap
+from versatune.schemas.errors import ConfigError, DataError
+from versatune.schemas.validation import validate
 
 _SHOWN_CHARS = 700
 _SHOWN_EXAMPLES = 3
@@ -32,7 +32,7 @@ def summarize_inspection(file: Path, fields: str | None, sample: int) -> Summary
         ConfigError: not such a field map.
         DataError: no such file.
     """
-    from transforms.inspection import inspect_file
+    from versatune.transforms.reading.inspection import inspect_file
 
     if not file.exists() and not any(char in str(file) for char in "*?["):
         raise DataError(f"{file}: no such file; expected a raw file, a folder of them, or a glob in quotes")

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from schemas.config import Config, load_config
-from schemas.errors import ConfigError
-from versatune.command import AsJson, Debug, guarded
-from versatune.terminal import Terminal
+from versatune.cli.command import AsJson, Debug, guarded
+from versatune.cli.terminal import Terminal
+from versatune.schemas.config import Config, load_config
+from versatune.schemas.errors import ConfigError
 
 
 def add_label_command(app: typer.Typer) -> None:
@@ -70,8 +70,8 @@ def label(
     """
 
     def work(terminal: Terminal) -> None:
-        from pipelines.label import plan_endpoint, plan_local, run
-        from versatune.summaries import summarize_labels
+        from versatune.cli.summaries import summarize_labels
+        from versatune.pipelines.label import plan_endpoint, plan_local, run
 
         beam_args = [argument for argument in files if argument.startswith("--")]
         paths = [argument for argument in files if not argument.startswith("--")]

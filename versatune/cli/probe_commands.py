@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from versatune.command import AsJson, ConfigPath, Debug, Overrides, guarded, job
-from versatune.terminal import Terminal
+from versatune.cli.command import AsJson, ConfigPath, Debug, Overrides, guarded, job
+from versatune.cli.terminal import Terminal
 
 
 class CommandOrGroup(TyperGroup):
@@ -59,11 +59,11 @@ def probe(
     """
 
     def work(terminal: Terminal) -> None:
-        from reporting.probe_page import write_probe_page
-        from schemas.probe import ProbeReport
-        from transforms.storage import is_local, read_bytes
+        from versatune.cli.summaries import summarize_probe_report
+        from versatune.reporting.probe_page import write_probe_page
+        from versatune.schemas.probe import ProbeReport
         from versatune.stages import run_one
-        from versatune.summaries import summarize_probe_report
+        from versatune.transforms.transport.storage import is_local, read_bytes
 
         asked = job(context, config, set_, terminal)
         file = run_one(asked, "probe")
@@ -106,7 +106,7 @@ def compare(
     """
 
     def work(terminal: Terminal) -> None:
-        from versatune.compare_probes import read_probes, summarize_comparison, write_plot
+        from versatune.cli.compare_probes import read_probes, summarize_comparison, write_plot
 
         probes = read_probes(reports, estimate)
         if plot is not None:

@@ -8,12 +8,12 @@ from typing import Any
 
 from rich.console import Group, RenderableType
 
-from schemas.dataset import DECONTAMINATE, DatasetManifest, SourceBooks
-from schemas.labels import LabelReport
-from schemas.mixture import MixtureManifest
-from schemas.probe import Estimate, ProbeReport
-from schemas.run import RunRecord
-from versatune.terminal import printable, table
+from versatune.cli.terminal import printable, table
+from versatune.schemas.dataset import DECONTAMINATE, DatasetManifest, SourceBooks
+from versatune.schemas.labels import LabelReport
+from versatune.schemas.mixture import MixtureManifest
+from versatune.schemas.probe import Estimate, ProbeReport
+from versatune.schemas.run import RunRecord
 
 Summary = tuple[str, RenderableType | None, dict[str, Any]]
 

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from schemas.config import load_config
-from schemas.errors import ConfigError, UsageError
-from versatune.command import AsJson, ConfigPath, Debug, Overrides, guarded
-from versatune.terminal import Terminal
+from versatune.cli.command import AsJson, ConfigPath, Debug, Overrides, guarded
+from versatune.cli.terminal import Terminal
+from versatune.schemas.config import load_config
+from versatune.schemas.errors import ConfigError, UsageError
 
 VersionPath = Annotated[
     Path, typer.Argument(metavar="VERSION", help="A version's directory; a configuration, for its newest version")
@@ -40,7 +40,7 @@ def inspect(
     """
 
     def work(terminal: Terminal) -> None:
-        from versatune.inspect_file import summarize_inspection
+        from versatune.cli.inspect_file import summarize_inspection
 
         terminal.summary(*summarize_inspection(file, fields, sample))
 
@@ -60,8 +60,8 @@ def ls(
     """
 
     def work(terminal: Terminal) -> None:
-        from versatune.version_summaries import summarize_versions
-        from versatune.versions import list_versions
+        from versatune.cli.version_summaries import summarize_versions
+        from versatune.versions.listing import list_versions
 
         terminal.summary(*summarize_versions(list_versions(where)))
 
@@ -89,7 +89,7 @@ def verify(
     """
 
     def work(terminal: Terminal) -> None:
-        from versatune.verify import verify as check
+        from versatune.versions.verify import verify as check
 
         document, problems = check(directory, terminal, deep=deep)
         result = {"ok": not problems, "kind": document.kind, "digest": document.digest, "problems": problems}
@@ -125,8 +125,8 @@ def diff(
     """
 
     def work(terminal: Terminal) -> None:
-        from versatune.version_summaries import summarize_diff
-        from versatune.versions import find_version
+        from versatune.cli.version_summaries import summarize_diff
+        from versatune.versions.listing import find_version
 
         files = [find_version(Path(name), of) for name in (before, after)]
         terminal.summary(*summarize_diff(files[0], files[1], output, terminal))
@@ -154,9 +154,9 @@ def trace(
     """
 
     def work(terminal: Terminal) -> None:
-        from versatune.trace import trace_origin, trace_row
-        from versatune.version_summaries import summarize_origin, summarize_row
-        from versatune.versions import find_version
+        from versatune.cli.version_summaries import summarize_origin, summarize_row
+        from versatune.versions.listing import find_version
+        from versatune.versions.trace import trace_origin, trace_row
 
         if (row is None) == (origin is None):
             raise UsageError("give either --row ID or --origin URI:ROW")
@@ -187,9 +187,9 @@ def rejects(
     """
 
     def work(terminal: Terminal) -> None:
-        from versatune.rejects import Wanted
-        from versatune.version_summaries import summarize_rejects
-        from versatune.versions import find_version
+        from versatune.cli.version_summaries import summarize_rejects
+        from versatune.versions.listing import find_version
+        from versatune.versions.rejects import Wanted
 
         wanted = Wanted(reason=reason, source=source, stage=stage)
         terminal.summary(*summarize_rejects(find_version(version), wanted, output, limit, terminal))
@@ -213,7 +213,7 @@ def reprocess(
     """
 
     def work(terminal: Terminal) -> None:
-        from versatune.version_summaries import summarize_reprocess
+        from versatune.cli.version_summaries import summarize_reprocess
 
         settings = load_config(config, set_)
         if "://" in settings.home:

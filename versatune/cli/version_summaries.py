@@ -12,15 +12,15 @@ from typing import Any
 import orjson
 from rich.console import Group, RenderableType
 
-from schemas.config import Config
-from schemas.dataset import DatasetManifest
-from schemas.errors import DataError
-from schemas.progress import Progress
-from versatune.diff import RowChanges, diff_manifests, diff_rows
-from versatune.rejects import Wanted, count_rejects, export_rejects
-from versatune.summaries import Summary, summarize_build
-from versatune.terminal import table
-from versatune.versions import Found
+from versatune.cli.summaries import Summary, summarize_build
+from versatune.cli.terminal import table
+from versatune.schemas.config import Config
+from versatune.schemas.dataset import DatasetManifest
+from versatune.schemas.errors import DataError
+from versatune.schemas.progress import Progress
+from versatune.versions.diff import RowChanges, diff_manifests, diff_rows
+from versatune.versions.listing import Found
+from versatune.versions.rejects import Wanted, count_rejects, export_rejects
 
 _SHOWN = 12
 _DIGITS = 12
@@ -243,9 +243,9 @@ def summarize_rejects(
 
 def summarize_reprocess(config: Config, repaired: Path, progress: Progress) -> Summary:
     """Build the child version and show what became of the repairs."""
-    from pipelines.build import run
-    from transforms.repairs import read_repairs
-    from versatune.reprocess import usage
+    from versatune.pipelines.build import run
+    from versatune.transforms.reading.repairs import read_repairs
+    from versatune.versions.reprocess import usage
 
     child = run(config, progress=progress, repairs=repaired)
     found = usage(child, read_repairs(repaired).rows)

@@ -6,7 +6,7 @@ import time
 from functools import lru_cache
 from pathlib import Path
 
-from schemas.files import sha256_file
+from versatune.schemas.files import sha256_file
 
 _SETTLED_NS = 2 * 10**9  # a file may change again within the same tick of its file system's clock
 

@@ -19,9 +19,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from schemas.dataset import DatasetManifest, Shard
-from schemas.progress import Progress
-from versatune.versions import bucket_of, paths
+from versatune.schemas.dataset import DatasetManifest, Shard
+from versatune.schemas.progress import Progress
+from versatune.versions.listing import bucket_of, paths
 
 ASPECTS = ("domain", "split", "source", "license")
 """What may differ between two rows of one id."""

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from schemas.config import load_config
-from schemas.dataset import DatasetManifest, Shard, SideFile
-from schemas.errors import DataError, IntegrityError, VersatuneError, nearest
-from schemas.pointer import read_pointer
+from versatune.schemas.config import load_config
+from versatune.schemas.dataset import DatasetManifest, Shard, SideFile
+from versatune.schemas.errors import DataError, IntegrityError, VersatuneError, nearest
+from versatune.schemas.pointer import read_pointer
 
 LATEST = "latest"
 _MANIFEST = "manifest.json"

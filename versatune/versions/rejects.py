@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import orjson
 import pyarrow.dataset as ds
 
-from schemas.arrow import REJECT_FILE
-from schemas.dataset import DatasetManifest
-from schemas.errors import DataError, nearest
-from schemas.progress import Progress
-from versatune.versions import paths
+from versatune.schemas.arrow import REJECT_FILE
+from versatune.schemas.dataset import DatasetManifest
+from versatune.schemas.errors import DataError, nearest
+from versatune.schemas.progress import Progress
+from versatune.versions.listing import paths
 
 _BATCH_ROWS = 1024
 
@@ -78,7 +78,7 @@ def read_rejects(directory: Path, manifest: DatasetManifest, wanted: Wanted) -> 
     ``payload`` is the row as JSON where it is JSON, else its text; bytes that are no UTF-8 show as U+FFFD. ``payload_digest`` names the
     bytes themselves, and ``unchanged`` the payload as it stands here, so that rows nobody touched are told from repaired ones.
     """
-    from transforms.repairs import payload_digest, value_digest
+    from versatune.transforms.reading.repairs import payload_digest, value_digest
 
     files = paths(directory, manifest.rejects)
     if not files:

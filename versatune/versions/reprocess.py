@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from schemas.dataset import DatasetManifest
-from schemas.errors import DataError
-from versatune.rejects import Wanted, read_rejects
-from versatune.versions import list_versions
+from versatune.schemas.dataset import DatasetManifest
+from versatune.schemas.errors import DataError
+from versatune.versions.listing import list_versions
+from versatune.versions.rejects import Wanted, read_rejects
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,10 +14,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from schemas.arrow import LINEAGE, REJECT_FILE
-from schemas.dataset import DatasetManifest, InputFile, Shard, SideFile
-from schemas.errors import DataError, IntegrityError, UsageError, nearest
-from versatune.versions import bucket_of, paths
+from versatune.schemas.arrow import LINEAGE, REJECT_FILE
+from versatune.schemas.dataset import DatasetManifest, InputFile, Shard, SideFile
+from versatune.schemas.errors import DataError, IntegrityError, UsageError, nearest
+from versatune.versions.listing import bucket_of, paths
 
 _ID_DIGITS = 32
 _FEWEST_DIGITS = 6

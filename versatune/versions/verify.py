@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from schemas.document import Document
-from schemas.errors import DataError, VersatuneError
-from schemas.labels import LabelReport
-from schemas.mixture import MixtureManifest
-from schemas.probe import ProbeReport
-from schemas.progress import Progress
-from schemas.run import RunRecord, read_checkpoints
-from versatune.verify_dataset import check_version, file_problems, row_problems
-from versatune.versions import find_version
+from versatune.schemas.document import Document
+from versatune.schemas.errors import DataError, VersatuneError
+from versatune.schemas.labels import LabelReport
+from versatune.schemas.mixture import MixtureManifest
+from versatune.schemas.probe import ProbeReport
+from versatune.schemas.progress import Progress
+from versatune.schemas.run import RunRecord, read_checkpoints
+from versatune.versions.listing import find_version
+from versatune.versions.verify_dataset import check_version, file_problems, row_problems
 
 Verdict = tuple[Document, list[str]]
 
@@ -37,7 +37,7 @@ def verify(path: Path, progress: Progress, *, deep: bool = False) -> Verdict:
         return _CHECKS[file.name](file, progress)
     if file.name != "manifest.json":
         raise DataError(f"{file}: --deep looks at rows; give the directory of a dataset version")
-    from versatune.verify_rows import check_rows
+    from versatune.versions.verify_rows import check_rows
 
     manifest, problems = check_version(file, progress)
     return manifest, problems or check_rows(file.parent, manifest, progress)

@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from schemas.dataset import DECONTAMINATE, REPAIRED, DatasetManifest, Shard
-from schemas.errors import IntegrityError
-from schemas.progress import Progress
-from transforms.dataset_card import front_matter
-from versatune.checksums import checksum
-from versatune.versions import bucket_of
+from versatune.schemas.dataset import DECONTAMINATE, REPAIRED, DatasetManifest, Shard
+from versatune.schemas.errors import IntegrityError
+from versatune.schemas.progress import Progress
+from versatune.transforms.shards.dataset_card import front_matter
+from versatune.versions.checksums import checksum
+from versatune.versions.listing import bucket_of
 
 _CARD = "README.md"
 _FENCE = re.compile(r"^---\n", re.MULTILINE)

@@ -12,15 +12,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from schemas.arrow import LINEAGE, REJECT_FILE, example_schema
-from schemas.dataset import DatasetManifest, Shard, SideFile
-from schemas.progress import Progress
-from transforms.classify import probabilities, undetermined
-from transforms.conversation import example_id
-from transforms.messages import conversations
-from transforms.shapes.base import Example
-from transforms.write_shards import in_validation
-from versatune.versions import Bucket, bucket_of
+from versatune.schemas.arrow import LINEAGE, REJECT_FILE, example_schema
+from versatune.schemas.dataset import DatasetManifest, Shard, SideFile
+from versatune.schemas.progress import Progress
+from versatune.transforms.classifier.classify import probabilities, undetermined
+from versatune.transforms.shapes.base import Example
+from versatune.transforms.shapes.conversation import example_id
+from versatune.transforms.shards.write_shards import in_validation
+from versatune.transforms.transport.messages import conversations
+from versatune.versions.listing import Bucket, bucket_of
 
 _BATCH_ROWS = 8192
 _NO_IDS = pa.array([], pa.string())

@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from schemas.taxonomy import Taxonomy
-from transforms.calibration import cross_calibrated, fit_temperatures
-from transforms.fasttext_classifier import soften
-from transforms.labelled_rows import LabelledRow
+from versatune.schemas.taxonomy import Taxonomy
+from versatune.transforms.classifier.calibration import cross_calibrated, fit_temperatures
+from versatune.transforms.classifier.fasttext_classifier import soften
+from versatune.transforms.classifier.labelled_rows import LabelledRow
 
 THREE = Taxonomy(domains=("law", "code", "general"))
 

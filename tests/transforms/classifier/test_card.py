@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from schemas.taxonomy import Taxonomy
-from transforms.classifier_card import card_markdown
-from transforms.classifier_metrics import evaluation, label_errors
-from transforms.labelled_rows import LabelledRow
+from versatune.schemas.taxonomy import Taxonomy
+from versatune.transforms.classifier.card import card_markdown
+from versatune.transforms.classifier.labelled_rows import LabelledRow
+from versatune.transforms.classifier.metrics import evaluation, label_errors
 
 TAXONOMY = Taxonomy(domains=("law", "code"))
 PLOTS = [f"images/classifier-{name}.svg" for name in ("reliability", "risk-coverage", "confusion", "sources")]

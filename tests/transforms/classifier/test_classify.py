@@ -12,12 +12,11 @@ import pytest
 from apache_beam.testing.test_pipeline import TestPipeline as BeamTestPipeline
 from apache_beam.testing.util import assert_that, equal_to
 
-import transforms.batch_coders  # noqa: F401  # registers how batches travel
-from schemas.arrow import NORMALIZED, REJECT, classified_fields
-from schemas.errors import ConfigError
-from schemas.taxonomy import DEFAULT_TAXONOMY
-from transforms.batch import Batch, InputSplit
-from transforms.classify import (
+import versatune.transforms.transport.batch_coders  # noqa: F401  # registers how batches travel
+from versatune.schemas.arrow import NORMALIZED, REJECT, classified_fields
+from versatune.schemas.errors import ConfigError
+from versatune.schemas.taxonomy import DEFAULT_TAXONOMY
+from versatune.transforms.classifier.classify import (
     STAGE,
     UNDETERMINED_DOMAIN,
     ClassifyDomains,
@@ -25,8 +24,9 @@ from transforms.classify import (
     reject_undetermined,
     undetermined,
 )
-from transforms.conversation import read_examples
-from transforms.fasttext_classifier import shared_classifier
+from versatune.transforms.classifier.fasttext_classifier import shared_classifier
+from versatune.transforms.shapes.conversation import read_examples
+from versatune.transforms.transport.batch import Batch, InputSplit
 
 Rows = Callable[..., pa.RecordBatch]
 LAW, CODE = DEFAULT_TAXONOMY.index("law"), DEFAULT_TAXONOMY.index("code")

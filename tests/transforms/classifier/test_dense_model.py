@@ -9,8 +9,8 @@ import fasttext
 import numpy as np
 import pytest
 
-from transforms.dense_model import dense_model
-from transforms.fasttext_classifier import _zeroed_allocations, bundled_model, text_view
+from versatune.transforms.classifier.dense_model import dense_model
+from versatune.transforms.classifier.fasttext_classifier import _zeroed_allocations, bundled_model, text_view
 
 WORDS = [
     "court",

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.errors import DataError, IntegrityError
-from schemas.taxonomy import DEFAULT_TAXONOMY, Taxonomy
-from transforms.fasttext_classifier import (
+from versatune.schemas.errors import DataError, IntegrityError
+from versatune.schemas.taxonomy import DEFAULT_TAXONOMY, Taxonomy
+from versatune.transforms.classifier.fasttext_classifier import (
     DomainClassifier,
     bundled_model,
     shared_classifier,

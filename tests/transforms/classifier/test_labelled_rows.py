@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import DataError
-from schemas.taxonomy import DEFAULT_TAXONOMY, Taxonomy
-from transforms.labelled_rows import read_lines_by_domain, read_rows
+from versatune.schemas.errors import DataError
+from versatune.schemas.taxonomy import DEFAULT_TAXONOMY, Taxonomy
+from versatune.transforms.classifier.labelled_rows import read_lines_by_domain, read_rows
 
 TWO = Taxonomy(domains=("law", "code"))
 

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.taxonomy import Taxonomy
-from transforms.classifier_metrics import (
+from versatune.schemas.taxonomy import Taxonomy
+from versatune.transforms.classifier.labelled_rows import LabelledRow
+from versatune.transforms.classifier.metrics import (
     determined,
     evaluation,
     expected_calibration_error,
@@ -17,7 +18,6 @@ from transforms.classifier_metrics import (
     threshold_for,
     weighted_macro_f1,
 )
-from transforms.labelled_rows import LabelledRow
 
 TWO = Taxonomy(domains=("law", "code"))
 

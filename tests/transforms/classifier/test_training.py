@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from schemas.classifier import ClassifierTraining, FastTextSettings
-from schemas.errors import ConfigError, DataError, RunError
-from schemas.taxonomy import Taxonomy
-from schemas.validation import validate
-from transforms.classifier_card import card_markdown
-from transforms.classifier_training import card_json, train_classifier
-from transforms.fasttext_classifier import DomainClassifier, bundled_model, train_model
-from transforms.training_lines import read_material, training_lines
+from versatune.schemas.classifier import ClassifierTraining, FastTextSettings
+from versatune.schemas.errors import ConfigError, DataError, RunError
+from versatune.schemas.taxonomy import Taxonomy
+from versatune.schemas.validation import validate
+from versatune.transforms.classifier.card import card_markdown
+from versatune.transforms.classifier.fasttext_classifier import DomainClassifier, bundled_model, train_model
+from versatune.transforms.classifier.training import card_json, train_classifier
+from versatune.transforms.classifier.training_lines import read_material, training_lines
 
 TWO = Taxonomy(domains=("law", "code"))
 TINY = {"lr": 0.5, "dim": 4, "epoch": 25, "min_chars": 0, "max_chars": 0, "buckets": 1000}
@@ -272,7 +272,7 @@ def test_no_training_row_of_the_bundled_model_is_of_a_source_whose_licence_rules
 def test_the_bundled_model_was_trained_by_the_committed_configuration_and_texts() -> None:
     import yaml
 
-    from schemas.files import sha256_file
+    from versatune.schemas.files import sha256_file
 
     root = Path(__file__).parents[2] / "classifier"
     card = json.loads(bundled_model().with_suffix(".json").read_text())

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from schemas.classifier import ClassifierTraining, RowGroup
-from schemas.errors import DataError
-from transforms.labelled_rows import LabelledRow
-from transforms.leave_out import covers, grouped, sources_to_leave_out
-from transforms.training_lines import Pool, training_lines
+from versatune.schemas.classifier import ClassifierTraining, RowGroup
+from versatune.schemas.errors import DataError
+from versatune.transforms.classifier.labelled_rows import LabelledRow
+from versatune.transforms.classifier.leave_out import covers, grouped, sources_to_leave_out
+from versatune.transforms.classifier.training_lines import Pool, training_lines
 
 
 def pool(name: str, rows: dict[tuple[str, str], int], **group: Any) -> Pool:

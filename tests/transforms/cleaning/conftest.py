@@ -5,9 +5,9 @@ from collections import Counter
 
 import pytest
 
-from schemas.config import CleanConfig, PiiConfig
-from transforms.cleaning.chain import make_cleaner
-from transforms.shapes.base import CLEAN_REASONS, Example
+from versatune.schemas.config import CleanConfig, PiiConfig
+from versatune.transforms.cleaning.chain import make_cleaner
+from versatune.transforms.shapes.base import CLEAN_REASONS, Example
 
 
 def chat(answer: str, prompt: str = "What is the capital of France, please?") -> Example:

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.config import CleanConfig, PiiConfig
-from schemas.errors import ConfigError
-from transforms.cleaning.chain import make_cleaner
-from transforms.shapes.base import Example, RowError
+from versatune.schemas.config import CleanConfig, PiiConfig
+from versatune.schemas.errors import ConfigError
+from versatune.transforms.cleaning.chain import make_cleaner
+from versatune.transforms.shapes.base import Example, RowError
 
 KINDS = ("email", "phone", "ip", "iban", "credit_card", "secret")
 CARD = "4539 1488 0343 6467"

@@ -5,9 +5,9 @@ from collections import Counter
 
 import pytest
 
-from transforms.cleaning.detectors import credit_card, email, iban, ip, secret
-from transforms.cleaning.detectors.phone import phone_finder
-from transforms.shapes.base import Example, RowError
+from versatune.transforms.cleaning.detectors import credit_card, email, iban, ip, secret
+from versatune.transforms.cleaning.detectors.phone import phone_finder
+from versatune.transforms.shapes.base import Example, RowError
 
 FIND = {
     "email": email.find,

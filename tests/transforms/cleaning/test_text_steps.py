@@ -4,13 +4,13 @@ from collections import Counter
 
 import pytest
 
-from transforms.cleaning.control_tags import without_control_tags
-from transforms.cleaning.encoding import repaired_text
-from transforms.cleaning.language import identify
-from transforms.cleaning.placeholders import has_placeholder
-from transforms.cleaning.refusals import is_refusal
-from transforms.cleaning.repetition import repetition
-from transforms.shapes.base import Example, RowError
+from versatune.transforms.cleaning.control_tags import without_control_tags
+from versatune.transforms.cleaning.encoding import repaired_text
+from versatune.transforms.cleaning.language import identify
+from versatune.transforms.cleaning.placeholders import has_placeholder
+from versatune.transforms.cleaning.refusals import is_refusal
+from versatune.transforms.cleaning.repetition import repetition
+from versatune.transforms.shapes.base import Example, RowError
 
 
 @pytest.mark.parametrize(

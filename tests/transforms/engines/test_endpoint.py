@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from schemas.errors import ConfigError, RunError
-from transforms import endpoint
-from transforms.endpoint import check_endpoint, make_client, quoted
+from versatune.schemas.errors import ConfigError, RunError
+from versatune.transforms.engines import endpoint
+from versatune.transforms.engines.endpoint import check_endpoint, make_client, quoted
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from schemas.errors import ConfigError, RunError
-from transforms import endpoint_server as looking
-from transforms import endpoint_trouble
-from transforms.endpoint_engine import EndpointEngine, EndpointEnginePlan
-from transforms.endpoint_trouble import retry_after
-from transforms.generate import Failure, Generation, Sample, sample_seed
+from versatune.schemas.errors import ConfigError, RunError
+from versatune.transforms.engines import endpoint_server as looking
+from versatune.transforms.engines import endpoint_trouble
+from versatune.transforms.engines.endpoint_engine import EndpointEngine, EndpointEnginePlan
+from versatune.transforms.engines.endpoint_trouble import retry_after
+from versatune.transforms.probing.generate import Failure, Generation, Sample, sample_seed
 
 pytest.importorskip("openai")
 SAMPLES = [Sample(index, sample_seed(7, index)) for index in range(24)]

@@ -8,8 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import RunError
-from transforms.memory_fit import Need, Room, check_memory_fit, engine_need, machine_room, sample_cache_bytes
+from versatune.schemas.errors import RunError
+from versatune.transforms.engines.memory_fit import (
+    Need,
+    Room,
+    check_memory_fit,
+    engine_need,
+    machine_room,
+    sample_cache_bytes,
+)
 
 _GIB = 2**30
 _CONFIG = {

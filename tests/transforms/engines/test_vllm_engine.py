@@ -16,15 +16,15 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import DataError, RunError
-from transforms import vllm_engine
-from transforms.generate import Failure, Generation, Outcome, Sample
-from transforms.vllm_engine import VllmEngine, VllmSettings, engine_progress, stop_engines
+from versatune.schemas.errors import DataError, RunError
+from versatune.transforms.engines import vllm_engine
+from versatune.transforms.engines.vllm_engine import VllmEngine, VllmSettings, engine_progress, stop_engines
+from versatune.transforms.probing.generate import Failure, Generation, Outcome, Sample
 
 _PARENT = """
 import json, sys
-from transforms.vllm_engine import VllmEngine, VllmSettings
-from transforms.generate import Sample
+from versatune.transforms.engines.vllm_engine import VllmEngine, VllmSettings
+from versatune.transforms.probing.generate import Sample
 engine = VllmEngine(VllmSettings(**json.loads(sys.argv[1])))
 print(engine._process._popen.pid, flush=True)
 list(engine.generate([Sample(index, index) for index in range(64)]))

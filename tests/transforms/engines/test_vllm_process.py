@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from transforms.memory_fit import Room
-from transforms.vllm_process import VllmSettings, _gpu_room
+from versatune.transforms.engines.memory_fit import Room
+from versatune.transforms.engines.vllm_process import VllmSettings, _gpu_room
 
 _GIB = 2**30
 

@@ -7,9 +7,9 @@ from typing import Any
 import orjson
 import pytest
 
-from transforms.batch import RowFault
-from transforms.formats import delimited
-from transforms.formats.fault import FormatError
+from versatune.transforms.formats import delimited
+from versatune.transforms.formats.fault import FormatError
+from versatune.transforms.transport.batch import RowFault
 
 
 def rows(data: bytes, delimiter: str = ",", max_row_bytes: int = 1 << 20, block: int = 7) -> list[Any]:

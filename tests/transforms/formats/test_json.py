@@ -8,10 +8,10 @@ from typing import Any
 import orjson
 import pytest
 
-from transforms.batch import RowFault
-from transforms.formats import json_document
-from transforms.formats.fault import FormatError
-from transforms.formats.json_document import layout_of
+from versatune.transforms.formats import json_document
+from versatune.transforms.formats.fault import FormatError
+from versatune.transforms.formats.json_document import layout_of
+from versatune.transforms.transport.batch import RowFault
 
 TURNS = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]
 SAID = [{"from": "human", "value": "?"}, {"from": "gpt", "value": "!"}]

@@ -20,9 +20,9 @@ import zstandard
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from transforms.batch import InputSplit
-from transforms.formats.listing import _divided
-from transforms.read import read_rows
+from versatune.transforms.formats.listing import _divided
+from versatune.transforms.reading.read import read_rows
+from versatune.transforms.transport.batch import InputSplit
 
 Rows = list[dict[str, Any]]
 TEXT = st.text(

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from schemas.config import load_config
-from transforms.read import plan_inputs
+from versatune.schemas.config import load_config
+from versatune.transforms.reading.read import plan_inputs
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import numpy as np
 from apache_beam.testing.test_pipeline import TestPipeline as BeamTestPipeline
 from apache_beam.testing.util import assert_that, equal_to
 
-from transforms.ask import (
+from versatune.transforms.labelling.ask import (
     KEPT,
     Answer,
     AskJudge,

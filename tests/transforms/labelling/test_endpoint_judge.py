@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from schemas.errors import RunError
-from transforms import endpoint_judge
-from transforms.endpoint_judge import EndpointJudge, EndpointJudgePlan, code_logprobs
-from transforms.judge import Choices
+from versatune.schemas.errors import RunError
+from versatune.transforms.labelling import endpoint_judge
+from versatune.transforms.labelling.endpoint_judge import EndpointJudge, EndpointJudgePlan, code_logprobs
+from versatune.transforms.labelling.judge import Choices
 
 pytest.importorskip("openai")
 CHOICES = Choices(domains=("law", "code", "sport"), meanings=("", "", ""))

@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from schemas.errors import ConfigError
-from schemas.taxonomy import DEFAULT_TAXONOMY, Taxonomy
-from transforms.judge import Choices, choices, position_bias, probabilities, same_choice
+from versatune.schemas.errors import ConfigError
+from versatune.schemas.taxonomy import DEFAULT_TAXONOMY, Taxonomy
+from versatune.transforms.labelling.judge import Choices, choices, position_bias, probabilities, same_choice
 
 
 def _plain(k: int) -> Choices:

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from schemas.errors import DataError
-from transforms.label_rows import LabelRow, read_label_rows
+from versatune.schemas.errors import DataError
+from versatune.transforms.labelling.label_rows import LabelRow, read_label_rows
 
 
 def _lines(file: Path, *rows: object) -> str:

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from schemas.errors import DataError
-from transforms.judge import Choices
-from transforms.local_judge import load_tokenizer, plan_questions, text_ids
+from versatune.schemas.errors import DataError
+from versatune.transforms.labelling.judge import Choices
+from versatune.transforms.labelling.local_judge import load_tokenizer, plan_questions, text_ids
 
 CHOICES = Choices(domains=("law", "code", "sport"), meanings=("", "", ""))
 

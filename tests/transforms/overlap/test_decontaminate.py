@@ -15,12 +15,10 @@ import pytest
 from apache_beam.testing.test_pipeline import TestPipeline as BeamTestPipeline
 from apache_beam.testing.util import assert_that
 
-from schemas.arrow import NORMALIZED, REJECT
-from schemas.config import DecontaminateConfig, load_config
-from schemas.errors import ConfigError, DataError
-from transforms.batch import Batch, InputSplit
-from transforms.conversation import read_examples
-from transforms.decontaminate import (
+from versatune.schemas.arrow import NORMALIZED, REJECT
+from versatune.schemas.config import DecontaminateConfig, load_config
+from versatune.schemas.errors import ConfigError, DataError
+from versatune.transforms.overlap.decontaminate import (
     BENCHMARK_OVERLAP,
     DECONTAMINATE_REASONS,
     TEMPLATE_ITEMS,
@@ -32,7 +30,9 @@ from transforms.decontaminate import (
     index_benchmarks,
     texts_of_row,
 )
-from transforms.shingles import words_of_texts
+from versatune.transforms.overlap.shingles import words_of_texts
+from versatune.transforms.shapes.conversation import read_examples
+from versatune.transforms.transport.batch import Batch, InputSplit
 
 SETTINGS = DecontaminateConfig()
 QUESTION = "A farmer has seventeen sheep and all but nine run away; how many sheep does he have left in the end?"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from transforms.minhash import Bands, band_keys, chance_to_meet, choose_bands, signatures_of
-from transforms.shingles import Shingles
+from versatune.transforms.overlap.minhash import Bands, band_keys, chance_to_meet, choose_bands, signatures_of
+from versatune.transforms.overlap.shingles import Shingles
 
 PAIRS = 400
 

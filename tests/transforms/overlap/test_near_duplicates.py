@@ -19,11 +19,11 @@ from apache_beam.testing.test_pipeline import TestPipeline as BeamTestPipeline
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.arrow import MESSAGES
-from schemas.config import NearDuplicatesConfig
-from transforms import near_duplicates
-from transforms.minhash import choose_bands
-from transforms.near_duplicates import (
+from versatune.schemas.arrow import MESSAGES
+from versatune.schemas.config import NearDuplicatesConfig
+from versatune.transforms.overlap import near_duplicates
+from versatune.transforms.overlap.minhash import choose_bands
+from versatune.transforms.overlap.near_duplicates import (
     Clusters,
     FindNearDuplicates,
     connect,
@@ -34,7 +34,7 @@ from transforms.near_duplicates import (
     write_links,
     write_signatures,
 )
-from transforms.write_shards import in_validation
+from versatune.transforms.shards.write_shards import in_validation
 
 SETTINGS = NearDuplicatesConfig(enabled=True)
 Row = tuple[str, str]  # id, text

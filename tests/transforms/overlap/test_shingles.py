@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.arrow import MESSAGES
-from transforms import shingles
-from transforms.shingles import (
+from versatune.schemas.arrow import MESSAGES
+from versatune.transforms.overlap import shingles
+from versatune.transforms.overlap.shingles import (
     BLOCK_BYTES,
     Words,
     running_sums,

@@ -12,9 +12,9 @@ import pytest
 from apache_beam.testing.test_pipeline import TestPipeline as BeamTestPipeline
 from apache_beam.testing.util import assert_that, equal_to
 
-from schemas.errors import RunError
-from transforms.batch_handler import BatchHandler, model_name
-from transforms.generate import (
+from versatune.schemas.errors import RunError
+from versatune.transforms.engines.batch_handler import BatchHandler, model_name
+from versatune.transforms.probing.generate import (
     REPETITIVE,
     TOO_SHORT,
     Done,
@@ -29,7 +29,7 @@ from transforms.generate import (
     repeated_share,
     sample_seed,
 )
-from transforms.generation_store import keep_outcomes, read_store
+from versatune.transforms.probing.generation_store import keep_outcomes, read_store
 
 
 class EchoEngine:

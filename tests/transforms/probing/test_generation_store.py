@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from transforms.generate import Failure, Generation, Outcome
-from transforms.generation_store import KEPT, keep_outcomes, read_failures, read_store, store_key
-from transforms.part_store import count_kept, sweep
+from versatune.transforms.probing.generate import Failure, Generation, Outcome
+from versatune.transforms.probing.generation_store import KEPT, keep_outcomes, read_failures, read_store, store_key
+from versatune.transforms.transport.part_store import count_kept, sweep
 
 
 def _generations(first: int, count: int, text: str = "text") -> list[Outcome]:

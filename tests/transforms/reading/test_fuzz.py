@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from transforms.batch import InputSplit, RowFault
-from transforms.formats.listing import _divided
-from transforms.read import read_rows
-from transforms.shapes.base import READ_REASONS
+from versatune.transforms.formats.listing import _divided
+from versatune.transforms.reading.read import read_rows
+from versatune.transforms.shapes.base import READ_REASONS
+from versatune.transforms.transport.batch import InputSplit, RowFault
 
 FILES = 2400
 ROWS = [

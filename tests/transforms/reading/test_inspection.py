@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from schemas.config import FieldMap
-from schemas.errors import DataError
-from transforms.conversation import read_examples
-from transforms.field_proposal import advice, are_labels, fields_yaml, propose_fields
-from transforms.inspection import inspect_file, shape_scores
+from versatune.schemas.config import FieldMap
+from versatune.schemas.errors import DataError
+from versatune.transforms.reading.inspection import inspect_file, shape_scores
+from versatune.transforms.shapes.conversation import read_examples
+from versatune.transforms.shapes.field_proposal import advice, are_labels, fields_yaml, propose_fields
 
 SHARED = Path(os.environ.get("VERSATUNE_SHARED_DATA", Path(__file__).parents[2] / "../shared/data"))
 ALPACA = {"instruction": "Why?", "input": "", "output": "Because."}

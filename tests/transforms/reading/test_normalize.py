@@ -16,18 +16,18 @@ from apache_beam.testing.util import assert_that, equal_to
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import transforms.batch_coders  # noqa: F401  # registers how batches travel
-from schemas.arrow import NORMALIZED, REJECT
-from schemas.config import BuildConfig, FieldMap, SourceConfig, load_config
-from schemas.errors import DataError
-from transforms.batch import Batch, InputSplit, RawBatch, RowFault, example_payloads, one_array
-from transforms.classify import CLASSIFY_REASONS
-from transforms.conversation import example_id, read_examples
-from transforms.normalize import NormalizeRows, normalize_batch
-from transforms.read import plan_inputs, read_rows
-from transforms.repairs import Repairs, payload_digest
-from transforms.shapes.base import CLEAN_REASONS, NORMALIZE_REASONS, READ_REASONS, Example, RowError
-from transforms.tokenize import TOKENIZE_REASONS
+import versatune.transforms.transport.batch_coders  # noqa: F401  # registers how batches travel
+from versatune.schemas.arrow import NORMALIZED, REJECT
+from versatune.schemas.config import BuildConfig, FieldMap, SourceConfig, load_config
+from versatune.schemas.errors import DataError
+from versatune.transforms.classifier.classify import CLASSIFY_REASONS
+from versatune.transforms.reading.normalize import NormalizeRows, normalize_batch
+from versatune.transforms.reading.read import plan_inputs, read_rows
+from versatune.transforms.reading.repairs import Repairs, payload_digest
+from versatune.transforms.reading.tokenize import TOKENIZE_REASONS
+from versatune.transforms.shapes.base import CLEAN_REASONS, NORMALIZE_REASONS, READ_REASONS, Example, RowError
+from versatune.transforms.shapes.conversation import example_id, read_examples
+from versatune.transforms.transport.batch import Batch, InputSplit, RawBatch, RowFault, example_payloads, one_array
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = SourceConfig(name="s", files=["x"], license="MIT")
@@ -201,7 +201,7 @@ def test_a_row_that_would_fill_the_memory_with_copies_of_a_passage_is_rejected(
     asked.append({"question": "Who?", "answers": []})
     row = json.dumps({"paragraphs": [{"context": "word " * 100, "qas": asked}]}).encode()
     assert normalize_batch(raw([row]), SOURCE).examples.num_rows == 50
-    monkeypatch.setattr("transforms.normalize.MAX_EXPANDED_CHARS", 10_000)
+    monkeypatch.setattr("versatune.transforms.reading.normalize.MAX_EXPANDED_CHARS", 10_000)
     batch = normalize_batch(raw([GOOD, row, GOOD]), SOURCE)
     assert [(number, item) for number, item, _ in examples_of(batch)] == [(5, 0), (7, 0)]
     assert rejects_of(batch) == [(6, 0, "read.too_large")]
@@ -213,7 +213,9 @@ def test_a_batch_of_more_text_than_arrow_holds_says_what_to_do(monkeypatch: pyte
     def in_pieces(values: Any, kind: Any) -> Any:
         return pa.chunked_array([values[:1], values[1:]], kind)
 
-    monkeypatch.setattr("transforms.batch.pa", types.SimpleNamespace(array=in_pieces, ChunkedArray=pa.ChunkedArray))
+    monkeypatch.setattr(
+        "versatune.transforms.transport.batch.pa", types.SimpleNamespace(array=in_pieces, ChunkedArray=pa.ChunkedArray)
+    )
     with pytest.raises(DataError, match=r"build\.batch_rows: .* more than 2 GiB of text .* set it lower"):
         one_array(["a", "b"], pa.string())
 

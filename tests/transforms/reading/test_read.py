@@ -27,11 +27,11 @@ from apache_beam.testing.util import assert_that, equal_to
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from schemas.config import Config, load_config
-from schemas.errors import DataError, RunError
-from transforms.batch import InputSplit, RawBatch, RowFault
-from transforms.formats.listing import _divided
-from transforms.read import ReadRecord, ReadRows, plan_inputs, read_rows
+from versatune.schemas.config import Config, load_config
+from versatune.schemas.errors import DataError, RunError
+from versatune.transforms.formats.listing import _divided
+from versatune.transforms.reading.read import ReadRecord, ReadRows, plan_inputs, read_rows
+from versatune.transforms.transport.batch import InputSplit, RawBatch, RowFault
 
 ROWS = [{"question": "Why?", "answer": "Because."}, {"question": "Où ça ?", "answer": "Naturally,\nit is."}]
 LINES = b"".join(orjson.dumps(row) + b"\n" for row in ROWS)
@@ -590,7 +590,7 @@ def test_a_file_is_not_refused_for_what_its_machine_lacks(
 
     split = write(tmp_path, "a.jsonl", LINES)
     with monkeypatch.context() as patch, pytest.raises(RunError, match=r"a\.jsonl: cannot be read now .*out of it"):
-        patch.setattr("transforms.read.open_stored", fail)
+        patch.setattr("versatune.transforms.reading.read.open_stored", fail)
         read(split)
     assert len(read(split)[0][0].payloads) == 2
 

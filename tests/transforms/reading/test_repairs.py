@@ -8,9 +8,9 @@ from typing import Any
 import orjson
 import pytest
 
-from schemas.errors import DataError
-from transforms.batch import RowFault
-from transforms.repairs import Repairs, no_repairs, parse_repairs, payload_digest, read_repairs
+from versatune.schemas.errors import DataError
+from versatune.transforms.reading.repairs import Repairs, no_repairs, parse_repairs, payload_digest, read_repairs
+from versatune.transforms.transport.batch import RowFault
 
 
 def line(broken: bytes, payload: Any, **more: Any) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from transforms.template_turns import template_turns
+from versatune.transforms.reading.template_turns import template_turns
 
 CALLS = '[{"name":"f","arguments":{"a":1}},{"name":"g","arguments":{}}]'
 

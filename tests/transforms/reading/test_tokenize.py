@@ -15,14 +15,12 @@ import pytest
 from apache_beam.testing.test_pipeline import TestPipeline as BeamTestPipeline
 from apache_beam.testing.util import assert_that, equal_to
 
-import transforms.batch_coders  # noqa: F401  # registers how batches travel
-from schemas.arrow import REJECT, TOKEN_FIELDS, classified_fields
-from schemas.config import SourceConfig, load_config
-from schemas.errors import ConfigError, DataError
-from transforms.batch import Batch, InputSplit, RawBatch
-from transforms.conversation import example_id, read_examples
-from transforms.normalize import normalize_batch
-from transforms.tokenize import (
+import versatune.transforms.transport.batch_coders  # noqa: F401  # registers how batches travel
+from versatune.schemas.arrow import REJECT, TOKEN_FIELDS, classified_fields
+from versatune.schemas.config import SourceConfig, load_config
+from versatune.schemas.errors import ConfigError, DataError
+from versatune.transforms.reading.normalize import normalize_batch
+from versatune.transforms.reading.tokenize import (
     CannotTokenize,
     Tokenization,
     TokenizeMessages,
@@ -31,6 +29,8 @@ from transforms.tokenize import (
     tokenize_batch,
     tokens_in_spans,
 )
+from versatune.transforms.shapes.conversation import example_id, read_examples
+from versatune.transforms.transport.batch import Batch, InputSplit, RawBatch
 
 Rows = Callable[..., pa.RecordBatch]
 CHAT = [

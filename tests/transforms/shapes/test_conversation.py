@@ -8,9 +8,9 @@ from typing import Any
 import orjson
 import pytest
 
-from schemas.config import FieldMap
-from transforms.conversation import check_turns, clean_text, example_id, parse_row, read_examples
-from transforms.shapes.base import Example, Message, RowError
+from versatune.schemas.config import FieldMap
+from versatune.transforms.shapes.base import Example, Message, RowError
+from versatune.transforms.shapes.conversation import check_turns, clean_text, example_id, parse_row, read_examples
 
 S, U, A = ("system", "S"), ("user", "Why?"), ("assistant", "Because.")
 CALL, RESULT = ("tool_call", '[{"name":"f","arguments":{}}]'), ("tool", "4")

@@ -10,10 +10,10 @@ from typing import Any
 import orjson
 import pytest
 
-from schemas.config import FieldMap
-from transforms.conversation import check_turns, example_id, read_examples
-from transforms.shapes.base import NORMALIZE_REASONS, READ_REASONS, Example, RowError
-from transforms.shapes.registry import SHAPES, detect_layout
+from versatune.schemas.config import FieldMap
+from versatune.transforms.shapes.base import NORMALIZE_REASONS, READ_REASONS, Example, RowError
+from versatune.transforms.shapes.conversation import check_turns, example_id, read_examples
+from versatune.transforms.shapes.registry import SHAPES, detect_layout
 
 TURNS = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "Because."}]
 CALLS = [

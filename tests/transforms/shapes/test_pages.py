@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from schemas.config import FieldMap
-from transforms.conversation import read_examples
-from transforms.shapes.base import NORMALIZE_REASONS, Example, RowError
-from transforms.shapes.registry import SHAPES
+from versatune.schemas.config import FieldMap
+from versatune.transforms.shapes.base import NORMALIZE_REASONS, Example, RowError
+from versatune.transforms.shapes.conversation import read_examples
+from versatune.transforms.shapes.registry import SHAPES
 
-PAGES = Path(__file__).parents[2] / "docs" / "shapes"
+PAGES = Path(__file__).parents[3] / "docs" / "shapes"
 BLOCK = re.compile(r"^```(json|text|yaml)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from schemas.config import FieldMap
-from transforms.shapes import base
-from transforms.shapes.base import NORMALIZE_REASONS, READ_REASONS, Example, RowError
-from transforms.shapes.registry import SHAPES, detect_layout, read_row
+from versatune.schemas.config import FieldMap
+from versatune.transforms.shapes import base
+from versatune.transforms.shapes.base import NORMALIZE_REASONS, READ_REASONS, Example, RowError
+from versatune.transforms.shapes.registry import SHAPES, detect_layout, read_row
 
 
 def only(row: dict[str, Any], fields: FieldMap | None = None) -> Example:
@@ -648,7 +648,7 @@ def test_a_row_that_would_repeat_its_passages_for_ever_is_refused_before_it_does
     row: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert len(read_row(row)) == 27
-    monkeypatch.setattr("transforms.shapes.base.MAX_EXPANDED_CHARS", 2000)
+    monkeypatch.setattr("versatune.transforms.shapes.base.MAX_EXPANDED_CHARS", 2000)
     with pytest.raises(RowError) as error:
         read_row(row)
     assert error.value.reason == "too_large"

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from schemas.dataset import InputFile, SourceBooks
-from schemas.errors import DataError, RunError
-from transforms.books import Results, balance, check_books, check_refused, list_inputs
+from versatune.schemas.dataset import InputFile, SourceBooks
+from versatune.schemas.errors import DataError, RunError
+from versatune.transforms.shards.books import Results, balance, check_books, check_refused, list_inputs
 
 MakeCorpus = Callable[..., Any]
 

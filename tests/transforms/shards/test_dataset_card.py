@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from schemas.dataset import (
+from versatune.schemas.dataset import (
     BenchmarkRecord,
     ClassifierRecord,
     DatasetManifest,
@@ -17,8 +17,8 @@ from schemas.dataset import (
     SourceBooks,
     TokenizerRecord,
 )
-from schemas.taxonomy import DEFAULT_TAXONOMY
-from transforms.dataset_card import dataset_card, front_matter, text
+from versatune.schemas.taxonomy import DEFAULT_TAXONOMY
+from versatune.transforms.shards.dataset_card import dataset_card, front_matter, text
 
 
 def manifest(*shards: tuple[str, str, int, str], tokenized: bool = False, **changes: Any) -> DatasetManifest:

@@ -12,8 +12,8 @@ import pytest
 from apache_beam.testing.test_pipeline import TestPipeline as BeamTestPipeline
 from apache_beam.testing.util import assert_that, equal_to
 
-from schemas.errors import RunError
-from transforms.plan_shards import PlanShards, ShardPlan, plan_shards
+from versatune.schemas.errors import RunError
+from versatune.transforms.shards.plan_shards import PlanShards, ShardPlan, plan_shards
 
 MakeCorpus = Callable[..., Any]
 

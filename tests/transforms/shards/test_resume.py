@@ -12,9 +12,15 @@ import pytest
 from apache_beam.testing.test_pipeline import TestPipeline as BeamTestPipeline
 from apache_beam.testing.util import assert_that, equal_to
 
-import transforms.batch_coders  # noqa: F401  # registers how batches travel
-from transforms.batch import InputSplit, RawBatch
-from transforms.resume import Finished, PassOverFinished, find_finished, fragments_directory, save_read_record
+import versatune.transforms.transport.batch_coders  # noqa: F401  # registers how batches travel
+from versatune.transforms.shards.resume import (
+    Finished,
+    PassOverFinished,
+    find_finished,
+    fragments_directory,
+    save_read_record,
+)
+from versatune.transforms.transport.batch import InputSplit, RawBatch
 
 
 def split_of(record: dict[str, Any], parts: int = 1, **changes: Any) -> InputSplit:
@@ -77,7 +83,7 @@ def test_a_hub_dataset_is_taken_whole_or_not_at_all(
     killed: tuple[Any, list[InputSplit]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made, splits = killed
-    monkeypatch.setattr("transforms.resume.SCHEME", "/b")  # the second file's location
+    monkeypatch.setattr("versatune.transforms.shards.resume.SCHEME", "/b")  # the second file's location
     assert find(made, splits).todo == []
     (Path(made.home) / "reads" / f"{splits[2].key}.json").unlink()
     found = find(made, splits)

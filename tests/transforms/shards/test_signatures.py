@@ -12,12 +12,12 @@ import pyarrow as pa
 from apache_beam.testing.test_pipeline import TestPipeline as BeamTestPipeline
 from apache_beam.testing.util import assert_that, equal_to
 
-import transforms.batch_coders  # noqa: F401  # registers how batches travel
-from schemas.arrow import REJECT
-from schemas.config import NearDuplicatesConfig
-from transforms.batch import Batch, InputSplit
-from transforms.near_duplicates import signature_rows
-from transforms.signatures import ListSignatures, WriteSignatures
+import versatune.transforms.transport.batch_coders  # noqa: F401  # registers how batches travel
+from versatune.schemas.arrow import REJECT
+from versatune.schemas.config import NearDuplicatesConfig
+from versatune.transforms.overlap.near_duplicates import signature_rows
+from versatune.transforms.shards.signatures import ListSignatures, WriteSignatures
+from versatune.transforms.transport.batch import Batch, InputSplit
 
 SETTINGS = NearDuplicatesConfig(enabled=True)
 

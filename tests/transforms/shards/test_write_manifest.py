@@ -15,15 +15,28 @@ import pyarrow.parquet as pq
 import pytest
 from apache_beam.testing.test_pipeline import TestPipeline as BeamTestPipeline
 
-from schemas.config import LicensePolicy
-from schemas.dataset import BenchmarkRecord, ClassifierRecord, DatasetManifest, DecontaminationRecord, RepairRecord
-from schemas.errors import ConfigError, DataError, IntegrityError, RunError
-from schemas.files import sha256_bytes
-from schemas.taxonomy import DEFAULT_TAXONOMY
-from transforms import write_manifest
-from transforms.books import Results
-from transforms.near_duplicates import NEAR_DUPLICATE, Clusters
-from transforms.write_manifest import Outcome, VersionPlan, WriteManifest, finish_build, make_manifest, publish
+from versatune.schemas.config import LicensePolicy
+from versatune.schemas.dataset import (
+    BenchmarkRecord,
+    ClassifierRecord,
+    DatasetManifest,
+    DecontaminationRecord,
+    RepairRecord,
+)
+from versatune.schemas.errors import ConfigError, DataError, IntegrityError, RunError
+from versatune.schemas.files import sha256_bytes
+from versatune.schemas.taxonomy import DEFAULT_TAXONOMY
+from versatune.transforms.overlap.near_duplicates import NEAR_DUPLICATE, Clusters
+from versatune.transforms.shards import write_manifest
+from versatune.transforms.shards.books import Results
+from versatune.transforms.shards.write_manifest import (
+    Outcome,
+    VersionPlan,
+    WriteManifest,
+    finish_build,
+    make_manifest,
+    publish,
+)
 
 MakeCorpus = Callable[..., Any]
 DAY = 86_400.0

@@ -18,13 +18,12 @@ import pytest
 from apache_beam.testing.test_pipeline import TestPipeline as BeamTestPipeline
 from apache_beam.testing.util import assert_that
 
-from schemas.arrow import LINEAGE, REJECT_FILE, example_schema
-from schemas.dataset import Shard, SideFile
-from schemas.files import sha256_bytes
-from transforms import write_shards
-from transforms.exchange import Bucket, buckets
-from transforms.near_duplicates import NEAR_DUPLICATE, Clusters
-from transforms.write_shards import (
+from versatune.schemas.arrow import LINEAGE, REJECT_FILE, example_schema
+from versatune.schemas.dataset import Shard, SideFile
+from versatune.schemas.files import sha256_bytes
+from versatune.transforms.overlap.near_duplicates import NEAR_DUPLICATE, Clusters
+from versatune.transforms.shards import write_shards
+from versatune.transforms.shards.write_shards import (
     NO_NEAR_DUPLICATES,
     NearDuplicates,
     WriteRejects,
@@ -34,6 +33,7 @@ from transforms.write_shards import (
     load_near_duplicates,
     write_rejects,
 )
+from versatune.transforms.transport.exchange import Bucket, buckets
 
 MakeCorpus = Callable[..., Any]
 ALL = Bucket(0, 1)

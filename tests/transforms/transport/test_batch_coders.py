@@ -11,11 +11,11 @@ from apache_beam.coders.typecoders import registry
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.arrow import NORMALIZED, REJECT
-from schemas.config import SourceConfig
-from transforms.batch import Batch, InputSplit, RawBatch, RowFault
-from transforms.batch_coders import BatchCoder, RawBatchCoder
-from transforms.normalize import normalize_batch
+from versatune.schemas.arrow import NORMALIZED, REJECT
+from versatune.schemas.config import SourceConfig
+from versatune.transforms.reading.normalize import normalize_batch
+from versatune.transforms.transport.batch import Batch, InputSplit, RawBatch, RowFault
+from versatune.transforms.transport.batch_coders import BatchCoder, RawBatchCoder
 
 SPLIT = InputSplit(
     source="s", uri="ä.zip!/b", location="/ä.zip", bytes=2**40, modified="1", license="MIT", part=1, parts=2, start=3,

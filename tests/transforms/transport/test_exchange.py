@@ -19,11 +19,11 @@ from apache_beam.testing.util import assert_that, equal_to
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import transforms.batch_coders  # noqa: F401  # registers how batches travel
-from schemas.arrow import NORMALIZED, REJECT
-from transforms import exchange, storage
-from transforms.batch import Batch, InputSplit, rejected_rows
-from transforms.exchange import (
+import versatune.transforms.transport.batch_coders  # noqa: F401  # registers how batches travel
+from versatune.schemas.arrow import NORMALIZED, REJECT
+from versatune.transforms.transport import exchange, storage
+from versatune.transforms.transport.batch import Batch, InputSplit, rejected_rows
+from versatune.transforms.transport.exchange import (
     KEYS,
     Bucket,
     Fragment,
@@ -37,7 +37,7 @@ from transforms.exchange import (
     total,
     write_fragment,
 )
-from transforms.ids import id_keys
+from versatune.transforms.transport.ids import id_keys
 
 SPLIT = InputSplit(source="s", uri="f.jsonl", location="/f.jsonl", bytes=1)
 SCHEMA = pa.schema([*NORMALIZED, pa.field("domain", pa.string(), nullable=False)])

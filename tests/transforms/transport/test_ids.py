@@ -7,7 +7,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.ids import all_halves, hex_ids, id_halves, id_keys
+from versatune.transforms.transport.ids import all_halves, hex_ids, id_halves, id_keys
 
 IDS = st.lists(st.text("0123456789abcdef", min_size=32, max_size=32), max_size=20)
 

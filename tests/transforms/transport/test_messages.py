@@ -6,8 +6,8 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.arrow import MESSAGES
-from transforms.messages import contents_without, conversations
+from versatune.schemas.arrow import MESSAGES
+from versatune.transforms.transport.messages import contents_without, conversations
 
 TURNS = st.lists(st.tuples(st.sampled_from(["system", "user", "assistant"]), st.text(max_size=5)), max_size=4)
 

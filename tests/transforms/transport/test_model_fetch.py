@@ -13,14 +13,14 @@ import pytest
 from apache_beam.io.filesystem import FileMetadata
 from apache_beam.io.localfilesystem import LocalFileSystem
 
-from schemas.config import load_config
-from schemas.errors import DataError, IntegrityError, RunError
-from schemas.model_files import model_digest
-from schemas.model_source import model_folder
-from transforms import model_fetch
-from transforms.model_fetch import fetch_model
-from transforms.tokenize import plan_tokenization
-from transforms.vllm_engine import VllmSettings, local_settings
+from versatune.schemas.config import load_config
+from versatune.schemas.errors import DataError, IntegrityError, RunError
+from versatune.schemas.model_files import model_digest
+from versatune.schemas.model_source import model_folder
+from versatune.transforms.engines.vllm_engine import VllmSettings, local_settings
+from versatune.transforms.reading.tokenize import plan_tokenization
+from versatune.transforms.transport import model_fetch
+from versatune.transforms.transport.model_fetch import fetch_model
 
 _ADDRESS = "bucket://models/tiny"
 _SHELVES: dict[str, Path] = {}

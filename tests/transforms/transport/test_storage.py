@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from transforms.storage import delete_tree, literal_directories, match
+from versatune.transforms.transport.storage import delete_tree, literal_directories, match
 
 ODD = ["run[1]", "what?", "a*b", "plain"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from versatune.terminal import Terminal
+from versatune.cli.terminal import Terminal
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,7 +23,7 @@ def _versatune(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_help_teaches_every_command_and_needs_neither_torch_nor_beam() -> None:
-    code = "import sys, versatune.cli; print(sorted(m for m in ('torch', 'apache_beam', 'vllm', 'matplotlib') if m in sys.modules))"
+    code = "import sys, versatune.cli.app; print(sorted(m for m in ('torch', 'apache_beam', 'vllm', 'matplotlib') if m in sys.modules))"
     loaded = subprocess.run([*PYTHON, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert loaded.stdout.strip() == "[]"
     shown = _versatune("--help")
@@ -92,7 +92,7 @@ def test_json_is_the_last_line_of_standard_output_also_for_an_error() -> None:
 def test_nothing_a_library_prints_reaches_standard_output_in_json_mode() -> None:
     code = (
         "import os, subprocess\n"
-        "from versatune.terminal import Terminal, only_json_on_stdout\n"
+        "from versatune.cli.terminal import Terminal, only_json_on_stdout\n"
         "with only_json_on_stdout(True):\n"
         "    print('noise'); os.write(1, b'noise'); subprocess.run(['echo', 'noise'])\n"
         "    Terminal(as_json=True).summary('', None, {'a': 1})\n"

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from schemas.files import sha256_json
-from schemas.pointer import write_pointer
-from schemas.probe import ModelRecord, ProbeReport
-from transforms import storage
 from versatune import stages
-from versatune.cli import app
-from versatune.compare_probes import compare, read_probes, warnings
+from versatune.cli.app import app
+from versatune.cli.compare_probes import compare, read_probes, warnings
+from versatune.schemas.files import sha256_json
+from versatune.schemas.pointer import write_pointer
+from versatune.schemas.probe import ModelRecord, ProbeReport
+from versatune.transforms.transport import storage
 
 Make = Callable[..., Path]
 SMALL, LARGE = (0.08, 0.1, 0.06, 0.16, 0.2, 0.4), (0.02, 0.02, 0.02, 0.02, 0.62, 0.3)

@@ -12,10 +12,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from schemas.dataset import DatasetManifest
-from schemas.progress import Silence
-from versatune import diff as module
-from versatune.diff import ASPECTS, RowChanges, diff_manifests, diff_rows
+from versatune.schemas.dataset import DatasetManifest
+from versatune.schemas.progress import Silence
+from versatune.versions.diff import ASPECTS, RowChanges, diff_manifests, diff_rows
+from versatune.versions.listing import diff as module
 
 
 def side(directory: Path) -> tuple[Path, DatasetManifest]:

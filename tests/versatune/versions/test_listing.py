@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from schemas.errors import DataError, IntegrityError
-from versatune.cli import app
-from versatune.versions import Bucket, bucket_of, find_version, list_versions
+from versatune.cli.app import app
+from versatune.schemas.errors import DataError, IntegrityError
+from versatune.versions.listing import Bucket, bucket_of, find_version, list_versions
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def run(*arguments: Any, code: int = 0) -> Any:
     plain = CliRunner().invoke(app, [str(argument) for argument in arguments])
     assert plain.exit_code == code, plain.output
     asked = [str(argument) for argument in arguments] + ["--json"]
-    from versatune.terminal import Terminal
+    from versatune.cli.terminal import Terminal
 
     said: list[Any] = []
     with pytest.MonkeyPatch.context() as patch:
@@ -111,7 +111,7 @@ def test_inspect_shows_rows_before_and_after_and_tries_a_field_map(tmp_path: Pat
 def test_a_build_is_summed_up_with_reasons_counts_benchmarks_and_refused_files(story: Any) -> None:
     from rich.console import Console
 
-    from versatune.summaries import summarize_build
+    from versatune.cli.summaries import summarize_build
 
     title, tables, result = summarize_build(story.directory / "manifest.json")
     assert {name: result[name] for name in ("read", "expanded", "written", "duplicates", "near_duplicates", "rejected")} == {

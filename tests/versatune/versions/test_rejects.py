@@ -9,12 +9,12 @@ from typing import Any
 import orjson
 import pytest
 
-from schemas.dataset import DatasetManifest, RepairRecord
-from schemas.errors import DataError
-from schemas.progress import Silence
-from transforms.repairs import parse_repairs, payload_digest, read_repairs
-from versatune.rejects import Wanted, count_rejects, export_rejects
-from versatune.reprocess import usage
+from versatune.schemas.dataset import DatasetManifest, RepairRecord
+from versatune.schemas.errors import DataError
+from versatune.schemas.progress import Silence
+from versatune.transforms.reading.repairs import parse_repairs, payload_digest, read_repairs
+from versatune.versions.rejects import Wanted, count_rejects, export_rejects
+from versatune.versions.reprocess import usage
 
 
 def manifest(directory: Path) -> DatasetManifest:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from schemas.errors import DataError, UsageError
-from versatune.trace import trace_origin, trace_row
+from versatune.schemas.errors import DataError, UsageError
+from versatune.versions.trace import trace_origin, trace_row
 
 
 def row(story, prefix: str) -> dict[str, Any]:
@@ -112,7 +112,7 @@ def test_what_is_not_there_has_one_message(story, ask: Callable[[Any], Any], kin
 
 
 def test_a_prefix_of_several_ids_asks_for_more(story, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("versatune.trace._FEWEST_DIGITS", 1)
+    monkeypatch.setattr("versatune.versions.trace._FEWEST_DIGITS", 1)
     digits = [made.id[0] for made in {made.id: made for made in story.rows.values()}.values()]
     shared = next((digit for digit in digits if digits.count(digit) > 1), None)
     assert shared is not None, "the made rows must share a first digit"

@@ -11,13 +11,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from schemas.dataset import DatasetManifest
-from schemas.errors import DataError, IntegrityError
-from schemas.files import sha256_file
-from schemas.progress import Silence
-from schemas.run import ReferenceLosses, RunRecord
-from versatune.checksums import checksum
-from versatune.verify import verify
+from versatune.schemas.dataset import DatasetManifest
+from versatune.schemas.errors import DataError, IntegrityError
+from versatune.schemas.files import sha256_file
+from versatune.schemas.progress import Silence
+from versatune.schemas.run import ReferenceLosses, RunRecord
+from versatune.versions.checksums import checksum
+from versatune.versions.verify import verify
 
 
 def problems(path: Path, *, deep: bool = False) -> list[str]:
@@ -207,7 +207,7 @@ def test_deep_finds_rows_that_are_not_what_they_should_be(story, edit: Any, said
 
 def deep_problems(directory: Path) -> list[str]:
     """Look at the rows alone: what the files and counts already give away is not waited for."""
-    from versatune.verify_rows import check_rows
+    from versatune.versions.verify_rows import check_rows
 
     return check_rows(directory, load(directory), Silence())
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from phonenumbers import SUPPORTED_REGIONS, Leniency, PhoneNumberMatcher
 
-from schemas.errors import ConfigError, nearest
+from versatune.schemas.errors import ConfigError, nearest
 
 # Cheap, and wider than any number: seven or more digits, a few other signs between them.
 _RUN = re.compile(r"(?<![\w.,$€£¥^*/=-])(?:\(?\+\)? ?)?\(?\d(?:[ \-./()]{0,3}\d){6,}", re.ASCII)

@@ -1,0 +1,1 @@
+"""The domain classifier: trained, measured, applied."""

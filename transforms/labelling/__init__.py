@@ -1,0 +1,1 @@
+"""A language model labels rows with domains."""

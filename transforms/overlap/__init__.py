@@ -1,0 +1,1 @@
+"""Rows that repeat each other, or that an evaluation set holds."""

@@ -1,0 +1,1 @@
+"""Samples of a base model, drawn in rounds, kept, and looked at."""

@@ -1,0 +1,1 @@
+"""Files to clean, tokenized examples: the first half of a build."""

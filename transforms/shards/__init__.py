@@ -1,0 +1,1 @@
+"""The second half of a build: plan, write, count and describe the shards of a version."""

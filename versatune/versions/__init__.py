@@ -1,0 +1,1 @@
+"""What works on finished versions: list, verify, compare, trace, export rejects, reprocess."""
