@@ -20,9 +20,9 @@ from versatune.schemas.errors import RunError
 from versatune.schemas.lock import only_one
 from versatune.schemas.progress import Progress
 from versatune.transforms.engines.batch_handler import model_name
+from versatune.transforms.engines.engine import Engine
 from versatune.transforms.engines.vllm_engine import engine_progress, stop_engines
 from versatune.transforms.probing.draw_rounds import DrawRound, Missing, spans
-from versatune.transforms.probing.generate import Engine
 from versatune.transforms.probing.generation_store import failed_store, keep_outcomes, read_failures, read_store
 from versatune.transforms.probing.look import Seen, forget_looks, look_at, newest_look, nothing_seen
 from versatune.transforms.transport.part_store import count_kept, sweep

@@ -21,8 +21,8 @@ from versatune.schemas.probe import EstimateName, ModelRecord, Rounds
 from versatune.transforms.classifier.fasttext_classifier import DomainClassifier, shared_classifier
 from versatune.transforms.engines.endpoint import check_endpoint
 from versatune.transforms.engines.endpoint_engine import EndpointEngine, EndpointEnginePlan
+from versatune.transforms.engines.engine import Engine
 from versatune.transforms.engines.vllm_engine import VllmEngine, VllmSettings
-from versatune.transforms.probing.generate import Engine
 from versatune.transforms.probing.generation_store import store_key
 from versatune.transforms.probing.look import LookPlan
 from versatune.transforms.transport.model_fetch import fetch_model

@@ -19,8 +19,9 @@ from pathlib import Path
 import pytest
 
 from versatune.transforms.engines.endpoint_engine import EndpointEngine, EndpointEnginePlan
+from versatune.transforms.engines.engine import Generation, Outcome, Sample
 from versatune.transforms.engines.vllm_engine import engine_environment
-from versatune.transforms.probing.generate import Generation, Outcome, Sample, sample_seed
+from versatune.transforms.probing.generate import sample_seed
 
 _SAMPLES = [Sample(index, sample_seed(11, index)) for index in range(64)]
 _BEFORE_THE_KILL = 16

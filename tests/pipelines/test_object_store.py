@@ -20,7 +20,7 @@ from versatune.schemas.probe import ProbeReport
 from versatune.schemas.progress import Silence
 from versatune.transforms.classifier import classify
 from versatune.transforms.classifier.fasttext_classifier import bundled_model, card_path
-from versatune.transforms.probing.generate import Generation, Outcome, Sample
+from versatune.transforms.engines.engine import Generation, Outcome, Sample
 
 STORE: dict[str, bytes] = {}
 WRITES: list[str] = []

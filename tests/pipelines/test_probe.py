@@ -39,7 +39,8 @@ from versatune.schemas.pointer import read_pointer
 from versatune.schemas.probe import ModelRecord, ProbeReport
 from versatune.schemas.progress import Silence
 from versatune.transforms.classifier.fasttext_classifier import bundled_model
-from versatune.transforms.probing.generate import Engine, Failure, Generation, Outcome, Sample, sample_seed
+from versatune.transforms.engines.engine import Engine, Failure, Generation, Outcome, Sample
+from versatune.transforms.probing.generate import sample_seed
 from versatune.transforms.probing.generation_store import read_store
 from versatune.transforms.probing.look import newest_look, nothing_seen
 
@@ -55,7 +56,7 @@ from versatune.pipelines.probe import run_with
 from versatune.schemas.config import load_config
 from versatune.schemas.progress import Silence
 from versatune.transforms.probing import generate
-from versatune.transforms.probing.generate import Generation
+from versatune.transforms.engines.engine import Generation
 
 generate._PART_SAMPLES = 4
 

@@ -13,7 +13,7 @@ from versatune.schemas.errors import ConfigError, RunError
 from versatune.transforms.engines.endpoint import make_client, quoted, refusal
 from versatune.transforms.engines.endpoint_server import KEPT, SETTINGS, Presence, Server, ask_server
 from versatune.transforms.engines.endpoint_trouble import UNREADABLE, WITHHELD, Trouble, trouble
-from versatune.transforms.probing.generate import Failure, Generation, Outcome, Sample
+from versatune.transforms.engines.engine import Failure, Generation, Outcome, Sample
 
 _FAILURES_IN_A_ROW = 16
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import apache_beam as beam
 from apache_beam.pvalue import AsIter, PCollection
 
-from versatune.transforms.probing.generate import Batch, Done, Engine, GenerateSamples, plan_batches
+from versatune.transforms.engines.engine import Engine
+from versatune.transforms.probing.generate import Batch, Done, GenerateSamples, plan_batches
 from versatune.transforms.probing.look import LookPlan, Seen, look_at
 
 Missing = tuple[tuple[int, int], ...]

@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import apache_beam as beam
 from apache_beam.ml.inference.base import RunInference
 from apache_beam.pvalue import PCollection
 
 from versatune.transforms.engines.batch_handler import BatchHandler
+from versatune.transforms.engines.engine import Engine, Failure, Outcome, Sample
 
 TOO_SHORT = "too_short"
 REPETITIVE = "repetitive"
@@ -26,52 +27,6 @@ _PART_SECONDS = 5.0
 _SEEDS = 2**32
 # Odd, so that multiplying by it permutes the 32-bit numbers; the golden ratio's digits spread neighbours far apart.
 _STRIDE = 0x9E3779B1
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One generation to draw."""
-
-    index: int
-    seed: int
-
-
-@dataclass(frozen=True, slots=True)
-class Generation:
-    """One text of the base model."""
-
-    index: int
-    seed: int
-    text: str
-    num_tokens: int
-    finish_reason: str
-    """stop: the model ended it; length: it reached the cap."""
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A sample that an engine could not give, for a reason of its own; the others go on."""
-
-    index: int
-    seed: int
-    reason: str
-    """A short name, the same for all of its kind: they are counted by it."""
-    detail: str
-    """What was said, without the key and without text."""
-
-
-Outcome = Generation | Failure
-
-
-class Engine(Protocol):
-    """What generates."""
-
-    @property
-    def about(self) -> dict[str, Any]:
-        """What it is; kept with every generation."""
-
-    def generate(self, samples: Sequence[Sample]) -> Iterator[list[Outcome]]:
-        """Yield what becomes of the samples as they are finished, in any order, each exactly once."""
 
 
 Batch = tuple[Sample, ...]

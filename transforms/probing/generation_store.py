@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from versatune.schemas.files import sha256_json
-from versatune.transforms.probing.generate import Failure, Generation, Outcome
+from versatune.transforms.engines.engine import Failure, Generation, Outcome
 from versatune.transforms.transport.part_store import Kept, read_parts, write_rows
 
 _FORMAT = 2

@@ -16,7 +16,8 @@ from versatune.transforms.engines import endpoint_server as looking
 from versatune.transforms.engines import endpoint_trouble
 from versatune.transforms.engines.endpoint_engine import EndpointEngine, EndpointEnginePlan
 from versatune.transforms.engines.endpoint_trouble import retry_after
-from versatune.transforms.probing.generate import Failure, Generation, Sample, sample_seed
+from versatune.transforms.engines.engine import Failure, Generation, Sample
+from versatune.transforms.probing.generate import sample_seed
 
 pytest.importorskip("openai")
 SAMPLES = [Sample(index, sample_seed(7, index)) for index in range(24)]

@@ -18,13 +18,13 @@ import pytest
 
 from versatune.schemas.errors import DataError, RunError
 from versatune.transforms.engines import vllm_engine
+from versatune.transforms.engines.engine import Failure, Generation, Outcome, Sample
 from versatune.transforms.engines.vllm_engine import VllmEngine, VllmSettings, engine_progress, stop_engines
-from versatune.transforms.probing.generate import Failure, Generation, Outcome, Sample
 
 _PARENT = """
 import json, sys
 from versatune.transforms.engines.vllm_engine import VllmEngine, VllmSettings
-from versatune.transforms.probing.generate import Sample
+from versatune.transforms.engines.engine import Sample
 engine = VllmEngine(VllmSettings(**json.loads(sys.argv[1])))
 print(engine._process._popen.pid, flush=True)
 list(engine.generate([Sample(index, index) for index in range(64)]))

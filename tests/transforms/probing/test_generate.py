@@ -14,15 +14,12 @@ from apache_beam.testing.util import assert_that, equal_to
 
 from versatune.schemas.errors import RunError
 from versatune.transforms.engines.batch_handler import BatchHandler, model_name
+from versatune.transforms.engines.engine import Failure, Generation, Outcome, Sample
 from versatune.transforms.probing.generate import (
     REPETITIVE,
     TOO_SHORT,
     Done,
-    Failure,
     GenerateSamples,
-    Generation,
-    Outcome,
-    Sample,
     generate_batch,
     plan_batches,
     reject_reason,

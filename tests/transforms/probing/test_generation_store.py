@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from versatune.transforms.probing.generate import Failure, Generation, Outcome
+from versatune.transforms.engines.engine import Failure, Generation, Outcome
 from versatune.transforms.probing.generation_store import KEPT, keep_outcomes, read_failures, read_store, store_key
 from versatune.transforms.transport.part_store import count_kept, sweep
 
