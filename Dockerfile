@@ -16,6 +16,5 @@ COPY requirements/${LOCK}.txt /tmp/worker.txt
 RUN pip install --no-cache-dir --no-deps --require-hashes -r /tmp/worker.txt
 COPY --from=wheel /dist /tmp/dist
 RUN pip install --no-cache-dir --no-deps --no-index /tmp/dist/*.whl
-# Beam sends code by module name: a second owner of one of our names would silently replace it.
 COPY deploy/check_image.py /tmp/check_image.py
 RUN python /tmp/check_image.py && rm -r /tmp/check_image.py /tmp/dist /tmp/worker.txt

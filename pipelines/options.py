@@ -7,7 +7,6 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NoReturn
 
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
@@ -18,14 +17,16 @@ from versatune.schemas.errors import ConfigError
 
 LOCAL_RUNNER = "FnApiRunner"
 _SMALL_INPUT_BYTES = 64 * 2**20
-# A worker process finds these packages wherever it is started, and prints nothing: its failures come back as exceptions.
+# A worker process finds what its launcher finds, and nothing else (with -c, Python would look into the working directory first: a file
+# random.py there would be imported in place of the real one). It prints nothing: its failures come back as exceptions.
 # Ctrl-C reaches every process of a terminal and ends a worker at once, without a trace of where it was; so does the launcher's death,
 # or a restarted build would find it still writing. Rows die by reference count, so cycles are looked for seldom. At its end a worker
 # has nothing left to do: taking the interpreter down in order takes it half a second.
 _WORKER = """
-import ctypes, gc, logging, os, runpy, signal, sys
+import sys
+sys.path[:] = {path!r}
+import ctypes, gc, logging, os, runpy, signal
 logging.disable(logging.CRITICAL)
-sys.path.insert(0, {root!r})
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 if sys.platform == "linux":
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
@@ -78,7 +79,7 @@ def make_runner(options: PipelineOptions) -> FnApiRunner | None:
         return None
     if options.view_as(DirectOptions).direct_num_workers <= 1:
         return FnApiRunner()
-    program = _WORKER.format(root=str(Path(__file__).resolve().parents[1]))
+    program = _WORKER.format(path=sys.path)
     command = f"exec {shlex.quote(sys.executable)} -c {shlex.quote(program)}"  # exec: no shell stays between us and the worker
     return FnApiRunner(default_environment=SubprocessSDKEnvironment.from_command_string(command))
 

@@ -52,7 +52,7 @@ if __name__ == "__main__":
 def test_a_worker_that_is_killed_ends_the_run_with_one_error(tmp_path: Path, start: str) -> None:
     program = tmp_path / "dying.py"
     program.write_text(start + _DYING)  # the second as a shell starts it in the background
-    environment = os.environ | {"PYTHONPATH": str(Path(versatune.pipelines.execute.__file__).parents[1])}
+    environment = os.environ | {"PYTHONPATH": str(Path(versatune.pipelines.execute.__file__).parents[2])}
     done = subprocess.run(
         [sys.executable, program], capture_output=True, text=True, check=False, timeout=120, env=environment
     )

@@ -334,7 +334,7 @@ class _Process:
 def _launch(log: Path, settings: VllmSettings) -> subprocess.Popen[str]:
     with open(log, "ab") as stream:
         return subprocess.Popen(
-            [sys.executable, "-m", "versatune.transforms.engines.vllm_process"],
+            [sys.executable, "-P", "-m", "versatune.transforms.engines.vllm_process"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stream,
@@ -350,7 +350,6 @@ def engine_environment(cpu_kv_cache_gib: int) -> dict[str, str]:
     Args:
         cpu_kv_cache_gib: key-value cache of the CPU engine, GiB; it has no other place.
     """
-    package_root = str(Path(__file__).resolve().parents[1])
     ours = {
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "VLLM_LOGGING_LEVEL": "WARNING",
@@ -362,7 +361,7 @@ def engine_environment(cpu_kv_cache_gib: int) -> dict[str, str]:
         "KMP_BLOCKTIME": "1",
     }
     environment = {**ours, **os.environ, "VLLM_CPU_KVCACHE_SPACE": str(cpu_kv_cache_gib)}
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH")]))
+    environment["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, sys.path))  # it finds what this process finds
     library = _intel_openmp()
     if library is not None and "omp" not in os.environ.get("LD_PRELOAD", ""):
         environment["LD_PRELOAD"] = " ".join(filter(None, [library, os.environ.get("LD_PRELOAD")]))
