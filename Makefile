@@ -8,20 +8,26 @@ IN = $(VENV)/bin
 export HF_HUB_OFFLINE = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup model demo test lint format type bench wheel lock
+.PHONY: help python setup model demo test lint format type bench wheel lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: ## the environment: locked packages and this checkout's wheel in .venv
+python:
+	@command -v $(PYTHON) > /dev/null || { echo "There is no $(PYTHON) here: install Python 3.11 with its venv module (on Debian \
+	\`apt install python3.11 python3.11-venv\`), or name one with \`make ... PYTHON=/path/to/python3.11\`" >&2; exit 1; }
+
+setup: python ## the environment: locked packages and this checkout's wheel in .venv
 	@$(PYTHON) scripts/setup_env.py $(VENV)
 
 model: setup ## the small real model, converted once into .cache
 	@$(IN)/python examples/smollm2.py $(MODEL) > /dev/null
 
 demo: model ## build, probe, mix, train and report on the example data, then ask the trained model something
+	@$(PYTHON) scripts/housekeeping.py gpu
 	$(IN)/versatune run examples/quickstart.yaml
 	@$(IN)/python examples/ask.py examples/outputs/quickstart
+	@$(PYTHON) scripts/housekeeping.py disk $(VENV)
 
 test: model ## the whole suite against the installed wheel; ARGS="-k name" narrows it
 	$(IN)/python -Im pytest -o pythonpath="" $(ARGS)
@@ -45,5 +51,8 @@ wheel: setup ## build the wheel into dist/ and look into it
 	$(IN)/python -m hatchling build -t wheel -d dist
 	$(IN)/check-wheel-contents dist/*.whl
 
-lock: ## write requirements/*.txt anew (docs/install.md says when)
+lock: python ## write requirements/*.txt anew (docs/install.md says when)
 	@$(PYTHON) scripts/lock.py
+
+clean: python ## remove what the others leave: .venv, .cache, examples/outputs, dist, the tools' caches
+	@$(PYTHON) scripts/housekeeping.py clean $(VENV)
