@@ -137,6 +137,7 @@ class DatasetManifest(Document):
     """A dataset version: what it holds, where it comes from, and the books."""
 
     KIND: ClassVar[str] = "versatune/dataset"
+    MADE_BY: ClassVar[str] = "versatune build CONFIG"
     FORMAT_VERSION: ClassVar[int] = 3
     # Where rows came from is not what the dataset is: the same rows from other files make the same dataset.
     OUTSIDE_DIGEST: ClassVar[frozenset[str]] = frozenset(

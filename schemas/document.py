@@ -28,6 +28,8 @@ class Document(Part):
     """
 
     KIND: ClassVar[str]
+    MADE_BY: ClassVar[str]
+    """The command that makes one, named where one cannot be used."""
     FORMAT_VERSION: ClassVar[int] = 2
     OUTSIDE_DIGEST: ClassVar[frozenset[str]] = frozenset()
 
@@ -95,17 +97,17 @@ class Document(Part):
         if value.get("format_version") != cls.FORMAT_VERSION:
             raise DataError(
                 f"{where}: format_version is {value.get('format_version')!r}; this versatune reads version"
-                f" {cls.FORMAT_VERSION} of '{cls.KIND}'. Use the versatune that wrote it, or make it again."
+                f" {cls.FORMAT_VERSION} of '{cls.KIND}'. Use the versatune that wrote it, or make it anew: `{cls.MADE_BY}`"
             )
         document = validate(cls, value, where)
         if document.digest != document.content_digest():
             raise IntegrityError(
                 f"{where}: the content does not match its digest {document.digest[:12]}...; it was changed after it"
-                " was written. Make it again."
+                f" was written. Make it anew: `{cls.MADE_BY}`"
             )
         if document.checksum != document.document_checksum():
             raise IntegrityError(
                 f"{where}: does not match its checksum {document.checksum[:12]}...; it was changed after it was written."
-                " Make it again."
+                f" Make it anew: `{cls.MADE_BY}`"
             )
         return document

@@ -52,6 +52,7 @@ class LabelReport(Document):
     """What a judge said. Rows in = labelled + undetermined + left out."""
 
     KIND: ClassVar[str] = "versatune/labels"
+    MADE_BY: ClassVar[str] = "versatune label FILE"
     OUTSIDE_DIGEST: ClassVar[frozenset[str]] = frozenset({"created_at", "environment", "inputs"})
 
     created_at: str

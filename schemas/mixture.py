@@ -43,6 +43,7 @@ class MixtureManifest(Document):
     """What to train on and why. Composing one reads manifests only, never rows."""
 
     KIND: ClassVar[str] = "versatune/mixture"
+    MADE_BY: ClassVar[str] = "versatune mix CONFIG"
     OUTSIDE_DIGEST: ClassVar[frozenset[str]] = frozenset({"created_at", "dataset"})
 
     created_at: str

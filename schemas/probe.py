@@ -84,6 +84,7 @@ class ProbeReport(Document):
     """What the base model writes about when nobody asks."""
 
     KIND: ClassVar[str] = "versatune/probe"
+    MADE_BY: ClassVar[str] = "versatune probe CONFIG"
     FORMAT_VERSION: ClassVar[int] = 3
     OUTSIDE_DIGEST: ClassVar[frozenset[str]] = frozenset({"created_at", "environment", "generations"})
 

@@ -69,6 +69,7 @@ class RunRecord(Document):
     """A finished run; its absence means the run has not finished."""
 
     KIND: ClassVar[str] = "versatune/run"
+    MADE_BY: ClassVar[str] = "versatune train CONFIG"
     OUTSIDE_DIGEST: ClassVar[frozenset[str]] = frozenset({"created_at", "environment", "mixture_path"})
 
     created_at: str

@@ -56,6 +56,7 @@ class CheckpointState(Document):
     """Everything of a run that is not a tensor."""
 
     KIND: ClassVar[str] = "versatune/checkpoint"
+    MADE_BY: ClassVar[str] = "versatune train CONFIG"
 
     mixture_digest: str
     model_sha256: str

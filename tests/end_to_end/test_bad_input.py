@@ -202,7 +202,12 @@ def test_a_manifest_of_another_version_is_refused_by_number(work: Path) -> None:
     file.write_bytes(orjson.dumps(orjson.loads(file.read_bytes()) | {"format_version": 99}))
     for command in (("verify", "outputs/small/1"), ("mix", "my.yaml")):
         message = _refused(work, *command)
-        for part in ("manifest.json", "format_version is 99", "reads version 3", "make it again"):
+        for part in (
+            "manifest.json",
+            "format_version is 99",
+            "reads version 3",
+            "make it anew: `versatune build CONFIG`",
+        ):
             assert part in message
 
 

@@ -9,12 +9,11 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from versatune.schemas.dataset import DatasetManifest, Shard
+from versatune.schemas.dataset import SPLITS, DatasetManifest, Shard
 from versatune.schemas.errors import DataError, IntegrityError, UsageError, nearest
 from versatune.versions.listing import find_version, paths
 
 Split = Literal["train", "validation"]
-_SPLITS = ("train", "validation")
 
 
 def iter_batches(
@@ -40,8 +39,8 @@ def iter_batches(
         UsageError: another split, or batches without rows.
         IntegrityError: a shard is missing, or not as large as the manifest says. ``versatune verify`` compares every byte.
     """
-    if split not in _SPLITS:
-        raise UsageError(f"split is {split!r}; expected one of {', '.join(_SPLITS)}")
+    if split not in SPLITS:
+        raise UsageError(f"split is {split!r}; expected one of {', '.join(SPLITS)}")
     if batch_rows < 1:
         raise UsageError(f"batch_rows is {batch_rows}; expected at least 1")
     file = find_version(Path(where))

@@ -260,7 +260,7 @@ def test_a_diverging_training_says_so(tmp_path: Path) -> None:
 
 def test_no_training_row_of_the_bundled_model_is_of_a_source_whose_licence_rules_it_out() -> None:
     card = json.loads(bundled_model().with_suffix(".json").read_text())
-    decisions = json.loads((Path(__file__).parents[2] / "classifier" / "sources.json").read_text())
+    decisions = json.loads((Path(__file__).parents[3] / "classifier" / "sources.json").read_text())
     for source, entry in card["sources"].items():
         assert entry["used"] == decisions[source]["use"], source
         if entry["used"]:
@@ -274,7 +274,7 @@ def test_the_bundled_model_was_trained_by_the_committed_configuration_and_texts(
 
     from versatune.schemas.files import sha256_file
 
-    root = Path(__file__).parents[2] / "classifier"
+    root = Path(__file__).parents[3] / "classifier"
     card = json.loads(bundled_model().with_suffix(".json").read_text())
     config = validate(ClassifierTraining, yaml.safe_load((root / "bundled.yaml").read_text()), "bundled", ConfigError)
     assert card["settings"] == config.model_dump(
@@ -305,7 +305,7 @@ def test_the_bundled_card_says_how_the_model_errs_for_probes_to_correct_by() -> 
 
 def test_the_committed_page_is_what_the_card_gives() -> None:
     card = json.loads(bundled_model().with_suffix(".json").read_text())
-    page = Path(__file__).parents[2] / "docs" / "classifier-card.md"
+    page = Path(__file__).parents[3] / "docs" / "classifier-card.md"
     plots = [f"images/classifier-{name}.svg" for name in ("reliability", "risk-coverage", "confusion", "sources")]
     assert page.read_text(encoding="utf-8") == card_markdown(card, plots)
     assert all((page.parent / plot).is_file() for plot in plots)

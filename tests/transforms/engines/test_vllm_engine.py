@@ -306,7 +306,7 @@ def test_a_killed_parent_leaves_no_engine_behind(tiny_model: Path) -> None:
         [sys.executable, "-c", _PARENT, json.dumps(_values(tiny_model, max_new_tokens=480))],
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[3])},
     )
     assert parent.stdout is not None
     pid = int(parent.stdout.readline())

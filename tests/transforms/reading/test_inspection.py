@@ -16,7 +16,7 @@ from versatune.transforms.reading.inspection import inspect_file, shape_scores
 from versatune.transforms.shapes.conversation import read_examples
 from versatune.transforms.shapes.field_proposal import advice, are_labels, fields_yaml, propose_fields
 
-SHARED = Path(os.environ.get("VERSATUNE_SHARED_DATA", Path(__file__).parents[2] / "../shared/data"))
+SHARED = Path(os.environ.get("VERSATUNE_SHARED_DATA", Path(__file__).parents[3] / "../shared/data"))
 ALPACA = {"instruction": "Why?", "input": "", "output": "Because."}
 
 

@@ -29,7 +29,7 @@ from versatune.transforms.shapes.base import CLEAN_REASONS, NORMALIZE_REASONS, R
 from versatune.transforms.shapes.conversation import example_id, read_examples
 from versatune.transforms.transport.batch import Batch, InputSplit, RawBatch, RowFault, example_payloads, one_array
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SOURCE = SourceConfig(name="s", files=["x"], license="MIT")
 GOOD = b'{"question": "Why?", "answer": "Because."}'
 SQUAD = orjson.dumps(

@@ -9,7 +9,7 @@ import pytest
 
 from versatune.cli.terminal import Terminal
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 # A test run with -I (against the installed wheel) starts its children with -I too, so that they load the wheel as well.

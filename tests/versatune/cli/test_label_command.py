@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 pytest.importorskip("openai")
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PYTHON = [sys.executable, *(["-I"] if sys.flags.isolated else [])]
 CONFIG = {"name": "toy", "output": "out", "taxonomy": {"domains": ["law", "sport"]}}
 

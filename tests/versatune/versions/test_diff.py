@@ -14,8 +14,8 @@ import pytest
 
 from versatune.schemas.dataset import DatasetManifest
 from versatune.schemas.progress import Silence
+from versatune.versions import diff as module
 from versatune.versions.diff import ASPECTS, RowChanges, diff_manifests, diff_rows
-from versatune.versions.listing import diff as module
 
 
 def side(directory: Path) -> tuple[Path, DatasetManifest]:
