@@ -47,9 +47,11 @@ type: setup ## mypy, strict
 bench: setup ## every benchmark in its quick form
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(IN)/python $$script --quick; done
 
-wheel: setup ## build the wheel into dist/ and look into it
-	$(IN)/python -m hatchling build -t wheel -d dist
+wheel: setup ## build what is uploaded, wheel and source distribution, into dist/ and look into it
+	rm -rf dist
+	$(IN)/python -m hatchling build -d dist
 	$(IN)/check-wheel-contents dist/*.whl
+	$(IN)/twine check --strict dist/*
 
 lock: python ## write requirements/*.txt anew (docs/install.md says when)
 	@$(PYTHON) scripts/lock.py

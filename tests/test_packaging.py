@@ -5,14 +5,16 @@ from __future__ import annotations
 import importlib.metadata
 import subprocess
 import sys
+import tarfile
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-PACKAGES = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+ROOMS = sorted(path.parent.name for path in ROOT.glob("*/__init__.py") if path.parent.name != "versatune")
 HEAVY = {"torch", "apache_beam", "transformers", "vllm", "fasttext", "datasets", "matplotlib", "pyarrow.dataset"}
 
 
@@ -24,40 +26,105 @@ def distribution() -> importlib.metadata.Distribution:
         pytest.skip("versatune is not installed here: `make test` runs this against its wheel")
 
 
-@pytest.mark.parametrize("name", PACKAGES)
-def test_each_top_level_name_has_one_owner(name, distribution):
-    assert set(importlib.metadata.packages_distributions()[name]) == {distribution.name}
-
-
-def test_wheel_holds_every_file_of_the_packages_and_nothing_else(distribution):
-    installed = {file.as_posix() for file in distribution.files if file.parts[0] in PACKAGES and file.suffix != ".pyc"}
-    sources = {
-        path.relative_to(ROOT).as_posix()
-        for package in PACKAGES
-        for path in (ROOT / package).rglob("*")
+def in_the_repository() -> set[str]:
+    """Every file that versatune's package is made of, by its name in a wheel."""
+    folders = {"versatune": ROOT / "versatune", **{f"versatune/{room}": ROOT / room for room in ROOMS}}
+    return {
+        f"{name}/{path.relative_to(folder)}"
+        for name, folder in folders.items()
+        for path in folder.rglob("*")  # which does not follow links
         if path.is_file() and path.suffix != ".pyc"
     }
-    assert installed == sources
 
 
-def test_wheel_has_no_other_top_level_name(distribution):
+def test_the_distribution_has_one_top_level_name(distribution):
     names = {file.parts[0] for file in distribution.files if not file.parts[0].startswith(("..", "versatune-"))}
-    assert names == set(PACKAGES)
+    assert names == {"versatune"}
+    assert PYPROJECT["tool"]["check-wheel-contents"]["toplevel"] == ["versatune"]
+    assert set(importlib.metadata.packages_distributions()["versatune"]) == {"versatune"}
 
 
-def test_wheel_refuses_to_be_uploaded(distribution):
-    assert "Private :: Do Not Upload" in distribution.metadata.get_all("Classifier")
+def test_the_wheel_holds_every_file_of_the_rooms_and_nothing_else(distribution):
+    installed = {
+        file.as_posix() for file in distribution.files if file.parts[0] == "versatune" and file.suffix != ".pyc"
+    }
+    assert installed == in_the_repository()
+    assert "versatune/py.typed" in installed
 
 
-def test_lists_of_packages_agree():
-    assert PYPROJECT["tool"]["check-wheel-contents"]["toplevel"] == PACKAGES
-    assert PYPROJECT["tool"]["importlinter"]["root_packages"] == PACKAGES
-    assert PYPROJECT["tool"]["mypy"]["packages"] == PACKAGES
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """The wheel of the checkout, the source distribution, and the wheel made from that."""
+    folder = tmp_path_factory.mktemp("dist")
+    build(ROOT, folder, "wheel", "sdist")
+    (sdist,) = folder.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(folder / "source", filter="data")
+        members = archive.getmembers()
+    (source,) = (folder / "source").iterdir()
+    build(source, folder / "again", "wheel")
+    return folder, members
+
+
+def build(source, folder, *targets):
+    command = [sys.executable, "-m", "hatchling", "build", "-d", str(folder)]
+    for target in targets:
+        subprocess.run([*command, "-t", target], check=True, capture_output=True, cwd=source)
+
+
+def names_in(folder):
+    (wheel,) = folder.glob("*.whl")
+    return sorted(zipfile.ZipFile(wheel).namelist())
+
+
+def test_a_wheel_from_the_source_distribution_is_that_of_the_checkout(built):
+    folder, _ = built
+    assert names_in(folder) == names_in(folder / "again")
+    assert {name.split("/")[0] for name in names_in(folder)} == {"versatune", "versatune-0.1.0.dist-info"}
+
+
+def test_the_source_distribution_holds_each_room_once_and_no_link(built):
+    _, members = built
+    assert len({member.name for member in members}) == len(members)
+    assert not [member.name for member in members if member.islnk() or member.issym()]
+    tops = {member.name.split("/")[1] for member in members}
+    texts = {"CHANGELOG.md", "LICENSE", "NOTICE", "PKG-INFO", "README.md", ".gitignore", "pyproject.toml"}
+    assert tops == {"versatune", *texts}
+
+
+def test_the_files_to_upload_are_what_an_index_takes(built):
+    """Metadata is valid and the README renders; nothing forbids the upload."""
+    folder, _ = built
+    files = [str(file) for file in (*folder.glob("*.whl"), *folder.glob("*.tar.gz"))]
+    done = subprocess.run(
+        [sys.executable, "-m", "twine", "check", "--strict", *files], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("PASSED") == 2
+    assert not [line for line in PYPROJECT["project"]["classifiers"] if line.startswith("Private")]
+
+
+def test_each_room_is_a_link_of_the_package():
+    links = {path.name: path.readlink() for path in (ROOT / "versatune").iterdir() if path.is_symlink()}
+    assert links == {room: Path("..") / room for room in ROOMS}
+
+
+def test_every_module_imports_from_an_empty_folder(distribution, tmp_path):
+    code = (
+        "import importlib, pkgutil, versatune\n"
+        "names = [found.name for found in pkgutil.walk_packages(versatune.__path__, 'versatune.')]\n"
+        "for name in names:\n    if not name.endswith('.__main__'): importlib.import_module(name)\n"
+        "print(len(names))"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.splitlines()[-1]) == sum(name.endswith(".py") for name in in_the_repository()) - 1
 
 
 def test_init_files_hold_a_docstring_only():
-    for package in PACKAGES:
-        for init in (ROOT / package).rglob("__init__.py"):
+    """Importing one module never loads another's libraries; versatune's own loads its interface when it is used."""
+    for room in ROOMS:
+        for init in (ROOT / room).rglob("__init__.py"):
             assert init.read_text().strip().count("\n") == 0, init
 
 

@@ -26,7 +26,7 @@ def test_an_interrupt_inside_a_graph_is_an_interrupt_and_no_failure() -> None:
 
 
 def test_ctrl_c_ends_a_worker_process_without_a_trace() -> None:
-    before, _, _ = _WORKER.format(root=".").partition("try:")
+    before, _, _ = _WORKER.format(path=sys.path).partition("try:")
     program = f"{before}\nimport os\nos.kill(os.getpid(), signal.SIGINT)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")
