@@ -99,12 +99,12 @@ def test_damaged_files_are_refused_or_read(tmp_path: Path) -> None:
         path = tmp_path / chance.choice(NAMES)
         path.write_bytes(damaged(chance.choice(sources), chance))
         whole = InputSplit(source="s", uri=path.name, location=str(path), bytes=path.stat().st_size)
-        began = time.perf_counter()
+        began = time.process_time()
         for split in _divided(whole, chance.choice([500, 10**9])):
             refused += read_one(split, chance, seed)
-        slowest = max(slowest, time.perf_counter() - began)
+        slowest = max(slowest, time.process_time() - began)
     assert FILES / 10 < refused < FILES  # both ends are met
-    assert slowest < 5
+    assert slowest < 60  # seconds: no damage makes reading take another power of the length
 
 
 def read_one(split: InputSplit, chance: random.Random, seed: int) -> bool:
@@ -144,7 +144,7 @@ def test_one_thing_a_million_times_takes_no_time(tmp_path: Path, name: str, data
     path = tmp_path / name
     path.write_bytes(data)
     split = InputSplit(source="s", uri=name, location=str(path), bytes=len(data))
-    began = time.perf_counter()
+    began = time.process_time()
     for batch in read_rows(split):
         assert all(isinstance(row, bytes | RowFault) for row in batch.payloads)
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 60  # seconds where one more power of the length would be a day
