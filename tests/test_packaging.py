@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import importlib.metadata
 import subprocess
 import sys
@@ -153,7 +154,7 @@ def test_help_loads_no_heavy_library():
     assert done.stdout.splitlines()[-1] == "heavy:"
 
 
-@pytest.mark.parametrize("name", ["cpu", "gpu", "worker"])
+@pytest.mark.parametrize("name", ["cpu", "gpu", "worker", "gpu-worker"])
 def test_locks_pin_every_package_by_hash_and_name_no_place(name):
     text = (ROOT / "requirements" / f"{name}.txt").read_text()
     lines = text.splitlines()
@@ -161,6 +162,13 @@ def test_locks_pin_every_package_by_hash_and_name_no_place(name):
     assert len(set(pinned)) == len(pinned) > 100
     assert all(line.endswith(" \\") for line in lines if "==" in line), "a package without a hash"
     assert not [line for line in lines if "://" in line or line.startswith("-")]
+
+
+def test_the_context_of_the_image_lets_through_what_the_image_is_made_of():
+    allowed = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    needed = ["pyproject.toml", "README.md", "LICENSE", "NOTICE", "deploy/check_image.py", "versatune", *ROOMS]
+    needed += [f"requirements/{lock}.txt" for lock in ("worker", "gpu-worker")]
+    assert [name for name in needed if not any(fnmatch.fnmatch(name, pattern) for pattern in allowed)] == []
 
 
 def test_cpu_lock_takes_the_cpu_build_of_torch():
