@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 ROOMS = sorted(path.parent.name for path in ROOT.glob("*/__init__.py") if path.parent.name != "versatune")
 HEAVY = {"torch", "apache_beam", "transformers", "vllm", "fasttext", "datasets", "matplotlib", "pyarrow.dataset"}
+HEAVY |= {"versatune.schemas.config"}  # its models take as long to make as the rest of the help page
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ from typing import Annotated, Any
 import typer
 
 from versatune.cli.terminal import Terminal, only_json_on_stdout
-from versatune.schemas.config import load_config
 from versatune.schemas.errors import UsageError, VersatuneError
 
 ConfigPath = Annotated[
@@ -43,6 +42,7 @@ def guarded(work: Callable[[Terminal], None], as_json: bool, debug: bool) -> Non
 
 def job(context: typer.Context, config: Path, overrides: list[str], terminal: Terminal) -> Any:
     """Return the :class:`versatune.stages.Job` that a command was given."""
+    from versatune.schemas.config import load_config  # half of the time of `versatune --help`
     from versatune.stages import Job
 
     for argument in context.args:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from versatune.cli.command import AsJson, Debug, guarded
 from versatune.cli.terminal import Terminal
-from versatune.schemas.config import Config, load_config
 from versatune.schemas.errors import ConfigError
+
+if TYPE_CHECKING:
+    from versatune.schemas.config import Config
 
 
 def add_label_command(app: typer.Typer) -> None:
@@ -72,6 +74,7 @@ def label(
     def work(terminal: Terminal) -> None:
         from versatune.cli.summaries import summarize_labels
         from versatune.pipelines.label import plan_endpoint, plan_local, run
+        from versatune.schemas.config import Config, load_config
 
         beam_args = [argument for argument in files if argument.startswith("--")]
         paths = [argument for argument in files if not argument.startswith("--")]

@@ -9,7 +9,6 @@ import typer
 
 from versatune.cli.command import AsJson, ConfigPath, Debug, Overrides, guarded
 from versatune.cli.terminal import Terminal
-from versatune.schemas.config import load_config
 from versatune.schemas.errors import ConfigError, UsageError
 
 VersionPath = Annotated[
@@ -214,6 +213,7 @@ def reprocess(
 
     def work(terminal: Terminal) -> None:
         from versatune.cli.version_summaries import summarize_reprocess
+        from versatune.schemas.config import load_config
 
         settings = load_config(config, set_)
         if "://" in settings.home:
