@@ -66,6 +66,10 @@ def run(config: Config, *, beam_args: Sequence[str] = (), progress: Progress, re
     splits = plan_inputs(config)
     check_inputs(config, splits)
     workers = local_workers(config.build.workers, planned_bytes(splits))
+    if workers < config.build.workers:
+        progress.say(
+            "build: one process instead of several, because it was not called in the main thread of the program"
+        )
     options = pipeline_options(beam_args, workers)
     tokenization = plan_tokenization(config) if config.build.tokenize and config.model else None
     if tokenization is None:

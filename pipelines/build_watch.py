@@ -59,5 +59,6 @@ class _Watch:
             return
         if not self._writing:
             self._writing = True
+            self._progress.end()
             self._progress.begin("write shards", int(names[0].partition("-of-")[2].removesuffix(".json")), "buckets")
         self._progress.advance_to(len(names))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import threading
@@ -13,13 +12,12 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from versatune.pipelines.options import make_runner
+from versatune.pipelines.quiet import WORKER_THREAD, quiet
 from versatune.schemas.errors import RunError, VersatuneError
 
-_WORKER_THREAD = "run_worker"  # in which Beam's local runner waits for a worker process to end
-_BEAM_THREADS = (_WORKER_THREAD, "beam_control_read", "read_grpc_client_inputs")
 _SECONDS_TO_NOTICE = 3.0
 _SECONDS_TO_HEED = 15.0
-_DIED = "a worker process ended before its work did: killed, or out of memory (try fewer workers)"
+_DIED = "a worker process ended before its work did: it was killed, ran out of memory (try fewer workers), or could not start"
 _WORKER_DIED = "Channel closed prematurely"  # all that Beam's local runner says about it
 
 
@@ -87,30 +85,15 @@ class _Deaths:
 
 @contextmanager
 def _quiet() -> Iterator[_Deaths]:
-    """Keep the remarks and thread traces of Beam to itself, but for what they say of a worker's death."""
-    loggers = [logging.getLogger(name) for name in ("apache_beam", "root", "google")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
-    hook, deaths = threading.excepthook, _Deaths()
-
-    def hear(args: threading.ExceptHookArgs) -> None:
-        name = args.thread.name if args.thread else ""
-        if name == _WORKER_THREAD:
-            deaths.report()
-        if name not in _BEAM_THREADS:
-            hook(args)
-
-    threading.excepthook = hear
+    """Keep Beam quiet, but for what it says of a worker's death."""
+    deaths = _Deaths()
     deaf = deaths.can_interrupt and signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     if deaf:  # as a shell starts what it runs in the background
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        yield deaths
+        with quiet(lambda thread: deaths.report() if thread == WORKER_THREAD else None):
+            yield deaths
     finally:
         deaths.over.set()
         if deaf:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-        threading.excepthook = hook
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

@@ -6,6 +6,7 @@ import argparse
 import os
 import shlex
 import sys
+import threading
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -14,18 +15,16 @@ from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from versatune.schemas.errors import ConfigError
+from versatune.transforms.transport.python_path import first_lines
 
 LOCAL_RUNNER = "FnApiRunner"
 _SMALL_INPUT_BYTES = 64 * 2**20
-# A worker process finds what its launcher finds, and nothing else (with -c, Python would look into the working directory first: a file
-# random.py there would be imported in place of the real one). It prints nothing: its failures come back as exceptions.
+# A worker process prints nothing: its failures come back as exceptions.
 # Ctrl-C reaches every process of a terminal and ends a worker at once, without a trace of where it was; so does the launcher's death,
 # or a restarted build would find it still writing. Rows die by reference count, so cycles are looked for seldom. At its end a worker
 # has nothing left to do: taking the interpreter down in order takes it half a second.
-_WORKER = """
-import sys
-sys.path[:] = {path!r}
-import ctypes, gc, logging, os, runpy, signal
+_WORKER = """\
+import ctypes, gc, logging, os, runpy, signal, sys
 logging.disable(logging.CRITICAL)
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 if sys.platform == "linux":
@@ -40,7 +39,12 @@ os._exit(0)
 
 
 def local_workers(configured: int, input_bytes: int) -> int:
-    """Return the number of local processes: as configured, or for 0 one for a small input, else one per core."""
+    """Return the number of local processes: as configured, or for 0 one for a small input, else one per core.
+
+    Outside the main thread it is one: a run with workers is ended by an interrupt when one of them dies, which only the main thread hears.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return 1
     if configured:
         return configured
     return 1 if input_bytes < _SMALL_INPUT_BYTES else _cores()
@@ -79,8 +83,7 @@ def make_runner(options: PipelineOptions) -> FnApiRunner | None:
         return None
     if options.view_as(DirectOptions).direct_num_workers <= 1:
         return FnApiRunner()
-    program = _WORKER.format(path=sys.path)
-    command = f"exec {shlex.quote(sys.executable)} -c {shlex.quote(program)}"  # exec: no shell stays between us and the worker
+    command = f"exec {shlex.quote(sys.executable)} -c {shlex.quote(first_lines() + _WORKER)}"  # exec: no shell stays between us and the worker
     return FnApiRunner(default_environment=SubprocessSDKEnvironment.from_command_string(command))
 
 

@@ -629,7 +629,7 @@ def load_section(model: type[S], path: str | Path, overrides: Sequence[str] = ()
     value = _parse_yaml(text, str(file))
     if not isinstance(value, dict):
         raise ConfigError(f"{file}: holds {type(value).__name__}; expected keys and values such as 'name: my-data'")
-    for override in overrides:
+    for override in [overrides] if isinstance(overrides, str) else overrides:
         _apply(value, override)
     return validate(model, value, str(file), ConfigError)
 

@@ -38,6 +38,8 @@ def read_pointer(file: str | Path, *, what: str, command: str) -> Path:
         data = Path(file).read_bytes()
     except FileNotFoundError:
         raise DataError(f"{file}: there is no {what} yet; run `{command}` first") from None
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror}); expected what `{command}` writes") from None
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError as error:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from versatune.pipelines.quiet import quiet
 from versatune.schemas.config import Config, load_config
 from versatune.schemas.dataset import DatasetManifest
 from versatune.schemas.errors import ConfigError, DataError, IntegrityError, RunError, UsageError, VersatuneError
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 __version__ = VERSION
+Where = str | os.PathLike[str]
 __all__ = [
     "Config",
     "ConfigError",
@@ -51,10 +55,12 @@ __all__ = [
 def build(config: Config, *, beam_args: Sequence[str] = (), progress: Progress | None = None) -> Path:
     """Build a dataset version from raw files. A build that was killed goes on where it was.
 
+    Outside the main thread of the program it is one process, whatever ``build.workers`` says.
+
     Args:
         config: what to build, and from what.
         beam_args: flags for Apache Beam, such as ``--runner=DataflowRunner``.
-        progress: hears how far the work is; None for silence.
+        progress: hears how far the work is, now and then from another thread; None for silence.
 
     Returns:
         The version's manifest.json; :func:`read_dataset` reads it.
@@ -93,61 +99,90 @@ def train(config: Config, *, progress: Progress | None = None) -> Path:
     return _run("train", config, (), progress)
 
 
-def read_dataset(where: str | Path) -> DatasetManifest:
+def read_dataset(where: Where) -> DatasetManifest:
     """Read a dataset version's manifest.
 
     Args:
-        where: the manifest.json or its directory; a dataset's directory or a configuration, for the newest version.
+        where: the manifest.json or its directory; a configuration's file, or OUTPUT/NAME, for the newest version.
 
     Raises:
-        DataError: there is none, or it is of another format.
+        DataError: there is none, it cannot be read, or it is of another format.
         IntegrityError: it was changed after it was written. This holds for each of the readers.
     """
     from versatune.versions.listing import find_version
 
-    return DatasetManifest.load(find_version(Path(where)))
+    with _readable(where):
+        return DatasetManifest.load(find_version(Path(where)))
 
 
-def read_probe(where: str | Path) -> ProbeReport:
-    """Read a probe's report: its probe.json or its directory; or OUTPUT/NAME/probe, for the newest one."""
-    return ProbeReport.load(_document(where, "probe.json", "probe report", "versatune probe CONFIG"))
+def read_probe(where: Where) -> ProbeReport:
+    """Read a probe's report: its probe.json or its directory; a configuration's file, or OUTPUT/NAME/probe, for the newest one."""
+    return ProbeReport.load(_document(where, "probe", "probe.json", "probe report", ProbeReport.MADE_BY))
 
 
-def read_mixture(where: str | Path) -> MixtureManifest:
-    """Read a mixture's manifest: its mixture.json or its directory; or OUTPUT/NAME/mixture, for the newest one."""
-    return MixtureManifest.load(_document(where, "mixture.json", "mixture", "versatune mix CONFIG"))
+def read_mixture(where: Where) -> MixtureManifest:
+    """Read a mixture's manifest: its mixture.json or its directory; a configuration's file, or OUTPUT/NAME/mixture, for the newest one."""
+    return MixtureManifest.load(_document(where, "mixture", "mixture.json", "mixture", MixtureManifest.MADE_BY))
 
 
-def read_run(where: str | Path) -> RunRecord:
-    """Read a finished run's record: its run.json or its directory; or OUTPUT/NAME/runs, for the newest one."""
-    return RunRecord.load(_document(where, "run.json", "finished run", "versatune train CONFIG"))
+def read_run(where: Where) -> RunRecord:
+    """Read a finished run's record: its run.json or its directory; a configuration's file, or OUTPUT/NAME/runs, for the newest one."""
+    return RunRecord.load(_document(where, "runs", "run.json", "finished run", RunRecord.MADE_BY))
 
 
 def iter_batches(
-    where: str | Path,
+    where: Where,
     *,
     split: Literal["train", "validation"] = "train",
     domain: str | None = None,
     columns: Sequence[str] | None = None,
     batch_rows: int = 8192,
 ) -> Iterator[pa.RecordBatch]:
-    """Iterate over a version's examples as Arrow batches; see :func:`versatune.versions.examples.iter_batches`."""
+    """Iterate over a version's examples, in the order of its manifest; memory holds one batch and what Parquet needs around it.
+
+    Args:
+        where: as of :func:`read_dataset`.
+        split: ``train`` or ``validation``: held-out rows never come with the others.
+        domain: this domain's examples alone; None for all of them.
+        columns: names of columns; None for all (docs/data-contract.md says what they hold).
+        batch_rows: most rows in a batch.
+
+    Raises:
+        UsageError: there is no such version, domain or column; another split; batches without rows.
+        IntegrityError: a shard is missing, or not as large as the manifest says. ``versatune verify`` compares every byte.
+    """
     from versatune.versions import examples
 
-    return examples.iter_batches(where, split=split, domain=domain, columns=columns, batch_rows=batch_rows)
+    with _readable(where):
+        return examples.iter_batches(Path(where), split=split, domain=domain, columns=columns, batch_rows=batch_rows)
 
 
 def _run(stage: str, config: Config, beam_args: Sequence[str], progress: Progress | None) -> Path:
-    stages = import_module(
-        "versatune.stages"
-    )  # by name, so that a type checker of your program need not look at Beam and torch
-    job = stages.Job(config=config, beam_args=tuple(beam_args), progress=progress or Silence())
-    return Path(stages.run_one(job, stage))
+    if not isinstance(config, Config):
+        raise UsageError(f"config is {config!r}; expected what versatune.load_config(FILE) returns")
+    flags = (beam_args,) if isinstance(beam_args, str) else tuple(beam_args)
+    with quiet():  # also while Beam is imported
+        # By name, so that a type checker of your program need not look at Beam and torch.
+        stages = import_module("versatune.stages")
+        return Path(stages.run_one(stages.Job(config=config, beam_args=flags, progress=progress or Silence()), stage))
 
 
-def _document(where: str | Path, name: str, what: str, command: str) -> Path:
+def _document(where: Where, folder: str, name: str, what: str, command: str) -> Path:
+    """Find a document: a file as it is, in a directory by its name, the newest one of a folder or a configuration by its pointer."""
     path = Path(where)
-    if path.is_dir():
+    if path.suffix in (".yaml", ".yml"):
+        path = Path(load_config(path).home) / folder
+    with _readable(where):
+        if path.is_file():
+            return path
         inside = path / name
         return inside if inside.is_file() else read_pointer(path / "latest.json", what=what, command=command)
-    return path
+
+
+@contextmanager
+def _readable(where: Where) -> Iterator[None]:
+    """Say in our words that a file or folder cannot be looked at."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{error.filename or where}: cannot be read ({error.strerror})") from None

@@ -12,7 +12,7 @@ import orjson
 
 from versatune.schemas.config import Config
 from versatune.schemas.dataset import DatasetManifest
-from versatune.schemas.errors import ConfigError, IntegrityError, VersatuneError
+from versatune.schemas.errors import ConfigError, IntegrityError, UsageError, VersatuneError
 from versatune.schemas.files import sha256_json, write_atomic
 from versatune.schemas.pointer import read_pointer, write_pointer
 from versatune.schemas.probe import ProbeReport
@@ -126,7 +126,12 @@ def run_one(job: Job, stage: str) -> Path:
 
 
 def _run(job: Job, stage: str, key: str) -> Path:
-    output = _FUNCTIONS[stage](job)
+    try:
+        output = _FUNCTIONS[stage](job)
+    except PermissionError as error:
+        raise UsageError(
+            f"{stage}: {error.filename}: {error.strerror}; give 'output' a place that you may write to, and sources that you may read"
+        ) from error
     _remember(job, stage, key, output)
     return output
 

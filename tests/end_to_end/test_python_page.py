@@ -38,6 +38,7 @@ def printed(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> list[
         [sys.executable, "-P", program], capture_output=True, text=True, check=False, cwd=folder, env=ENVIRONMENT
     )
     assert done.returncode == 0, done.stderr[-3000:]
+    assert "WARNING" not in done.stderr  # Beam's remarks about what is not installed
     return done.stdout.splitlines()
 
 
@@ -64,5 +65,10 @@ def test_the_trained_model_is_where_the_page_says(printed: list[str]) -> None:
     assert (Path(model) / "model.safetensors").is_file()
 
 
-def test_a_wrong_key_is_told_and_progress_is_heard(printed: list[str]) -> None:
+def test_a_wrong_key_is_told(printed: list[str]) -> None:
     assert any("unknown key 'build.worker'; did you mean 'workers'?" in line for line in printed)
+
+
+def test_progress_is_heard_task_by_task(printed: list[str]) -> None:
+    done = [line for line in printed if line.endswith(": done")]
+    assert done == ["read, classify and tokenize: done", "write shards: done"]

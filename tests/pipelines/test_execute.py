@@ -26,7 +26,7 @@ def test_an_interrupt_inside_a_graph_is_an_interrupt_and_no_failure() -> None:
 
 
 def test_ctrl_c_ends_a_worker_process_without_a_trace() -> None:
-    before, _, _ = _WORKER.format(path=sys.path).partition("try:")
+    before, _, _ = _WORKER.partition("try:")
     program = f"{before}\nimport os\nos.kill(os.getpid(), signal.SIGINT)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")
@@ -58,5 +58,5 @@ def test_a_worker_that_is_killed_ends_the_run_with_one_error(tmp_path: Path, sta
     )
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
-        "versatune.schemas.errors.RunError: build: a worker process ended before its work did: killed, or out of memory (try fewer workers)"
+        "versatune.schemas.errors.RunError: build: a worker process ended before its work did: it was killed, ran out of memory (try fewer workers), or could not start"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import subprocess
@@ -121,7 +122,14 @@ def test_a_domain_without_rows_has_no_batches(version: Path) -> None:
         ({"split": "test"}, versatune.UsageError, "split is 'test'; expected one of train, validation"),
         ({"domain": "lawe"}, versatune.ConfigError, "unknown domain 'lawe'; did you mean 'law'?"),
         ({"columns": ["num_token"]}, versatune.DataError, "has no column 'num_token'; did you mean 'num_tokens'?"),
-        ({"batch_rows": 0}, versatune.UsageError, "batch_rows is 0; expected at least 1"),
+        ({"columns": "id"}, versatune.UsageError, "columns is 'id'; expected a list of names, such as ['id']"),
+        (
+            {"columns": ["x"], "domain": "finance"},
+            versatune.DataError,
+            "has no column 'x'",
+        ),  # of which there are no rows
+        ({"batch_rows": 0}, versatune.UsageError, "batch_rows is 0; expected a whole number of at least 1"),
+        ({"batch_rows": 1.5}, versatune.UsageError, "batch_rows is 1.5; expected a whole number"),
     ],
 )
 def test_what_cannot_be_read_is_said_at_the_call(version: Path, arguments: Any, error: Any, message: str) -> None:
@@ -147,13 +155,61 @@ def test_the_newest_version_is_read_from_its_dataset(version: Path) -> None:
     assert list(versatune.iter_batches(version.parent))
 
 
-def test_a_probe_is_read_from_its_file_its_directory_and_its_home(tmp_path: Path, make_probe: Any) -> None:
+def test_a_probe_is_read_from_its_file_its_directory_its_home_and_its_configuration(
+    tmp_path: Path, make_probe: Any
+) -> None:
     from versatune.schemas.pointer import write_pointer
 
-    file = make_probe(tmp_path / "probe" / "abc")
+    home = tmp_path / "out" / "mine" / "probe"
+    file = make_probe(home / "abc")
     report = versatune.read_probe(file)
-    write_pointer(tmp_path / "probe" / "latest.json", "abc/probe.json", report.digest)
-    assert versatune.read_probe(file.parent) == report == versatune.read_probe(tmp_path / "probe")
+    write_pointer(home / "latest.json", "abc/probe.json", report.digest)
+    (tmp_path / "my.yaml").write_text("name: mine\noutput: out\nsources: [{name: s, files: [rows.jsonl]}]\n")
+    for where in (file.parent, home, tmp_path / "my.yaml", str(tmp_path / "my.yaml")):
+        assert versatune.read_probe(where) == report
+
+
+def test_batches_are_read_also_when_the_program_has_changed_its_directory(
+    version: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(version)
+    batches = versatune.iter_batches(".", columns=iter(["id"]))
+    monkeypatch.chdir(tmp_path)
+    assert next(batches).schema.names == ["id"]
+
+
+def test_a_file_in_the_place_of_a_folder_is_told_in_our_words(tmp_path: Path) -> None:
+    (tmp_path / "latest.json").mkdir()
+    with pytest.raises(versatune.DataError, match=r"latest.json: cannot be read"):
+        versatune.read_run(tmp_path)
+
+
+@pytest.mark.parametrize("stage", ["build", "probe", "mix", "train"])
+def test_a_stage_wants_a_configuration_and_says_so(stage: str) -> None:
+    with pytest.raises(versatune.UsageError, match=r"config is 'my.yaml'; expected what versatune.load_config"):
+        getattr(versatune, stage)("my.yaml")
+
+
+def test_one_override_or_flag_may_be_given_without_a_list(tmp_path: Path) -> None:
+    (tmp_path / "my.yaml").write_text("name: mine\nsources: [{name: s, files: [rows.jsonl]}]\n")
+    config = versatune.load_config(tmp_path / "my.yaml", "name=other")
+    assert config.name == "other"
+    (tmp_path / "rows.jsonl").write_text("{}\n")
+    with pytest.raises(versatune.ConfigError, match="Beam knows no flag --runer"):
+        versatune.build(config, beam_args="--runer=x")
+
+
+def test_an_output_that_may_not_be_written_is_the_users_to_mend(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: object) -> Path:  # as the system does; root, who may run the tests, is never refused
+        raise PermissionError(errno.EACCES, "Permission denied", "/out")
+
+    (tmp_path / "rows.jsonl").write_text('{"question": "Why?", "answer": "Because."}\n')
+    (tmp_path / "my.yaml").write_text("name: mine\noutput: out\nsources: [{name: s, files: [rows.jsonl]}]\n")
+    monkeypatch.setattr("versatune.stages._FUNCTIONS", {"build": refuse})
+    with pytest.raises(versatune.UsageError, match=r"build: /out: Permission denied; give 'output' a place"):
+        versatune.build(versatune.load_config(tmp_path / "my.yaml"))
 
 
 @pytest.mark.parametrize(
@@ -163,7 +219,7 @@ def test_a_probe_is_read_from_its_file_its_directory_and_its_home(tmp_path: Path
 def test_a_reader_that_finds_nothing_says_what_makes_it(tmp_path: Path, read: str, command: str) -> None:
     with pytest.raises(versatune.DataError, match=f"run `versatune {command} CONFIG` first"):
         getattr(versatune, read)(tmp_path)
-    with pytest.raises(versatune.DataError, match=r"no such (file|version)"):
+    with pytest.raises(versatune.DataError, match=rf"no such version|run `versatune {command} CONFIG` first"):
         getattr(versatune, read)(tmp_path / "nowhere")
 
 

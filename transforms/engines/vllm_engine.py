@@ -31,6 +31,7 @@ from versatune.schemas.model_files import check_model_digest
 from versatune.transforms.engines.engine import Failure, Generation, Outcome, Sample
 from versatune.transforms.engines.vllm_process import END_SECONDS, VllmSettings
 from versatune.transforms.transport.model_fetch import fetch_model
+from versatune.transforms.transport.python_path import first_lines
 from versatune.transforms.transport.storage import is_local
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
 ]
 
 _WHOLE = ("stop", "length")
+_PROGRAM = "from versatune.transforms.engines.vllm_process import serve\nserve()\n"
 
 
 class EngineProgress(NamedTuple):
@@ -334,7 +336,7 @@ class _Process:
 def _launch(log: Path, settings: VllmSettings) -> subprocess.Popen[str]:
     with open(log, "ab") as stream:
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "versatune.transforms.engines.vllm_process"],
+            [sys.executable, "-c", first_lines() + _PROGRAM],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stream,
@@ -361,7 +363,6 @@ def engine_environment(cpu_kv_cache_gib: int) -> dict[str, str]:
         "KMP_BLOCKTIME": "1",
     }
     environment = {**ours, **os.environ, "VLLM_CPU_KVCACHE_SPACE": str(cpu_kv_cache_gib)}
-    environment["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, sys.path))  # it finds what this process finds
     library = _intel_openmp()
     if library is not None and "omp" not in os.environ.get("LD_PRELOAD", ""):
         environment["LD_PRELOAD"] = " ".join(filter(None, [library, os.environ.get("LD_PRELOAD")]))

@@ -56,7 +56,7 @@ class VllmSettings:
     max_new_tokens: int = 1
 
 
-def _serve() -> None:
+def serve() -> None:
     """Load the model, then answer requests until the input ends."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever vLLM prints goes to the log
@@ -290,7 +290,3 @@ def _about() -> dict[str, Any]:
 
     device = "cpu" if current_platform.is_cpu() else current_platform.get_device_name()
     return {"engine": f"vllm {vllm.__version__}", "torch": importlib.metadata.version("torch"), "device": device}
-
-
-if __name__ == "__main__":
-    _serve()
