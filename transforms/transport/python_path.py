@@ -6,9 +6,9 @@ import os
 import sys
 from pathlib import Path
 
-import versatune
-
-_OURS = str(Path(versatune.__file__).absolute().parents[1])
+_OURS = str(
+    Path(__file__).absolute().parents[3]
+)  # where versatune/ lies; not resolved, because this is behind a link in a checkout
 
 
 def first_lines() -> str:
