@@ -6,9 +6,8 @@ import os
 import sys
 from pathlib import Path
 
-_OURS = str(
-    Path(__file__).absolute().parents[3]
-)  # where versatune/ lies; not resolved, because this is behind a link in a checkout
+# Where versatune/ lies. Not resolved: in a checkout this room is behind a link.
+_OURS = str(Path(__file__).absolute().parents[3])
 
 
 def first_lines() -> str:
