@@ -4,6 +4,8 @@ PYTHON ?= $(firstword $(shell command -v python3.11) python3)
 VENV ?= .venv
 MODEL = .cache/models/SmolLM2-135M-Instruct
 IN = $(VENV)/bin
+# Handed to the scripts as it is, whatever it holds; they refuse what the other recipes could not use.
+export VENV
 # The quickstart and the tests never need a model hub.
 export HF_HUB_OFFLINE = 1
 
@@ -18,7 +20,7 @@ python:
 	\`apt install python3.11 python3.11-venv\`), or name one with \`make ... PYTHON=/path/to/python3.11\`" >&2; exit 1; }
 
 setup: python ## the environment: locked packages and this checkout's wheel in .venv
-	@$(PYTHON) scripts/setup_env.py $(VENV)
+	@$(PYTHON) scripts/setup_env.py "$$VENV"
 
 model: setup ## the small real model, converted once into .cache
 	@$(IN)/python examples/smollm2.py $(MODEL) > /dev/null
@@ -27,7 +29,7 @@ demo: model ## build, probe, mix, train and report on the example data, then ask
 	@$(PYTHON) scripts/housekeeping.py gpu
 	$(IN)/versatune run examples/quickstart.yaml
 	@$(IN)/python examples/ask.py examples/outputs/quickstart
-	@$(PYTHON) scripts/housekeeping.py disk $(VENV)
+	@$(PYTHON) scripts/housekeeping.py disk "$$VENV"
 
 test: model ## the whole suite against the installed wheel; ARGS="-k name" narrows it
 	$(IN)/python -Im pytest -o pythonpath="" $(ARGS)
@@ -57,4 +59,4 @@ lock: python ## write requirements/*.txt anew (docs/install.md says when)
 	@$(PYTHON) scripts/lock.py
 
 clean: python ## remove what the others leave: .venv, .cache, examples/outputs, dist, the tools' caches
-	@$(PYTHON) scripts/housekeeping.py clean $(VENV)
+	@$(PYTHON) scripts/housekeeping.py clean "$$VENV"

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from setup_env import ROOMS, ROOT, lock_path, only_one, remove_venv, tree_gb
+from setup_env import ROOMS, ROOT, empty, is_ours, lock_path, only_one, place_of, real, tree_gb
 
 # What the demo, the tests and the tools leave in the checkout, beside the environment. A user's own outputs/ is not among it.
 MADE = (".cache", "examples/outputs", "dist")
@@ -28,9 +28,9 @@ This machine has an NVIDIA GPU ({gpu}); the demo runs on the CPU. To use the GPU
   .venv-gpu/bin/versatune run examples/quickstart.yaml --set name=quickstart-gpu"""
 
 
-def main(task: str = "", place: str = str(ROOT / ".venv")) -> None:
+def main(task: str = "", *words: str) -> None:
     """Say or do one of the three."""
-    venv = Path(place).absolute()
+    venv = place_of(list(words))
     tasks = {"gpu": lambda: about_gpu(find_gpu()), "disk": lambda: disk(venv, ROOT), "clean": lambda: clean(venv, ROOT)}
     if task not in tasks:
         sys.exit(f"housekeeping: '{task}' is not one of {', '.join(tasks)}")
@@ -58,32 +58,29 @@ def disk(venv: Path, root: Path) -> str:
     return f"On disk: {sizes}. `make clean{option}` removes all of it; pip's own cache of downloads lies elsewhere (docs/install.md)."
 
 
-def clean(venv: Path, root: Path) -> str:
-    """Remove what make has made, and nothing else; say what that was."""
-    gone, left = [], ""
-    if is_ours(venv, root):
+def clean(place: Path, root: Path) -> str:
+    """Remove what make has made, and a link to the environment that leads nowhere then; say what that was."""
+    gone, left, venv = [], "", real(place)
+    if is_ours(venv):
         gone.append((venv, remove_environment(venv)))
+        if place.is_symlink():
+            gone.append((place, remove(place)))
     elif venv.exists():
-        left = f"; {venv} is left as it is: the set-up has not made it"
+        left = f"; {venv} is left as it is: set-up has not made it"
     gone += [(path, remove(path)) for path in leftovers(root) if path.exists() or path.is_symlink()]
     names = ", ".join(shown(path, root) for path, _ in gone if path.name != "__pycache__")
     return f"clean: removed {names or 'nothing'} ({sum(size for _, size in gone):.1f} GB){left}"
-
-
-def is_ours(venv: Path, root: Path) -> bool:
-    """Whether an environment is the checkout's own, or elsewhere and holds what the set-up writes into one."""
-    return (venv / "pyvenv.cfg").exists() and (venv == root / ".venv" or any(venv.glob("versatune-*")))
 
 
 def remove_environment(venv: Path) -> float:
     """Remove an environment and its lock once nobody works on it; return its size in GB."""
     with only_one(venv):
         size = tree_gb(venv)
-        if venv.is_symlink():
-            venv.unlink()
-        elif venv.exists():
-            remove_venv(venv)
-        lock_path(venv).unlink()
+        if is_ours(venv):  # another `make clean` may have been faster
+            empty(venv)
+            shutil.rmtree(venv)
+        if not lock_path(venv).stat().st_size:  # poetry.lock of VENV=poetry is not ours
+            lock_path(venv).unlink()
     return size
 
 
@@ -112,4 +109,7 @@ def shown(path: Path, root: Path) -> str:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    try:
+        main(*sys.argv[1:])
+    except OSError as error:
+        sys.exit(f"housekeeping: {error}")

@@ -6,6 +6,7 @@ Standard library only: this runs before anything is installed. Two things are ke
 a set-up killed anywhere is repaired by the next one:
 * the packages of requirements/cpu.txt, by version and sha256, without resolving; rebuilt from nothing when the lock has changed;
 * versatune's own wheel, built from this checkout; installed again when any of its sources has changed.
+Only a folder that set-up itself made, told by a mark that is written first, is ever emptied here or removed by housekeeping.py.
 pip does all the fetching, so the index, the find-links, the proxies and the certificates configured for pip are the ones used. One
 package, the CPU build of torch, is also asked for at PyTorch's own index where pip's places do not have it (VERSATUNE_TORCH_INDEX).
 """
@@ -43,11 +44,18 @@ NOWHERE = f"""\
   - by hand: download the wheel for cp311 and x86_64 from {TORCH_INDEX}/torch/ and name its folder, by
     PIP_FIND_LINKS=FOLDER or `pip config set global.find-links FOLDER`"""
 SHARES = 8
+MARK = "versatune-made-this"
+# What tells an environment that was made before there was the mark.
+EARLIER_MARKS = (
+    *("versatune-lock.sha256", "versatune-wheel.sha256", "versatune-lock.old", "versatune-wheel.old"),
+    *("versatune-lock-torch.txt", *(f"versatune-lock-{index}.txt" for index in range(SHARES))),
+)
 
 
 def main() -> None:
     """Bring the environment up to date; do nothing, quickly, when it is."""
-    venv = Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / ".venv").absolute()
+    venv = real(place_of(sys.argv[1:]))
+    check_folder(venv)
     check_python()
     check_rooms()
     with only_one(venv):
@@ -62,6 +70,48 @@ def main() -> None:
         if read_stamp(venv, "wheel") != wanted:
             install_wheel(venv)
             write_stamp(venv, "wheel", wanted)
+
+
+def place_of(words: list[str]) -> Path:
+    """Where the command line says that the environment is, links not followed; refuse what cannot be meant."""
+    if not words:
+        return ROOT / ".venv"
+    given = " ".join(words)
+    if not re.fullmatch(r"[\w./~][\w./~,+@%-]*", given):
+        sys.exit(
+            f"VENV='{given}': name a folder by letters, digits and . _ - / alone; make and the shell need one plain word"
+        )
+    place = Path(os.path.expanduser(given)).absolute()
+    if any(real(kept).is_relative_to(real(place)) for kept in (ROOT, Path(os.path.expanduser("~")))):
+        sys.exit(
+            f"VENV='{given}' means {real(place)}, which is or holds your home or this checkout: name a folder of the "
+            "environment's own, such as .venv"
+        )
+    return place
+
+
+def real(path: Path) -> Path:
+    """A path with its links followed; Path.resolve raises on a circle of links."""
+    return Path(os.path.realpath(path))
+
+
+def check_folder(venv: Path) -> None:
+    """Refuse a folder that holds something set-up has not put there."""
+    nearest = next(path for path in (venv, *venv.parents) if os.path.lexists(path))
+    if not nearest.is_dir():
+        fail(
+            f"{venv} cannot be made: {nearest} is no folder; name another place by `make ... VENV=FOLDER`, or move it away"
+        )
+    if nearest == venv and any(venv.iterdir()) and not is_ours(venv):
+        fail(
+            f"{venv} is there already, and set-up has not made it, so it is left as it is: name another folder by "
+            "`make ... VENV=FOLDER`, or remove this one if you do not need it"
+        )
+
+
+def is_ours(venv: Path) -> bool:
+    """Whether set-up made the folder, and may therefore empty or remove it."""
+    return any((venv / name).is_file() for name in (MARK, *EARLIER_MARKS))
 
 
 def check_python() -> None:
@@ -109,24 +159,27 @@ def check_disk(venv: Path) -> None:
 
 
 def make_venv(venv: Path) -> None:
-    """Make an empty environment, in place of one that is there."""
-    if venv.exists():
-        if not (venv / "pyvenv.cfg").exists() and any(venv.iterdir()):
-            fail(f"{venv} exists and is not a virtual environment: move it away")
-        say(f"removing {venv}: it is unfinished, or made from another lock or place")
-        remove_venv(venv)
+    """Make an empty environment, in place of one of ours that is there."""
+    if is_ours(venv):
+        say(f"emptying {venv}: it is unfinished, or made from another lock or place")
+        empty(venv)
+    else:
+        check_folder(venv)  # again, now that nobody else makes it
+        venv.mkdir(exist_ok=True)
+        (venv / MARK).touch()
     say(f"creating {venv}")
     run(sys.executable, "-m", "venv", str(venv))
 
 
-def remove_venv(venv: Path) -> None:
-    """Remove an environment; one whose removal is killed does not look complete any more, and still looks like one of ours."""
-    for stamp in venv.glob("versatune-*.sha256"):
-        stamp.rename(stamp.with_suffix(".old"))
+def empty(venv: Path) -> None:
+    """Remove all but the mark; an environment whose removal is killed is ours still, and not complete any more."""
+    (venv / MARK).touch()
+    stamp_path(venv, "lock").unlink(missing_ok=True)
     for path in venv.iterdir():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
-    shutil.rmtree(venv)
+        elif path.name != MARK:
+            path.unlink()
 
 
 def install_lock(venv: Path) -> None:
@@ -294,7 +347,7 @@ def only_one(venv: Path) -> Iterator[None]:
     path = lock_path(venv)
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
-        with path.open("w") as lock:
+        with path.open("a") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -374,4 +427,7 @@ def fail(message: str) -> None:
 START = time.monotonic()
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except OSError as error:  # a full disk, a folder that is not the caller's
+        fail(str(error))

@@ -340,19 +340,92 @@ def test_half_moved_environment_holds_the_new_wheel_only(environment, checkout, 
     assert (site / "versatune-0.1.0.dist-info" / "RECORD").exists()
 
 
-def test_environment_whose_removal_was_killed_is_not_taken_for_complete(tmp_path, setup_env, monkeypatch):
+def die(*_):
+    raise KeyboardInterrupt
+
+
+def test_environment_whose_removal_was_killed_is_ours_and_not_taken_for_complete(tmp_path, setup_env, monkeypatch):
     home = tmp_path / "home"
     (home / "lib").mkdir(parents=True)
     (home / "pyvenv.cfg").touch()
     setup_env.write_stamp(home, "lock", "abc")
-
-    def die(_):
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(setup_env.shutil, "rmtree", die)
-        setup_env.remove_venv(home)
+        setup_env.empty(home)
     assert setup_env.read_stamp(home, "lock") == ""
+    assert (home / "lib").exists()
+    assert setup_env.is_ours(home)
+    setup_env.empty(home)
+    assert [path.name for path in home.iterdir()] == [setup_env.MARK]
+
+
+def test_set_up_that_is_killed_while_python_makes_the_environment_is_recognised(tmp_path, setup_env, monkeypatch):
+    home = tmp_path / "home"
+    real = setup_env.run
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(setup_env, "run", die)
+        setup_env.make_venv(home)
+    (home / "lib").mkdir()  # something Python has begun with
+    monkeypatch.setattr(setup_env, "run", lambda *command: real(*command, "--without-pip"))
+    setup_env.make_venv(home)
+    assert setup_env.is_ours(home)
     assert (home / "pyvenv.cfg").exists()
-    setup_env.remove_venv(home)
-    assert not home.exists()
+    assert Path(setup_env.python_of(home)).exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [
+        ("versatune-wheel.sha256", True),
+        ("versatune-lock.old", True),
+        ("versatune-lock-torch.txt", True),
+        ("versatune-lock-7.txt", True),
+        ("versatune-notes.txt", False),
+        ("versatune-lock-notes.txt", False),
+        ("pyvenv.cfg", False),
+    ],
+)
+def test_environment_of_an_earlier_version_is_told_by_what_that_wrote(tmp_path, setup_env, name, ours):
+    (tmp_path / name).touch()
+    assert setup_env.is_ours(tmp_path) == ours
+
+
+@pytest.mark.parametrize("name", [".venv", "elsewhere"])
+def test_environment_of_the_user_is_refused_and_left_alone(checkout, setup_env, monkeypatch, name):
+    home = checkout / name
+    venv.EnvBuilder(symlinks=True).create(home)
+    (home / "versatune-notes.txt").touch()
+    before = sorted(checkout.rglob("*"))
+    monkeypatch.setattr(sys, "argv", ["setup_env.py", *([] if name == ".venv" else [str(home)])])
+    with pytest.raises(SystemExit, match=rf"{home} is there already, and set-up has not made it.* VENV=FOLDER"):
+        setup_env.main()
+    with pytest.raises(SystemExit, match="set-up has not made it"):
+        setup_env.make_venv(home)
+    assert sorted(checkout.rglob("*")) == before
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_environment_may_lie_behind_a_link(tmp_path, checkout, setup_env, monkeypatch, exists):
+    large = tmp_path / "large" / "environment"
+    if exists:
+        (large / "bin").mkdir(parents=True)
+        setup_env.write_stamp(large, "lock", "of another place")
+    (checkout / ".venv").symlink_to(large)
+    monkeypatch.setattr(sys, "argv", ["setup_env.py"])
+    monkeypatch.setattr(setup_env, "LOCK", checkout / "pyproject.toml")
+    for name in ("check_python", "check_disk", "install_lock", "install_wheel", "run"):
+        monkeypatch.setattr(setup_env, name, lambda *_: None)
+    setup_env.main()
+    setup_env.main()
+    assert (checkout / ".venv").readlink() == large
+    names = {setup_env.MARK, "versatune-lock.sha256", "versatune-wheel.sha256"}
+    assert {path.name for path in (checkout / ".venv").iterdir()} == names
+    assert (tmp_path / "large" / "environment.lock").exists()
+    assert not (checkout / ".venv.lock").exists()
+
+
+def test_lock_beside_an_environment_leaves_a_file_of_that_name_as_it_is(tmp_path, setup_env):
+    (tmp_path / "poetry.lock").write_text("of the user")
+    with setup_env.only_one(tmp_path / "poetry"):
+        pass
+    assert (tmp_path / "poetry.lock").read_text() == "of the user"
