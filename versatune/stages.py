@@ -80,9 +80,11 @@ def mix(job: Job) -> Path:
 
 def train(job: Job) -> Path:
     """Train from the newest mixture; return the run record."""
-    from versatune.sft_runner.train import run
-
     mixture = read_pointer(job.home / "mixture" / "latest.json", what="mixture", command="versatune mix CONFIG")
+    try:
+        from versatune.sft_runner.train import run
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"training needs the package {error.name}: pip install 'versatune[train]'") from error
     return run(job.config, mixture, progress=job.progress, fetch=_fetch_model)
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from versatune.schemas.config import load_config
+from versatune.schemas.errors import ConfigError
+from versatune.schemas.pointer import write_pointer
 from versatune.schemas.progress import Silence
-from versatune.stages import _KEYS, Job
+from versatune.stages import _KEYS, Job, run_one
 
 CONFIG = {
     "name": "a",
@@ -68,3 +71,16 @@ def test_a_change_runs_exactly_the_stages_that_read_it(
     change(tmp_path)
     after = _keys(tmp_path)
     assert {stage for stage in after if after[stage] != before[stage]} == stages
+
+
+def test_training_without_its_libraries_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _configure()(tmp_path)
+    home = tmp_path / "out" / "a" / "mixture"
+    home.mkdir(parents=True)
+    write_pointer(home / "latest.json", "x/mixture.json", "0" * 64)
+    for name in [name for name in sys.modules if name.startswith("versatune.sft_runner.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "peft", None)
+    job = Job(config=load_config(tmp_path / "config.yaml"), beam_args=(), progress=Silence())
+    with pytest.raises(ConfigError, match=r"training needs the package peft: pip install 'versatune\[train\]'"):
+        run_one(job, "train")
