@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
 from versatune.schemas.document import Document, Part
 from versatune.schemas.taxonomy import Taxonomy
 
-SPLITS = ("train", "validation")
+Split = Literal["train", "validation"]
+SPLITS: tuple[Split, ...] = get_args(Split)
 
 # Names of counts, in fragments and in the books.
 EXPANDED = "expanded"
@@ -22,7 +23,7 @@ class Shard(Part):
     """One Parquet file."""
 
     path: str = Field(description="relative to the manifest's directory")
-    split: Literal["train", "validation"]
+    split: Split
     domain: str
     rows: int
     tokens: int = Field(description="0 when the dataset is not tokenized")

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from versatune.schemas.arrow import generation_schema
 from versatune.schemas.probe import Estimate, Look, ModelRecord, ProbeReport, Rounds, TokenShares, Unlabelled
@@ -81,6 +82,17 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch.manual_seed(0)
         transformers.LlamaForCausalLM(config).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def quickstart(tiny_model: Path) -> dict[str, Any]:
+    """The configuration of the quickstart with a tiny model, to be read from any folder. Copy it before you change it."""
+    value: dict[str, Any] = yaml.safe_load((ROOT / "examples" / "quickstart.yaml").read_text())
+    for source in value["sources"]:
+        source["files"] = [str(ROOT / "examples" / file) for file in source["files"]]
+    value["model"]["path"] = str(tiny_model)
+    value["build"]["max_tokens"] = 512  # the tiny tokenizer needs more tokens
+    return value
 
 
 @pytest.fixture(scope="session")

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from versatune.pipelines.quiet import quiet
 from versatune.schemas.config import Config, load_config
-from versatune.schemas.dataset import DatasetManifest
+from versatune.schemas.dataset import DatasetManifest, Split
 from versatune.schemas.errors import ConfigError, DataError, IntegrityError, RunError, UsageError, VersatuneError
 from versatune.schemas.mixture import MixtureManifest
 from versatune.schemas.pointer import read_pointer
@@ -133,7 +133,7 @@ def read_run(where: Where) -> RunRecord:
 def iter_batches(
     where: Where,
     *,
-    split: Literal["train", "validation"] = "train",
+    split: Split = "train",
     domain: str | None = None,
     columns: Sequence[str] | None = None,
     batch_rows: int = 8192,

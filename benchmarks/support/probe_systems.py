@@ -190,7 +190,7 @@ def beam_server(work: Work, clock: Clock) -> dict[str, Any]:
     from apache_beam.ml.inference.base import RunInference
     from apache_beam.ml.inference.vllm_inference import VLLMCompletionsModelHandler
 
-    class Timed(VLLMCompletionsModelHandler):  # type: ignore[misc]
+    class Timed(VLLMCompletionsModelHandler):  # type: ignore[misc]  # Beam does not type its base
         def load_model(self) -> Any:
             model = super().load_model()
             clock.note("ready")

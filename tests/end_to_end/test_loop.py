@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import subprocess
 import sys
@@ -27,15 +28,10 @@ def _versatune(*arguments: str) -> tuple[dict[str, Any], str]:
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
-    """The quickstart with a tiny model, fewer samples and its outputs in a temporary directory."""
+def config(tmp_path_factory: pytest.TempPathFactory, quickstart: dict[str, Any]) -> Path:
+    """The quickstart with fewer samples, its outputs in a temporary directory."""
     folder = tmp_path_factory.mktemp("loop")
-    value = yaml.safe_load((ROOT / "examples" / "quickstart.yaml").read_text())
-    for source in value["sources"]:
-        source["files"] = [str(ROOT / "examples" / file) for file in source["files"]]
-    value["output"] = "out"
-    value["model"]["path"] = str(tiny_model)
-    value["build"]["max_tokens"] = 512  # the tiny tokenizer needs more tokens
+    value = copy.deepcopy(quickstart) | {"output": "out"}
     value["probe"] = {"samples": 64, "max_new_tokens": 48}
     value["mix"] |= {"segments": 3, "budget": 36}
     value["train"] |= {"learning_rate": 0.01}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -19,14 +21,10 @@ ENVIRONMENT = os.environ | ({} if sys.flags.isolated else {"PYTHONPATH": str(ROO
 
 
 @pytest.fixture(scope="module")
-def printed(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> list[str]:
+def printed(tmp_path_factory: pytest.TempPathFactory, quickstart: dict[str, Any]) -> list[str]:
     """What the page's program prints, in a folder that holds my.yaml: the quickstart, made small."""
     folder = tmp_path_factory.mktemp("page")
-    config = yaml.safe_load((ROOT / "examples" / "quickstart.yaml").read_text())
-    for source in config["sources"]:
-        source["files"] = [str(ROOT / "examples" / file) for file in source["files"]]
-    config["model"]["path"] = str(tiny_model)
-    config["build"]["max_tokens"] = 512  # the tiny tokenizer needs more tokens
+    config = copy.deepcopy(quickstart)
     config["probe"] = {"samples": 32, "max_new_tokens": 32}
     config["mix"] |= {"segments": 1, "budget": 8}
     config["train"]["reference"] |= {"max_rows": 4}

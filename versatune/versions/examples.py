@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from versatune.schemas.arrow import example_schema
-from versatune.schemas.dataset import SPLITS, DatasetManifest, Shard
+from versatune.schemas.dataset import SPLITS, DatasetManifest, Shard, Split
 from versatune.schemas.errors import DataError, IntegrityError, UsageError, nearest
 from versatune.versions.listing import find_version, paths
 
-Split = Literal["train", "validation"]
 _MOST_ROWS = 2**31 - 1
 
 

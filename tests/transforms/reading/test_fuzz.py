@@ -104,7 +104,7 @@ def test_damaged_files_are_refused_or_read(tmp_path: Path) -> None:
             refused += read_one(split, chance, seed)
         slowest = max(slowest, time.process_time() - began)
     assert FILES / 10 < refused < FILES  # both ends are met
-    assert slowest < 60  # seconds: no damage makes reading take another power of the length
+    assert slowest < 5  # seconds of the processor
 
 
 def read_one(split: InputSplit, chance: random.Random, seed: int) -> bool:
@@ -147,4 +147,6 @@ def test_one_thing_a_million_times_takes_no_time(tmp_path: Path, name: str, data
     began = time.process_time()
     for batch in read_rows(split):
         assert all(isinstance(row, bytes | RowFault) for row in batch.payloads)
-    assert time.process_time() - began < 60  # seconds where one more power of the length would be a day
+    assert (
+        time.process_time() - began < 10
+    )  # seconds of the processor, where one more power of the length would take a day
