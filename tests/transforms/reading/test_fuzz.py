@@ -147,6 +147,5 @@ def test_one_thing_a_million_times_takes_no_time(tmp_path: Path, name: str, data
     began = time.process_time()
     for batch in read_rows(split):
         assert all(isinstance(row, bytes | RowFault) for row in batch.payloads)
-    assert (
-        time.process_time() - began < 10
-    )  # seconds of the processor, where one more power of the length would take a day
+    # Seconds of the processor; one more power of the length would take a day.
+    assert time.process_time() - began < 10
