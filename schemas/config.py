@@ -95,6 +95,20 @@ class SourceConfig(Section):
     """SPDX identifier, carried to every row; when absent it is read from a LICENSE.spdx or a dataset card beside the files, else unknown."""
     domain: str | None = None
     """Give every row of this source this domain instead of the classifier's most probable one."""
+    split: str | None = None
+    """Which split to read of a folder that holds several (train, validation, test); when absent the training split alone."""
+    encoding: str | None = None
+    """Encoding of text files that are not UTF-8 (cp1252, shift_jis, any that Python knows); when absent it is found out."""
+    header: Literal["auto"] | bool = "auto"
+    """Whether the first row of delimited text (CSV, TSV) names the columns; columns without names are column_0, column_1, ..."""
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    """The character between cells of delimited text; when absent it is found out."""
+    quoting: Literal["auto", "double", "backslash", "none"] = "auto"
+    """How a quoted cell of delimited text writes a quote: doubled (RFC 4180), after a backslash (Spark, MySQL), or none: quotes are text."""
+    pattern: str | None = None
+    """A regular expression with named groups for plain text: every match is a row, its groups are the row's fields."""
+    drop_tail: list[str] = Field(default_factory=list)
+    """Literal end markers (</s>, ###eos###) to take off the end of every answer of this source."""
     fields: FieldMap | None = None
     """An explicit field map; without one the shape of each row is detected."""
 
