@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 from versatune.schemas.errors import ConfigError
+from versatune.schemas.field_template import Template, parse_part
 from versatune.schemas.probe import EstimateName
 from versatune.schemas.taxonomy import DEFAULT_TAXONOMY, Taxonomy
 from versatune.schemas.validation import validate
@@ -35,7 +36,11 @@ S = TypeVar("S", bound=Section)
 
 
 class FieldMap(Section):
-    """Which fields of a raw row hold what. A dotted path (``question.stem``) reaches into nested objects."""
+    """Which fields of a raw row hold what.
+
+    A value is a path (``question.stem``, ``evidence.text``), or a template that joins fields and text
+    (``"{amount} {unit}"``); docs/shapes/field-map.md says how they are written.
+    """
 
     messages: str | None = None
     """A list of turns with role/content or from/value."""
@@ -49,12 +54,42 @@ class FieldMap(Section):
     """The system turn."""
     choices: str | list[str] | None = None
     """The options of a multiple choice: one field with all of them, or a field for each."""
+    first_choice: Literal[0, 1] | None = None
+    """The number by which completion calls the first of the choices; when absent a number may also be an option's text."""
     tools: str | None = None
     """The tools that may be called."""
     rejected: str | None = None
     """A worse answer than the last one, kept beside it."""
     text: str | None = None
     """A document for continued pre-training; alone."""
+
+    def parts(self) -> list[str]:
+        """Return every path and template, in the order of the keys."""
+        given = (getattr(self, name) for name in type(self).model_fields)
+        return [
+            part for value in given for part in (value if isinstance(value, list) else [value]) if isinstance(part, str)
+        ]
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _in_quotes(cls, value: object) -> object:
+        if isinstance(value, dict):
+            raise ValueError(  # noqa: TRY004  # pydantic explains no other
+                "YAML reads braces as a map; a template that begins with one is put in quotes"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _readable(self) -> Self:
+        for part in self.parts():
+            parse_part(part)
+        for name in ("messages", "tools", "choices"):  # lists: nothing that a template could join
+            value = getattr(self, name)
+            if isinstance(value, str) and isinstance(parse_part(value), Template):
+                raise ValueError(  # noqa: TRY004  # pydantic explains no other
+                    f"'{name}' is '{value}', a template; expected the path of one field"
+                )
+        return self
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -66,6 +101,8 @@ class FieldMap(Section):
             raise ValueError("a field map names either 'messages', or 'prompt' and 'completion', or 'text'")
         if self.messages is not None and (self.prompt or self.context or self.choices):
             raise ValueError("'prompt', 'context' and 'choices' do not go with 'messages'; it holds what was asked")
+        if self.first_choice is not None and self.choices is None:
+            raise ValueError("'first_choice' says how the completion counts 'choices', and there are none")
         return self
 
 

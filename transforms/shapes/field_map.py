@@ -1,86 +1,152 @@
-"""A field map from the configuration: dotted paths in place of a detected shape."""
+"""A field map from the configuration: paths and templates in place of a detected shape."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from versatune.schemas.config import FieldMap
-from versatune.transforms.shapes.base import Example, Message, Row, RowError, answer_text, joined, shown_keys, text
+from versatune.schemas.field_template import FieldPath, Slot, Template, parse_part
+from versatune.transforms.shapes.base import Example, Message, Row, RowError, answer_text, joined, shown_keys
 from versatune.transforms.shapes.context import context_text
+from versatune.transforms.shapes.field_paths import Items, value_at
 from versatune.transforms.shapes.multiple_choice import choice_turns
 from versatune.transforms.shapes.tool_use import tools_json
 from versatune.transforms.shapes.turns import turns
+
+_BLANK_LINES = re.compile(r"\A(?:[^\S\n]*\n)+")
 
 
 def mapped_examples(row: Row, fields: FieldMap) -> list[Example]:
     """Return the example that the field map points to.
 
     A missing or null ``system``, ``context`` or ``tools`` is left out. Of a list of accepted completions the first is
-    taken; numbers and true or false are written out.
+    taken, any other list is joined with empty lines; numbers and true or false are written out.
 
     Raises:
-        RowError: a field that the map names is absent, null, or of a type that cannot be used.
+        RowError: a field that the map names is absent, null, or of a type that cannot be used; one in a template is blank.
     """
     if fields.text is not None:
-        return [Example([("text", text(_needed(row, fields.text, "document"), "document", fields.text))])]
-    tools = tools_json(_at(row, fields.tools), str(fields.tools)) if fields.tools else None
+        return [Example([("text", _text(row, fields.text, "document"))])]
+    tools = tools_json(_at(row, fields.tools), fields.tools) if fields.tools else None
     messages = _system(row, fields) + (_turns(row, fields) if fields.messages else _prompt_and_answer(row, fields))
     if fields.rejected is None:
         return [Example(messages, tools)]
-    return [Example(messages, tools, answer_text(_needed(row, fields.rejected, "answer"), fields.rejected))]
+    return [Example(messages, tools, _text(row, fields.rejected, "answer"))]
 
 
 def _system(row: Row, fields: FieldMap) -> list[Message]:
-    system = _at(row, fields.system)
-    return [("system", text(system, "system", str(fields.system)))] if system else []
+    system = _optional(row, fields.system, "system")
+    return [("system", system)] if system else []
 
 
 def _turns(row: Row, fields: FieldMap) -> list[Message]:
     messages = turns(_needed(row, str(fields.messages), "prompt"), str(fields.messages))
     if fields.completion is not None:
-        return [*messages, ("assistant", _answer(row, fields.completion))]
+        return [*messages, ("assistant", _text(row, fields.completion, "answer"))]
     return messages
 
 
 def _prompt_and_answer(row: Row, fields: FieldMap) -> list[Message]:
-    prompt_path, completion_path = str(fields.prompt), str(fields.completion)
-    prompt = text(_needed(row, prompt_path, "prompt"), "prompt", prompt_path)
-    context = _at(row, fields.context)
-    if context is not None and prompt.strip():
-        prompt = joined([context_text(context, str(fields.context)), prompt])
+    prompt, completion = _text(row, str(fields.prompt), "prompt"), str(fields.completion)
+    if prompt.strip():
+        prompt = joined([_optional(row, fields.context, "context"), prompt])
     if fields.choices is None:
-        return [("user", prompt), ("assistant", _answer(row, completion_path))]
+        return [("user", prompt), ("assistant", _text(row, completion, "answer"))]
     if isinstance(fields.choices, str):
         choices = _needed(row, fields.choices, "prompt")
     else:
         choices = [_at(row, path) for path in fields.choices]
-    return choice_turns(prompt, choices, _needed(row, completion_path, "answer"), completion_path)
+    return choice_turns(prompt, choices, _needed(row, completion, "answer"), completion, fields.first_choice)
 
 
-def _answer(row: Row, path: str) -> str:
-    answer = _needed(row, path, "answer")
-    return str(answer).lower() if isinstance(answer, bool) else answer_text(answer, path)
+def _at(row: Row, part: str) -> Any:
+    """Return what a path leads to, as it is, or the text of a template; None where a field is absent or null."""
+    parsed = parse_part(part)
+    return _filled(row, parsed, "prompt") if isinstance(parsed, Template) else value_at(row, parsed)
 
 
-def _needed(row: Row, path: str, part: str) -> Any:
-    value = _at(row, path)
+def _needed(row: Row, part: str, role: str) -> Any:
+    value = _at(row, part)
     if value is None:
-        raise RowError(f"missing_{part}", f"field '{path}' is absent or null; the row has {shown_keys(row)}")
+        raise _missing(row, part, role)
     return value
 
 
-def _at(row: Row, path: str | None) -> Any:
-    """Return what a dotted path leads to (numbers count list items from 0), or None."""
-    if path is None:
-        return None
-    if path in row:  # a name with a dot in it
-        return row[path]
-    value: Any = row
-    for part in path.split("."):
-        if isinstance(value, dict):
-            value = value.get(part)
-        elif isinstance(value, list) and part.isascii() and part.isdigit() and int(part) < len(value):
-            value = value[int(part)]
+def _missing(row: Row, path: str, role: str) -> RowError:
+    return RowError(f"missing_{role}", f"field '{path}' is absent or null; the row has {shown_keys(row)}")
+
+
+def _text(row: Row, part: str, role: str) -> str:
+    """Return the text of a part of the map; ``role`` is prompt, answer, system, document or context."""
+    parsed = parse_part(part)
+    if isinstance(parsed, Template):
+        return _filled(row, parsed, role)
+    value = value_at(row, parsed)
+    if value is None:
+        raise _missing(row, part, role)
+    return _written(value, parsed, role)
+
+
+def _optional(row: Row, part: str | None, role: str) -> str:
+    """Return the text of a part that rows may lack, or nothing."""
+    if part is None:
+        return ""
+    try:
+        return _text(row, part, role)
+    except RowError as error:
+        if error.reason in (f"missing_{role}", f"empty_{role}"):
+            return ""
+        raise
+
+
+def _written(value: Any, path: FieldPath, role: str) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list) and (role != "answer" or isinstance(value, Items)):
+        value = [item if isinstance(item, str | list | dict) else answer_text(item, path.written) for item in value]
+        return context_text(value, path.written)
+    return (
+        context_text(value, path.written)
+        if isinstance(value, dict) and role == "context"
+        else answer_text(value, path.written)
+    )
+
+
+def _filled(row: Row, template: Template, role: str) -> str:
+    """Return a template's text with the row's fields in it, each without the blanks around it.
+
+    Raises:
+        RowError: a field is absent, null or blank and the template has nothing to put in its place, or all are.
+    """
+    filled, says_something = "", False
+    for piece in template.pieces:
+        if isinstance(piece, str):
+            beside_nothing = piece.startswith(" ") and (not filled or filled[-1].isspace())
+            filled += piece.lstrip(" ") if beside_nothing else piece
         else:
-            return None
-    return value
+            found = _slot(row, piece, role)
+            says_something = says_something or bool(found.strip())
+            filled += found
+    if not says_something:
+        raise RowError(f"empty_{role}", f"no field of '{template.written}' holds anything")
+    return filled
+
+
+def _slot(row: Row, slot: Slot, role: str) -> str:
+    value = value_at(row, slot.path)
+    found = "" if value is None else _trimmed(_written(value, slot.path, "prompt"))
+    if found or slot.default is not None:
+        return found or str(slot.default)
+    path = slot.path.written
+    if value is None:
+        raise _missing(row, path, role)
+    raise RowError(f"empty_{role}", f"field '{path}' is blank; where it may be, write {{{path}|}}")
+
+
+def _trimmed(value: str) -> str:
+    """Return a text without blanks around it; of several lines the first keeps its indentation."""
+    value = value.rstrip()
+    return _BLANK_LINES.sub("", value) if "\n" in value.lstrip() else value.lstrip()

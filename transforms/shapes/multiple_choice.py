@@ -45,6 +45,7 @@ _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _MAX_OPTIONS = len(_LETTERS)
 _CONTEXTS = ("passage", "context", "article", "support")
 _DIGITS = tuple("0123456789")
+_NUMERAL = re.compile(r"\s*[0-9]{1,3}\s*")
 
 
 def _named(prefix: str, marks: str) -> tuple[str, ...]:
@@ -100,9 +101,16 @@ def to_examples(row: Row) -> list[Example]:
     return [Example([*system_turn(row), *_turns(prompt, row_context(row, _CONTEXTS), options, right)])]
 
 
-def choice_turns(prompt: str, choices: Any, answer: Any, field: str) -> list[tuple[str, str]]:
-    """Return the turns of a question whose options and answer a field map names; like :func:`to_examples`."""
+def choice_turns(prompt: str, choices: Any, answer: Any, field: str, first: int | None = None) -> list[tuple[str, str]]:
+    """Return the turns of a question whose options and answer a field map names; like :func:`to_examples`.
+
+    With ``first``, an answer that is a number is never an option's text: it counts the options from there.
+    """
     options = _listed(choices)
+    if first is not None:
+        options = options._replace(first=0)
+        if _is_number(answer) or (isinstance(answer, str) and _NUMERAL.fullmatch(answer)):
+            answer = int(answer) - first
     return _turns(prompt.strip(), "", options, positions(answer, options, field))
 
 

@@ -596,7 +596,7 @@ def test_a_field_map_may_name_a_list_of_turns() -> None:
         ({"p": "Why?", "c": {"d": None}}, "missing_answer"),
         ({"p": "Why?", "c": "text, not an object"}, "missing_answer"),
         ({"c": {"d": "x"}}, "missing_prompt"),
-        ({"p": 7, "c": {"d": "x"}}, "wrong_type"),
+        ({"p": {"q": "Why?"}, "c": {"d": "x"}}, "wrong_type"),
     ],
 )
 def test_a_row_without_the_mapped_fields_is_refused(row: dict[str, Any], reason: str) -> None:
