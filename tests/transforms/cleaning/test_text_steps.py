@@ -52,7 +52,14 @@ def test_nothing_but_the_encoding_is_touched(text):
         ("<s> Yes.", " Yes."),
         ("lost <unk> word", "lost  word"),
         ("<|im_<|im_end|>end|>x", "x"),
+        ("4." + "</s>" * 16000, "4."),
+        ("Yes.</s> <|im_end|>\n</s>", "Yes."),
+        ("<s> <s>No", "No"),
+        ("<|im_" * 5000 + "<|im_end|>" + "end|>" * 5000 + "x", "x"),
+        ("<e" * 5000 + "<eos>" + "os>" * 5000 + "x", "x"),
+        ("[INST]a</s><s>b" * 5000, "ab" * 5000),
     ],
+    ids=range(19),
 )
 def test_template_markup_is_taken_out(text, left):
     assert without_control_tags(text) == left

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from versatune.transforms.cleaning.detectors import private_key
+
 _KINDS = (
     r"(?:AKIA|ASIA)[A-Z0-9]{16}",  # AWS access key id
     r"(?i:aws_?secret_?access_?key)[\"']?\s{0,3}[:=]\s{0,3}[\"']?(?P<aws>[A-Za-z0-9/+]{40})(?![A-Za-z0-9/+=])",
@@ -21,11 +23,6 @@ _KINDS = (
     r"eyJ[A-Za-z0-9_-]{10,4000}\.eyJ[A-Za-z0-9_-]{10,4000}\.[A-Za-z0-9_-]{20,1000}",  # JSON Web Token
 )
 _TOKEN = re.compile(rf"(?<![A-Za-z0-9_-])(?:{'|'.join(_KINDS)})(?![A-Za-z0-9_-])")
-_PRIVATE_KEY = re.compile(  # one that is cut off is a hit too
-    r"-----BEGIN (?P<name>(?:[A-Z0-9]{2,12} ){0,3}PRIVATE KEY(?: BLOCK)?)-----"
-    r"(?P<body>(?:[^-]|-(?!----)){0,20000})(?:-----END (?P=name)-----)?"
-)
-_BASE64_LINE = re.compile(r"[A-Za-z0-9+/=]{40}")
 # What every token has in it: looking for these is much faster than the expression.
 _HINTS: tuple[str, ...] = (
     "AKIA",
@@ -61,9 +58,7 @@ _FEWEST_DISTINCT = 10  # sk-xxxx... and AKIA0000... are how manuals write a key
 
 def find(text: str) -> Iterator[tuple[int, int]]:
     """Yield where keys and tokens stand; not those that a manual makes up (``...EXAMPLE``, ``xxxx``)."""
-    spans: list[tuple[int, int]] = []
-    if "PRIVATE KEY" in text:
-        spans += [match.span() for match in _PRIVATE_KEY.finditer(text) if _BASE64_LINE.search(match["body"])]
+    spans = list(private_key.find(text))
     if any(hint in text for hint in _HINTS):
         for match in _TOKEN.finditer(text):
             span = match.span("aws" if match["aws"] else 0)
