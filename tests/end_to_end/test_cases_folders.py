@@ -40,7 +40,9 @@ def test_11_binary_columns(build_folder: Build) -> None:
 
 
 def test_14_invisible_answers(build_folder: Build) -> None:
-    pytest.xfail("to be written: 14-invisible-answers")
+    built = build_folder("14-invisible-answers")
+    assert built.turns == [[("user", "Q9?"), ("assistant", "real")]]
+    assert built.reasons == ["empty_answer"] * 9 + ["empty_prompt"]
 
 
 def test_15_row_labels(build_folder: Build) -> None:
@@ -52,7 +54,12 @@ def test_17_csv_quotes(build_folder: Build) -> None:
 
 
 def test_18_single_line_code(build_folder: Build) -> None:
-    pytest.xfail("to be written: 18-single-line-code")
+    built = build_folder("18-single-line-code", model={"path": "../models/chatml"})
+    answers = ["    print(x)", "    return a + b", "    step()\n    if done: break", "  - first"]
+    assert built.answers == answers
+    assert not built.rejects
+    learned = sorted(built.learned(row) for row in built.rows)
+    assert all(answer in text for answer, text in zip(answers, learned, strict=True))
 
 
 def test_19_prompt_in_both_splits(build_folder: Build) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -93,6 +94,13 @@ _JSON_TYPES = {
     int: "a number",
     float: "a number",
 }
+
+# Blanks, controls, and code points that fonts draw as nothing (Default_Ignorable_Code_Point; the empty Braille cell).
+_INVISIBLE = re.compile(
+    "[\x00-\x20\x7f-\xa0\xad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f\u2028-\u202f"
+    "\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]*"
+)
 
 
 class RowError(Exception):
@@ -196,9 +204,14 @@ def has_any(names: Container[str], wanted: Iterable[str]) -> bool:
     return any(name in names for name in wanted)
 
 
+def is_blank(content: str) -> bool:
+    """Say whether nothing in a text can be seen."""
+    return not content or (not "!" <= content[0] <= "~" and _INVISIBLE.fullmatch(content) is not None)
+
+
 def joined(parts: Iterable[str]) -> str:
     """Join what is not blank, with an empty line between."""
-    return "\n\n".join(part for part in parts if part and not part.isspace())
+    return "\n\n".join(part for part in parts if not is_blank(part))
 
 
 def type_name(value: Any) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from versatune.schemas.config import FieldMap
-from versatune.transforms.shapes.base import PART_OF_ROLE, Example, Message, RowError, type_name
+from versatune.transforms.shapes.base import PART_OF_ROLE, Example, Message, RowError, is_blank, type_name
 from versatune.transforms.shapes.registry import read_row
 
 _ACTS = ("assistant", "tool_call")
@@ -21,8 +21,6 @@ _AFTER = {
     "tool_call": ("tool",),
     "tool": ("tool", "assistant", "tool_call"),
 }
-
-
 def read_examples(
     payload: bytes, fields: FieldMap | None = None, faults: list[tuple[int, RowError]] | None = None
 ) -> list[Example]:
@@ -124,19 +122,24 @@ def _out_of_order(number: int, role: str, before: str) -> RowError:
 
 
 def clean_text(content: str) -> str:
-    r"""Return text in Unicode form NFC, with \n as its only line break, without blanks around it.
+    r"""Return text in Unicode form NFC, with \n as its only line break, without blank edges; empty if nothing in it can be seen.
 
-    In text of several lines that begins indented, the first line keeps its indentation: it may be code. A single blank
-    counts as indentation only where the next line has it too.
+    Blank lines around it go, and blanks at its end. The first line keeps its indentation, for it may be code: two
+    or more blanks, or a tab. A single blank is an old habit of prompts and completions, and goes, unless the next line
+    has it too. Of one line only blanks and tabs are indentation; other spaces are typography.
     """
     if not content.isascii() and not unicodedata.is_normalized("NFC", content):
         content = unicodedata.normalize("NFC", content)
     if "\r" in content:
         content = content.replace("\r\n", "\n")
     stripped = content.strip()
-    if content[:1].isspace() and "\n" in stripped:
+    if is_blank(stripped):
+        return ""
+    if content[:1].isspace():
         indent = content[: len(content) - len(content.lstrip())].rpartition("\n")[2]
-        if len(indent) > 1 or indent == "\t" or (indent and stripped.partition("\n")[2][:1].isspace()):
+        more = stripped.partition("\n")[2]
+        is_code = len(indent) > 1 or indent == "\t" or more[:1].isspace()
+        if indent and is_code and (more or not indent.strip(" \t")):
             return indent + stripped
     return stripped
 

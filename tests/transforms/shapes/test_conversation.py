@@ -7,6 +7,8 @@ from typing import Any
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from versatune.schemas.config import FieldMap
 from versatune.transforms.shapes.base import Example, Message, RowError
@@ -14,6 +16,11 @@ from versatune.transforms.shapes.conversation import check_turns, clean_text, ex
 
 S, U, A = ("system", "S"), ("user", "Why?"), ("assistant", "Because.")
 CALL, RESULT = ("tool_call", '[{"name":"f","arguments":{}}]'), ("tool", "4")
+
+INVISIBLE = (
+    "\0\x1b\x7f\x85\xa0\xad\u034f\u061c\u115f\u1160\u180e\u200b\u200c\u200d\u200e\u2028\u202e\u2060\u2063\u2066\u2800\u3000\u3164"
+    "\ufe0f\ufeff\uffa0\ufff9\U000e0001\U000e0041\U000e0100"
+)
 
 
 def payload(value: Any) -> bytes:
@@ -62,6 +69,8 @@ def test_turns_in_order_are_cleaned_and_kept(messages: list[Message], checked: l
         ([("user", " "), A], "empty_prompt"),
         ([U, ("assistant", "\n")], "empty_answer"),
         ([("text", " ")], "empty_document"),
+        ([("text", "\u2800\u2800")], "empty_document"),
+        ([("user", "\u200b"), A], "empty_prompt"),
         ([("text", "A document."), A], "starts_with_assistant"),
         ([U, ("text", "A document."), A], "roles_do_not_alternate"),
         ([("text", "One."), ("text", "Two.")], "no_answer"),
@@ -73,10 +82,30 @@ def test_turns_out_of_order_are_refused(messages: list[Message], reason: str) ->
     assert caught.value.reason == reason
 
 
+@pytest.mark.parametrize("unseen", INVISIBLE, ids=[f"{ord(sign):04x}" for sign in INVISIBLE])
+def test_an_answer_in_which_nothing_can_be_seen_is_empty(unseen: str) -> None:
+    for content in (unseen, unseen * 5000, f" {unseen}\n{unseen}"):
+        with pytest.raises(RowError) as caught:
+            check_turns([U, ("assistant", content)])
+        assert caught.value.reason == "empty_answer"
+    assert check_turns([("system", unseen), U, A]) == [U, A]
+    assert check_turns([U, ("assistant", f"{unseen}x{unseen}")])[1][1].strip() == f"{unseen}x{unseen}".strip()
+
+
+@pytest.mark.parametrize("seen", ["\u0301", "\ufffd", ".", "0", "\ue000", "♥", "\u0600", "ㅋ"])
+def test_a_sign_that_can_be_seen_is_an_answer(seen: str) -> None:
+    assert check_turns([U, ("assistant", seen)]) == [U, ("assistant", seen)]
+
+
 @pytest.mark.parametrize(
     ("raw", "clean"),
     [
-        ("  one line", "one line"),
+        (" one line", "one line"),
+        ("\n\n one line\n", "one line"),
+        ("    return a + b\n", "    return a + b"),
+        ("  - first", "  - first"),
+        ("\tindented  ", "\tindented"),
+        ("\u3000\u3000One line of Chinese typography.", "One line of Chinese typography."),
         ("\n    if x:\n        y\n", "    if x:\n        y"),
         ("\tif x:\n\t\ty", "\tif x:\n\t\ty"),
         (" a = b\n return a", " a = b\n return a"),
@@ -85,11 +114,20 @@ def test_turns_out_of_order_are_refused(messages: list[Message], reason: str) ->
         ("a\r\nb", "a\nb"),
         ("a\u2028b", "a\u2028b"),
         (" \u3000 ", ""),
+        ("  \u200b\n", ""),
+        ("\ufeffBOM\u200b", "\ufeffBOM\u200b"),
+        ("می\u200cخواهم 👨\u200d👩\u200d👧 क्\u200dष ❤\ufe0f", "می\u200cخواهم 👨\u200d👩\u200d👧 क्\u200dष ❤\ufe0f"),
     ],
 )
 def test_text_is_brought_to_one_form(raw: str, clean: str) -> None:
     assert clean_text(raw) == clean
     assert clean_text(clean) == clean
+
+
+@given(st.text(alphabet=" \t\n\u200b\u3000ab", max_size=12))
+def test_bringing_text_to_its_form_twice_is_once(raw: str) -> None:
+    once = clean_text(raw)
+    assert clean_text(once) == once
 
 
 @pytest.mark.parametrize(
