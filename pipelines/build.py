@@ -91,6 +91,8 @@ def run(config: Config, *, beam_args: Sequence[str] = (), progress: Progress, re
     outcome.raise_error()
     path = str(outcome.manifest)
     manifest = DatasetManifest.parse(read_bytes(path), path)
+    for notice in outcome.notices:
+        progress.say(f"build: {notice}")
     _say_what_to_know(manifest, path.rpartition("/")[0], config, progress)
     if before and before.repairs and not manifest.repairs:
         progress.say(

@@ -18,6 +18,9 @@ REPAIRED = "repaired"
 DECONTAMINATE = "decontaminate."
 """Before a benchmark's name."""
 
+OTHER_FIELDS = "(all other fields)"
+"""In place of a field's path: what a source with hundreds of field names has beside those that are listed."""
+
 
 class Shard(Part):
     """One Parquet file."""
@@ -86,6 +89,19 @@ class SourceBooks(Part):
         return self
 
 
+class FieldUse(Part):
+    """In how many of a source's rows a field went into examples, and in how many it holds text that did not."""
+
+    source: str
+    field: str = Field(
+        description="its path; of what lies in a field that was used only the unused is listed, items of a list as 'messages[].note'"
+    )
+    used: int = Field(description="rows in which its value was read, or stands in the examples anyway")
+    unused: int = Field(description="rows in which it holds text that is in no example")
+    prose: int = Field(description="rows, of the unused, in which its text has several words")
+    mapped: int | None = Field(description="rows that have it, where the source's field map names it; else null")
+
+
 class BenchmarkRecord(Part):
     """An evaluation set that was looked for in the rows."""
 
@@ -139,10 +155,10 @@ class DatasetManifest(Document):
 
     KIND: ClassVar[str] = "versatune/dataset"
     MADE_BY: ClassVar[str] = "versatune build CONFIG"
-    FORMAT_VERSION: ClassVar[int] = 3
+    FORMAT_VERSION: ClassVar[int] = 4
     # Where rows came from is not what the dataset is: the same rows from other files make the same dataset.
     OUTSIDE_DIGEST: ClassVar[frozenset[str]] = frozenset(
-        {"version", "created_at", "environment", "parent", "inputs", "rejects", "lineage"}
+        {"version", "created_at", "environment", "parent", "inputs", "fields", "rejects", "lineage"}
     )
 
     name: str
@@ -157,6 +173,9 @@ class DatasetManifest(Document):
     tokenizer: TokenizerRecord | None
     inputs: list[InputFile]
     books: list[SourceBooks]
+    fields: list[FieldUse] = Field(
+        description="by source, the fields that went into examples, and those whose texts did not, the most unused first"
+    )
     shards: list[Shard]
     near_duplicates: SideFile | None = Field(
         description="which examples were dropped for which; null when not looked for"

@@ -29,7 +29,7 @@ def _dataset(rows: list[int] = ROWS, tokenizer: TokenizerRecord | None = TOKENIZ
         ),
         tokenizer=tokenizer, inputs=[],
         parent=None, near_duplicates=None, decontamination=None, repairs=None, lineage=[],
-        books=[], shards=shards, rejects=[], config={},
+        books=[], fields=[], shards=shards, rejects=[], config={},
     )  # fmt: skip
 
 

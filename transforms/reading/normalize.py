@@ -18,6 +18,7 @@ from versatune.transforms.cleaning.chain import make_cleaner
 from versatune.transforms.reading.repairs import Repairs, no_repairs
 from versatune.transforms.shapes.base import CLEAN_REASONS, MAX_EXPANDED_CHARS, READ_REASONS, Example, RowError
 from versatune.transforms.shapes.conversation import example_id, read_examples
+from versatune.transforms.shapes.field_audit import FieldAudit
 from versatune.transforms.transport.batch import Batch, RawBatch, RowFault, example_payloads, one_array, rejected_rows
 
 Cleaner = Callable[[Example, Counter[str]], Example]
@@ -38,10 +39,11 @@ def normalize_batch(
     examples, rejects, counts = _Examples(), _Rejects(), Counter[str]()
     repairs = repairs or no_repairs()
     faults: list[tuple[int, RowError]] = []
+    audit = FieldAudit(source.fields)
     for row, payload in enumerate(raw.payloads, raw.first):
         repaired = repairs.of(payload)
         try:
-            found = _read(payload if repaired is None else repaired, source, faults)
+            found = _read(payload if repaired is None else repaired, source, faults, audit)
         except RowError as error:
             rejects.add(row, 0, payload, error)
             continue
@@ -63,7 +65,7 @@ def normalize_batch(
                 examples.add(row, item, _ready(example, cleaner, repairs, counts))
             except RowError as error:
                 rejects.add(row, item, _alone(example) if several else payload, error)
-    return Batch(raw.key, raw.split, examples.batch(), rejects.batch(), counts, raw.raw_bytes)
+    return Batch(raw.key, raw.split, examples.batch(), rejects.batch(), counts, raw.raw_bytes, audit.counted())
 
 
 def _ready(example: Example, cleaner: Cleaner | None, repairs: Repairs, counts: Counter[str]) -> Example:
@@ -90,10 +92,12 @@ def _repaired(example: Example, repairs: Repairs, counts: Counter[str]) -> Examp
     return found[0]
 
 
-def _read(payload: bytes | RowFault, source: SourceConfig, faults: list[tuple[int, RowError]]) -> list[Example]:
+def _read(
+    payload: bytes | RowFault, source: SourceConfig, faults: list[tuple[int, RowError]], audit: FieldAudit
+) -> list[Example]:
     if isinstance(payload, RowFault):
         raise RowError(payload.reason, payload.detail)
-    return read_examples(payload, source.fields, faults)
+    return read_examples(payload, source.fields, faults, audit)
 
 
 def _too_much(examples: Sequence[Example]) -> RowError | None:

@@ -9,7 +9,8 @@ from typing import Any
 import orjson
 
 from versatune.schemas.config import FieldMap
-from versatune.transforms.shapes.base import PART_OF_ROLE, Example, Message, RowError, is_blank, type_name
+from versatune.transforms.shapes.base import PART_OF_ROLE, Example, Message, Row, RowError, is_blank, type_name
+from versatune.transforms.shapes.field_audit import FieldAudit
 from versatune.transforms.shapes.registry import read_row
 
 _ACTS = ("assistant", "tool_call")
@@ -21,8 +22,13 @@ _AFTER = {
     "tool_call": ("tool",),
     "tool": ("tool", "assistant", "tool_call"),
 }
+
+
 def read_examples(
-    payload: bytes, fields: FieldMap | None = None, faults: list[tuple[int, RowError]] | None = None
+    payload: bytes,
+    fields: FieldMap | None = None,
+    faults: list[tuple[int, RowError]] | None = None,
+    audit: FieldAudit | None = None,
 ) -> list[Example]:
     """Return the examples of one raw row, cleaned and in order; never none.
 
@@ -31,11 +37,21 @@ def read_examples(
         fields: the source's field map; without one the row's shape is detected.
         faults: where one of a row's several examples cannot be used, its position and the reason are added here, and
             the others are returned.
+        audit: counts which of the row's fields went into the examples.
 
     Raises:
         RowError: the row has to be rejected: nothing in it can be used.
     """
-    found = read_row(parse_row(payload), fields)
+    if audit is None:
+        return _examples(parse_row(payload), fields, faults)
+    row = audit.noted(parse_row(payload))
+    examples = _examples(row, fields, faults)
+    audit.add(row, examples)
+    return examples
+
+
+def _examples(row: Row, fields: FieldMap | None, faults: list[tuple[int, RowError]] | None) -> list[Example]:
+    found = read_row(row, fields)
     if len(found) == 1 and isinstance(found[0], Example):
         return [_checked(found[0])]
     examples: list[Example] = []

@@ -26,6 +26,7 @@ from versatune.transforms.shapes import (
 )
 from versatune.transforms.shapes.base import Example, Row, RowError, Shape, shown_keys
 from versatune.transforms.shapes.field_map import mapped_examples
+from versatune.transforms.shapes.noted_row import forget, renamed
 from versatune.transforms.shapes.qa_pairs import pair_examples
 
 # A shape stands before those whose fields its rows may also have.
@@ -104,7 +105,7 @@ def read_row(row: Row, fields: FieldMap | None = None) -> Sequence[Example | Row
         return mapped_examples(row, fields)
     layout = detect_layout(tuple(row))
     if layout.plain_names:
-        row = {plain_name(name): value for name, value in row.items()}
+        row = renamed(row, plain_name)
     if layout.verdict is not None and row[layout.verdict] is False:
         raise RowError("bad_answer", f"'{layout.verdict}' is false: the row's answer is a bad one")
     first: RowError | None = None
@@ -113,6 +114,7 @@ def read_row(row: Row, fields: FieldMap | None = None) -> Sequence[Example | Row
             return shape.to_examples(row)
         except RowError as error:
             first = first or error
+            forget(row)
             if not error.reason.startswith("missing_"):
                 break
     pairs = pair_examples(row) if first is None else None

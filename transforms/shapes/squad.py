@@ -42,9 +42,9 @@ def to_examples(row: Row) -> list[Example | RowError]:
     return found
 
 
-def _paragraphs(row: Row) -> Iterator[tuple[str, dict[str, Any]]]:
+def _paragraphs(row: Row) -> Iterator[tuple[str, Row]]:
     if "qas" in row:
-        yield "row", dict(row)
+        yield "row", row
         return
     articles = [("", row)] if "paragraphs" in row else list(_numbered(row.get("data"), "data"))
     for where, article in articles:

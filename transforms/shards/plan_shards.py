@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ from apache_beam.pvalue import AsList, PCollection
 
 from versatune.schemas.errors import RunError
 from versatune.transforms.transport.exchange import Fragment, count_buckets, total
+from versatune.transforms.transport.field_counts import FieldCounts
 
 
 class Place(NamedTuple):
@@ -34,6 +35,8 @@ class ShardPlan:
     """Those of files that were not refused, in the order of source, uri and row."""
     places: dict[str, Place]
     """By key of split."""
+    fields: dict[str, FieldCounts]
+    """By source, which fields of the raw rows were used. The fragments here hold none: they go to every worker."""
     reject_groups: list[list[Fragment]]
     """Fragments with rejects, in the same order; one file each."""
     basis: str
@@ -62,6 +65,8 @@ def plan_shards(
         key=lambda fragment: (places[fragment.split], fragment.key),
     )
     _check_complete(kept, records, places)
+    fields = _fields(kept)
+    kept = [replace(fragment, fields=FieldCounts()) for fragment in kept]
     example_bytes, _ = total(kept)
     buckets = count_buckets(example_bytes, shard_bytes)
     with_rejects = [fragment for fragment in kept if fragment.rejected]
@@ -75,9 +80,17 @@ def plan_shards(
         buckets=buckets,
         fragments=kept,
         places=places,
+        fields=fields,
         reject_groups=list(_groups(with_rejects, shard_bytes)),
         basis=blake2b(repr(facts).encode(), digest_size=16).hexdigest(),
     )
+
+
+def _fields(fragments: Iterable[Fragment]) -> dict[str, FieldCounts]:
+    fields: dict[str, FieldCounts] = {}
+    for fragment in fragments:
+        fields.setdefault(fragment.source, FieldCounts()).add(fragment.fields)
+    return fields
 
 
 def _places(records: Sequence[dict[str, Any]]) -> dict[str, Place]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -34,6 +34,7 @@ from versatune.schemas.version import VERSION
 from versatune.transforms.overlap.near_duplicates import Clusters
 from versatune.transforms.shards.books import Results, balance, check_books, check_refused, list_inputs
 from versatune.transforms.shards.dataset_card import dataset_card
+from versatune.transforms.shards.field_use import check_mapped, field_uses, unused_texts
 from versatune.transforms.shards.plan_shards import ShardPlan
 from versatune.transforms.shards.write_shards import Rejected, Written
 from versatune.transforms.transport import storage
@@ -82,6 +83,8 @@ class Outcome:
     """The same dataset was there already and was left as it was."""
     error: str | None = None
     message: str = ""
+    notices: list[str] = field(default_factory=list)
+    """What the build found in its input. Not read from the manifest: the same dataset may have come from other files before."""
 
     def save(self, staging: str) -> None:
         """Write it where the launcher looks, whatever machine this is."""
@@ -108,6 +111,7 @@ def make_manifest(plan: VersionPlan, results: Results) -> DatasetManifest:
     inputs = list_inputs(results.records)
     check_refused(inputs, skip=plan.skip_refused)
     books = balance(inputs, results)
+    check_mapped(results.plan.fields)
     check_books(books, plan.max_rejected_fraction)
     shards = sorted(
         (Shard(**shard) for bucket in results.written for shard in bucket.shards), key=lambda shard: shard.path
@@ -127,6 +131,7 @@ def make_manifest(plan: VersionPlan, results: Results) -> DatasetManifest:
         tokenizer=plan.tokenizer,
         inputs=inputs,
         books=books,
+        fields=field_uses(results.plan.fields),
         shards=shards,
         near_duplicates=_near_duplicates(results.clusters),
         decontamination=_with_hits(plan.decontamination, books),
@@ -215,7 +220,8 @@ def _existing(plan: VersionPlan, manifest: DatasetManifest) -> DatasetManifest |
 def finish_build(plan: VersionPlan, results: Results) -> Outcome:
     """Publish the dataset, or keep the rejected rows for its owner to look at; either way say how it ended."""
     try:
-        outcome = publish(plan, make_manifest(plan, results))
+        manifest = make_manifest(plan, results)
+        outcome = replace(publish(plan, manifest), notices=list(_unused(manifest)))
     except DataError as error:
         kept = "" if isinstance(error, LicenseError) else _keep_rejects(plan, results.rejected)
         outcome = Outcome(None, error="DataError", message=str(error) + kept)
@@ -223,6 +229,11 @@ def finish_build(plan: VersionPlan, results: Results) -> Outcome:
         outcome = Outcome(None, error=type(error).__name__, message=str(error))
     outcome.save(plan.staging)
     return outcome
+
+
+def _unused(manifest: DatasetManifest) -> Iterator[str]:
+    for source, line in unused_texts(manifest.fields, {book.source: book.read for book in manifest.books}):
+        yield f"source '{source}': {line}: docs/your-data.md"
 
 
 def _keep_rejects(plan: VersionPlan, rejected: Sequence[Rejected]) -> str:

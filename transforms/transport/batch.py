@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from versatune.schemas.arrow import REJECT
 from versatune.schemas.errors import DataError
+from versatune.transforms.transport.field_counts import FieldCounts
 from versatune.transforms.transport.messages import Turn, conversations
 
 
@@ -90,6 +91,8 @@ class Batch(NamedTuple):
     """What happened to rows that stayed or multiplied, such as ``expanded`` or ``pii.email``."""
     raw_bytes: int = 0
     """Of the rows as read, by which progress is told."""
+    fields: FieldCounts = FieldCounts()  # never changed once a batch has it
+    """Which fields of the raw rows were used, and which were not."""
 
 
 def rejected_rows(

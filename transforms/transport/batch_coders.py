@@ -15,6 +15,7 @@ import pyarrow as pa
 from apache_beam.coders.typecoders import registry
 
 from versatune.transforms.transport.batch import Batch, InputSplit, RawBatch, RowFault
+from versatune.transforms.transport.field_counts import FieldCounts
 
 _LENGTH_BYTES = 8
 
@@ -24,7 +25,13 @@ class BatchCoder(beam.coders.Coder):
 
     def encode(self, value: Batch) -> bytes:
         """Serialise a batch."""
-        head = {"key": value.key, "split": asdict(value.split), "counts": value.counts, "raw_bytes": value.raw_bytes}
+        head = {
+            "key": value.key,
+            "split": asdict(value.split),
+            "counts": value.counts,
+            "raw_bytes": value.raw_bytes,
+            "fields": asdict(value.fields),
+        }
         return _join(orjson.dumps(head), _ipc(value.examples), _ipc(value.rejects))
 
     def decode(self, encoded: bytes) -> Batch:
@@ -38,6 +45,7 @@ class BatchCoder(beam.coders.Coder):
             pa.ipc.open_stream(rejects).read_next_batch(),
             Counter(fields["counts"]),
             fields["raw_bytes"],
+            FieldCounts(**fields["fields"]),
         )
 
     def estimate_size(self, value: Batch) -> int:

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from apache_beam.pvalue import PCollection
 
 from versatune.transforms.transport.batch import Batch
+from versatune.transforms.transport.field_counts import FieldCounts
 from versatune.transforms.transport.ids import id_keys
 from versatune.transforms.transport.storage import open_arrow, read_bytes, replace_bytes, size, write_arrow
 
@@ -55,6 +56,8 @@ class Fragment:
     """Of the rows as read."""
     signatures: str
     """Path of the batch's signature block; empty where near-duplicates are not looked for."""
+    fields: FieldCounts
+    """Which fields of the raw rows were used, and which were not."""
     file_bytes: tuple[int, ...]
     """Of the three files; -1 for one that is not there."""
 
@@ -117,6 +120,7 @@ def write_fragment(batch: Batch, directory: str, parts: int, signatures: str | N
         counts=dict(batch.counts),
         raw_bytes=batch.raw_bytes,
         signatures=block,
+        fields=batch.fields,
         file_bytes=_sizes(f"{path}.examples.arrow", f"{path}.rejects.arrow", block),
     )
     replace_bytes(record_path(directory, batch.key), orjson.dumps(asdict(fragment)), durable=False)
@@ -134,8 +138,9 @@ def record_path(directory: str, key: str) -> str:
 
 def read_record(path: str) -> Fragment:
     """Read what :func:`write_fragment` wrote last."""
-    fields = orjson.loads(read_bytes(path))
-    return Fragment(**{**fields, "present": tuple(fields["present"]), "file_bytes": tuple(fields["file_bytes"])})
+    record = orjson.loads(read_bytes(path))
+    tuples = {name: tuple(record[name]) for name in ("present", "file_bytes")}
+    return Fragment(**{**record, **tuples, "fields": FieldCounts(**record["fields"])})
 
 
 def _write_parts(examples: pa.RecordBatch, path: str, parts: int) -> tuple[int, ...]:

@@ -48,7 +48,7 @@ def manifest(*shards: tuple[str, str, int, str], tokenized: bool = False, **chan
                 counts={"pii.email": 4, "decontaminate.arc": 1},
             )
         ],
-        "shards": entries, "near_duplicates": None, "decontamination": None, "repairs": None, "rejects": [], "lineage": [],
+        "fields": [], "shards": entries, "near_duplicates": None, "decontamination": None, "repairs": None, "rejects": [], "lineage": [],
         "config": {},
     }  # fmt: skip
     return DatasetManifest.create(**(fields | changes))

@@ -78,7 +78,9 @@ def _after_gap(text: str, position: int) -> int:
 
 def _is_base64(body: str) -> bool:
     """Tell encoded bytes from a word, a digest in hex digits, and ``xxxx``."""
-    return len(set(body)) >= _FEWEST_DISTINCT and all(kind.search(body) for kind in _KINDS_OF_CHARS) and not _is_hex(body)
+    return (
+        len(set(body)) >= _FEWEST_DISTINCT and all(kind.search(body) for kind in _KINDS_OF_CHARS) and not _is_hex(body)
+    )
 
 
 def _is_hex(body: str) -> bool:
