@@ -163,7 +163,7 @@ class _Said:
 
     def repeats(self, text: str) -> bool:
         """Say whether a text says nothing but what the examples say: it is part of one, or a template around all of one's texts."""
-        if self.holds(text):
+        if self._left > 0 and self.holds(text):
             return True
         contents = [content for _, content in self._examples[0].messages]
         size = sum(map(len, contents))
