@@ -12,11 +12,50 @@ Build = Callable[..., Any]
 
 
 def test_01_padded_structs(build_folder: Build) -> None:
-    pytest.xfail("to be written: 01-padded-structs")
+    built = build_folder("01-padded-structs")
+    assert built.reasons == []
+    assert sorted(built.turns) == [
+        [
+            ("user", "Price of ACME?"),
+            ("tool_call", '[{"name":"quote","arguments":{"ticker":"ACME","days":3}}]'),
+            ("tool", "12"),
+            ("assistant", "It is 12."),
+        ],
+        [
+            ("user", "Weather in Oslo?"),
+            ("tool_call", '[{"name":"weather","arguments":{"city":"Oslo"}}]'),
+            ("tool", "rain"),
+            ("assistant", "It rains."),
+        ],
+    ]
+    oslo = next(row for row in built.rows if "Oslo" in row["messages"][0]["content"])
+    call = '<tool_call>{"name": "weather", "arguments": {"city": "Oslo"}}</tool_call>'
+    assert built.learned(oslo) == f"{call}<|im_end|>It rains.<|im_end|>"
+    assert '"properties": {"city": {"type": "string"}}, "required": ["city"]' in built.text(oslo)
 
 
 def test_02_json_extension_type(build_folder: Build) -> None:
-    pytest.xfail("to be written: 02-json-extension-type")
+    built = build_folder("02-json-extension-type")
+    assert built.reasons == []
+    assert sorted(built.turns) == [
+        [
+            ("user", "Price of ACME?"),
+            ("tool_call", '[{"name":"quote","arguments":{"ticker":"ACME","days":3}}]'),
+            ("tool", "12"),
+            ("assistant", "It is 12."),
+        ],
+        [
+            ("user", "Weather in Oslo?"),
+            ("tool_call", '[{"name":"weather","arguments":{"city":"Oslo"}}]'),
+            ("tool", "rain"),
+            ("assistant", "It rains."),
+        ],
+    ]
+    oslo = next(row for row in built.rows if "Oslo" in row["messages"][0]["content"])
+    call = '<tool_call>{"name": "weather", "arguments": {"city": "Oslo"}}</tool_call>'
+    assert built.learned(oslo) == f"{call}<|im_end|>It rains.<|im_end|>"
+    assert '"properties": {"city": {"type": "string"}}, "required": ["city"]' in built.text(oslo)
+    assert built.manifest["books"][0]["duplicates"] == {"general": 2}  # the saved folder holds the same two rows
 
 
 def test_03_tool_results_out_of_order(build_folder: Build) -> None:
@@ -28,15 +67,36 @@ def test_05_turns_not_to_learn(build_folder: Build) -> None:
 
 
 def test_09_numbers_in_calls(build_folder: Build) -> None:
-    pytest.xfail("to be written: 09-numbers-in-calls")
+    built = build_folder("09-numbers-in-calls")
+    assert built.reasons == []
+    assert {turns[0][1]: turns[1][1] for turns in built.turns} == {
+        "Pay the order": (
+            '[{"name":"pay","arguments":{"wei":1000000000000000000001,"order":12345678901234567890123,"rate":0.7,'
+            '"exact":0.1234567890123456789,"one":1.0,"exp":1e5,"small":1e-7}}]'
+        ),
+        "Pay the other": '[{"name":"pay","arguments":{"wei":1000000000000000000001,"price":1.10}}]',
+        "How many grains?": "18446744073709551615",
+        "How many grains twice?": "36893488147419103231",
+        "Pi?": "3.14159265358979323846264338327950288",
+        "One tenth?": "0.10",
+        "Big?": "1e400",
+    }
+    order = next(row for row in built.rows if row["messages"][0]["content"] == "Pay the order")
+    assert built.learned(order) == (
+        '<tool_call>{"name": "pay", "arguments": {"wei": 1000000000000000000001, "order": 12345678901234567890123,'
+        ' "rate": 0.7, "exact": 0.1234567890123456789, "one": 1.0, "exp": 1e5, "small": 1e-7}}</tool_call><|im_end|>'
+    )
 
 
 def test_10_float32_answers(build_folder: Build) -> None:
-    pytest.xfail("to be written: 10-float32-answers")
+    built = build_folder("10-float32-answers")
+    assert built.answers == ["0.1", "0.5", "3.14", "37.2"]
 
 
 def test_11_binary_columns(build_folder: Build) -> None:
-    pytest.xfail("to be written: 11-binary-columns")
+    built = build_folder("11-binary-columns")
+    assert built.answers == ["5 €", "At the café", "Jörg"]
+    assert ("user", "Wie heißt du?") in [turns[0] for turns in built.turns]
 
 
 def test_14_invisible_answers(build_folder: Build) -> None:
@@ -67,7 +127,15 @@ def test_19_prompt_in_both_splits(build_folder: Build) -> None:
 
 
 def test_20_parquet_types(build_folder: Build) -> None:
-    pytest.xfail("to be written: 20-parquet-types")
+    built = build_folder("20-parquet-types")
+    assert len(built.rows) == 24
+    answers = {turns[0][1]: turns[1][1] for turns in built.turns}
+    assert answers["date q?"] == "2024-02-29"
+    assert answers["dec q?"] == "12.50"
+    assert {"date_far one?", "ts_far two?", "ts_ns one?", "tz one?", "dur two?", "map one?"} <= answers.keys()
+    refused = [file["refused"] for file in built.manifest["inputs"] if file["refused"]]
+    assert len(refused) == 1
+    assert "dup.parquet: found two columns named 'answer'" in refused[0]
 
 
 def test_21_zstd_skippable(build_folder: Build) -> None:

@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import orjson
-
 from versatune.schemas.config import PiiConfig
 from versatune.transforms.cleaning.detectors import credit_card, email, iban, ip, secret
 from versatune.transforms.cleaning.detectors.phone import phone_finder
 from versatune.transforms.cleaning.texts import replaced
+from versatune.transforms.shapes import exact_json
 from versatune.transforms.shapes.base import Example, RowError, strings_in
 
 Span = tuple[int, int]
@@ -101,14 +100,14 @@ def _hits(find: Find, example: Example) -> int:
 def _strings(role: str, content: str) -> list[str]:
     if role != "tool_call":
         return [content]
-    return list(strings_in(orjson.loads(content)))
+    return list(strings_in(exact_json.loads(content)))
 
 
 def _in_json(content: str, change: Callable[[str], str]) -> str:
     """Change the strings inside a JSON text; its bytes stay as they are where no string changes."""
-    value = orjson.loads(content)
+    value = exact_json.loads(content)
     changed = _map_strings(value, change)
-    return content if changed == value else orjson.dumps(changed).decode()
+    return content if changed == value else exact_json.dumps(changed).decode()
 
 
 def _map_strings(value: Any, change: Callable[[str], str]) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from versatune.transforms.formats.arrow_values import json_rows, refuse_equal_names
 from versatune.transforms.formats.encoding import dump_row
 from versatune.transforms.formats.fault import bounded
 from versatune.transforms.transport.batch import RowFault
@@ -19,11 +20,12 @@ _BYTES_AT_ONCE = 16 * 2**20  # with rows of many kilobytes fewer are alive
 def parquet_rows(file: Any, max_row_bytes: int, start: int = 0, end: int | None = None) -> Iterator[bytes | RowFault]:
     """Yield each row of a Parquet file's row groups ``start`` to ``end`` (exclusive) as a JSON object; NaN is null."""
     with pq.ParquetFile(file) as parquet:
+        refuse_equal_names(parquet.schema_arrow)
         for number in range(start, parquet.num_row_groups if end is None else end):
             group = parquet.metadata.row_group(number)
             size = _rows_at_once(group.num_rows, group.total_byte_size)
             for batch in parquet.iter_batches(batch_size=size, row_groups=[number], use_threads=False):
-                yield from _rows(batch, max_row_bytes)
+                yield from batch_rows(batch, max_row_bytes)
 
 
 def arrow_rows(file: Any, max_row_bytes: int) -> Iterator[bytes | RowFault]:
@@ -32,12 +34,22 @@ def arrow_rows(file: Any, max_row_bytes: int) -> Iterator[bytes | RowFault]:
     file.seek(0)
     if is_file:
         with pa.ipc.open_file(file) as reader:
+            refuse_equal_names(reader.schema)
             for number in range(reader.num_record_batches):
                 yield from _checked_rows(reader.get_batch(number), max_row_bytes)
     else:
         with pa.ipc.open_stream(file) as reader:
+            refuse_equal_names(reader.schema)
             for batch in reader:
                 yield from _checked_rows(batch, max_row_bytes)
+
+
+def batch_rows(batch: pa.RecordBatch, max_row_bytes: int) -> Iterator[bytes | RowFault]:
+    """Yield each row of a batch as a JSON object."""
+    size = _rows_at_once(batch.num_rows, batch.nbytes)
+    for start in range(0, batch.num_rows, size):
+        for row in json_rows(batch.slice(start, size)):
+            yield bounded(dump_row(row), max_row_bytes)
 
 
 def row_group_bytes(file: Any) -> list[int]:
@@ -49,28 +61,7 @@ def row_group_bytes(file: Any) -> list[int]:
 
 def _checked_rows(batch: pa.RecordBatch, max_row_bytes: int) -> Iterator[bytes | RowFault]:
     batch.validate(full=True)  # offsets of a damaged file point anywhere
-    yield from _rows(batch, max_row_bytes)
-
-
-def _rows(batch: pa.RecordBatch, max_row_bytes: int) -> Iterator[bytes | RowFault]:
-    size = _rows_at_once(batch.num_rows, batch.nbytes)
-    for start in range(0, batch.num_rows, size):
-        part = batch.slice(start, size)
-        try:
-            found = part.to_pylist()
-        except UnicodeDecodeError:
-            yield from _one_by_one(part, max_row_bytes)
-        else:
-            for row in found:
-                yield bounded(dump_row(row), max_row_bytes)
-
-
-def _one_by_one(batch: pa.RecordBatch, max_row_bytes: int) -> Iterator[bytes | RowFault]:
-    for number in range(batch.num_rows):
-        try:
-            yield bounded(dump_row(batch.slice(number, 1).to_pylist()[0]), max_row_bytes)
-        except UnicodeDecodeError:
-            yield RowFault("not_utf8", "a column of text holds bytes that are not UTF-8", b"")
+    yield from batch_rows(batch, max_row_bytes)
 
 
 def _rows_at_once(num_rows: int, num_bytes: int) -> int:

@@ -9,11 +9,13 @@ from typing import NamedTuple
 from urllib.parse import quote, unquote
 
 from versatune.schemas.config import HubConfig
-from versatune.transforms.formats.encoding import dump_row
-from versatune.transforms.formats.fault import FormatError, bounded
+from versatune.transforms.formats.arrow_values import refuse_equal_names
+from versatune.transforms.formats.columnar import batch_rows
+from versatune.transforms.formats.fault import FormatError
 from versatune.transforms.transport.batch import RowFault
 
 SCHEME = "hf://datasets/"
+_ROWS_AT_ONCE = 256
 
 
 class HubAddress(NamedTuple):
@@ -64,8 +66,10 @@ def hub_rows(address: HubAddress, max_row_bytes: int) -> Iterator[bytes | RowFau
         stream = datasets.load_dataset(
             address.id, name=address.config, split=address.split, revision=revision, streaming=True
         )
-        for row in stream.decode(False) if stream.features else stream:
-            yield bounded(dump_row(row), max_row_bytes)
+        for table in stream.with_format("arrow").iter(batch_size=_ROWS_AT_ONCE):
+            refuse_equal_names(table.schema)
+            for batch in table.to_batches():
+                yield from batch_rows(batch, max_row_bytes)
     except FormatError:
         raise
     except Exception as error:  # noqa: BLE001  # whatever the library, its file systems and its parsers raise

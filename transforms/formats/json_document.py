@@ -11,6 +11,7 @@ from versatune.transforms.formats.blocks import Blocks
 from versatune.transforms.formats.encoding import dump_row
 from versatune.transforms.formats.fault import FormatError, bounded
 from versatune.transforms.formats.json_scan import CutShortError, Scanner
+from versatune.transforms.shapes import exact_json
 from versatune.transforms.transport.batch import RowFault
 
 COLUMNS_BYTES = 128 * 2**20
@@ -288,6 +289,11 @@ def _parsed(text: bytes | RowFault) -> Any:
     if isinstance(text, RowFault):
         return None
     try:
-        return json.loads(text.decode("utf-8", "surrogateescape"), strict=False)
+        return json.loads(
+            text.decode("utf-8", "surrogateescape"),
+            strict=False,
+            parse_float=exact_json.number,
+            parse_int=exact_json.integer,
+        )
     except (ValueError, RecursionError):
         return None

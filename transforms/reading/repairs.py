@@ -5,6 +5,7 @@ A repair is found by the digest of the rejected payload, so it does not matter i
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,7 +16,8 @@ from typing import Any
 import orjson
 
 from versatune.schemas.errors import DataError
-from versatune.schemas.files import canonical_json, sha256_bytes
+from versatune.schemas.files import sha256_bytes
+from versatune.transforms.shapes import exact_json
 from versatune.transforms.transport.batch import RowFault
 from versatune.transforms.transport.storage import read_bytes, replace_bytes
 
@@ -31,7 +33,9 @@ def payload_digest(payload: bytes) -> str:
 
 def value_digest(payload: Any) -> str:
     """Return what tells whether a payload was edited: 32 hex digits of a JSON value, however it is spaced and ordered, or of a text."""
-    return payload_digest(payload.encode() if isinstance(payload, str) else canonical_json(payload))
+    return payload_digest(
+        payload.encode() if isinstance(payload, str) else exact_json.dumps(payload, orjson.OPT_SORT_KEYS)
+    )
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,7 @@ def parse_repairs(data: bytes, where: str) -> Repairs:
             continue
         entry = _entry(line, f"{where} line {number}")
         digest, payload = entry["payload_digest"], entry["payload"]
-        repaired = payload.encode() if isinstance(payload, str) else orjson.dumps(payload)
+        repaired = payload.encode() if isinstance(payload, str) else exact_json.dumps(payload)
         if payload_digest(repaired) == digest or value_digest(payload) == entry.get("unchanged"):
             continue
         if rows.setdefault(digest, repaired) != repaired:
@@ -109,8 +113,8 @@ def parse_repairs(data: bytes, where: str) -> Repairs:
 
 def _entry(line: bytes, where: str) -> dict[str, Any]:
     try:
-        entry = orjson.loads(line)
-    except orjson.JSONDecodeError as error:
+        entry = exact_json.loads(line)
+    except json.JSONDecodeError as error:
         raise DataError(f"{where}: not JSON ({error}); expected {_EXPECTED}") from None
     if not isinstance(entry, dict) or not isinstance(entry.get("payload_digest"), str) or "payload" not in entry:
         raise DataError(f"{where}: has no 'payload_digest' and 'payload'; expected {_EXPECTED}")

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import orjson
-
+from versatune.transforms.shapes import exact_json
 from versatune.transforms.shapes.base import Message
 
 
@@ -48,11 +47,11 @@ def template_turns(
             )
         else:
             turns.append({"role": role, "content": content})
-    return turns, orjson.loads(tools) if tools is not None else None
+    return turns, exact_json.loads(tools) if tools is not None else None
 
 
 def _calls(content: str, first: int) -> list[dict[str, Any]]:
     return [
         {"id": f"call{number:05d}", "type": "function", "function": call}
-        for number, call in enumerate(orjson.loads(content), first)
+        for number, call in enumerate(exact_json.loads(content), first)
     ]

@@ -33,6 +33,7 @@ from versatune.schemas.dataset import TokenizerRecord
 from versatune.schemas.errors import ConfigError, DataError
 from versatune.schemas.files import sha256_bytes
 from versatune.schemas.model_source import model_folder
+from versatune.transforms.reading.number_marks import NumberMarks
 from versatune.transforms.reading.template_turns import template_turns
 from versatune.transforms.transport.batch import Batch, example_payloads, rejected_rows, with_rejects
 from versatune.transforms.transport.messages import Turn, conversations
@@ -237,10 +238,11 @@ class Tokenizer:
         self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None = None, *, prompt: bool = False
     ) -> str:
         """Return the text of a conversation; with ``prompt``, up to where the assistant begins to speak."""
+        marks = NumberMarks()
         try:
             rendered = self._render(
-                conversations=[messages],
-                tools=tools,
+                conversations=[[marks.put_into(turn) if "tool_calls" in turn else turn for turn in messages]],
+                tools=marks.put_into(tools),
                 chat_template=self._plan.chat_template,
                 add_generation_prompt=prompt,
                 strftime_now=_TEMPLATE_DATE.strftime,
@@ -252,7 +254,7 @@ class Tokenizer:
         except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
             detail = f"the chat template fails with {type(error).__name__}"
             raise CannotTokenize(TEMPLATE_ERROR, f"{detail} (roles: {_roles(messages)})") from None
-        return str(rendered[0][0])
+        return marks.undone(str(rendered[0][0]))
 
     def scored(self, turns: list[Turn], tools: str | None = None) -> tuple[str, list[Span]]:
         """Return the text to tokenize, and the spans of characters that are learned."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
+
+from versatune.transforms.shapes.exact_json import Number
 
 Row = Mapping[str, Any]
 Message = tuple[str, str]
@@ -83,9 +84,11 @@ SYSTEMS = ("system", "system_prompt", "meta_instruction")
 MAX_EXPANDED_CHARS = 2**28
 """Of all examples of one row: a batch of such rows must fit into memory."""
 
+BYTES_KEY = "$bytes"
+"""The one key of the object that stands for bytes that are text in no known encoding."""
+
 _SHOWN_KEYS = 12
 _SHOWN_KEY_CHARS = 40
-_EXACT_FLOATS = 1e15  # integers of more digits arrive rounded from JSON
 _JSON_TYPES = {
     dict: "an object",
     list: "a list",
@@ -93,6 +96,7 @@ _JSON_TYPES = {
     bool: "true or false",
     int: "a number",
     float: "a number",
+    Number: "a number",
 }
 
 # Blanks, controls, and code points that fonts draw as nothing (Default_Ignorable_Code_Point; the empty Braille cell).
@@ -173,10 +177,8 @@ def answer_text(value: Any, field: str) -> str:
         if not value:
             raise RowError("missing_answer", f"field '{field}' is an empty list; expected text")
         return answer_text(value[0], field) if not isinstance(value[0], list) else text(value[0], "answer", field)
-    if type(value) is int:
+    if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
-    if type(value) is float and math.isfinite(value) and abs(value) < _EXACT_FLOATS:
-        return repr(value)
     return text(value, "answer", field)
 
 
@@ -216,6 +218,8 @@ def joined(parts: Iterable[str]) -> str:
 
 def type_name(value: Any) -> str:
     """Name a JSON value's type."""
+    if type(value) is dict and BYTES_KEY in value:
+        return "bytes that are text in no known encoding"
     return _JSON_TYPES.get(type(value), "null")
 
 

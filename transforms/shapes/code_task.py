@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Any
 
-import orjson
-
+from versatune.transforms.shapes import exact_json
 from versatune.transforms.shapes.base import Example, Row, answer_text, first_field, has_any, joined, system_turn, text
 from versatune.transforms.shapes.context import row_context
 
@@ -50,6 +49,6 @@ def to_examples(row: Row) -> list[Example]:
 
 def _listed(value: str) -> Any:
     try:
-        return orjson.loads(value)
-    except orjson.JSONDecodeError:
+        return exact_json.loads(value)
+    except ValueError:
         return value

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import unicodedata
 from typing import Any
 
 import orjson
 
 from versatune.schemas.config import FieldMap
+from versatune.transforms.shapes import exact_json
 from versatune.transforms.shapes.base import PART_OF_ROLE, Example, Message, Row, RowError, is_blank, type_name
 from versatune.transforms.shapes.field_audit import FieldAudit
 from versatune.transforms.shapes.registry import read_row
+from versatune.transforms.shapes.turns import written_turn
 
 _ACTS = ("assistant", "tool_call")
 # What may follow a role; the end of a conversation is an act.
@@ -180,8 +183,8 @@ def parse_row(payload: bytes) -> dict[str, Any]:
         RowError: not UTF-8, not JSON, not an object.
     """
     try:
-        value = orjson.loads(payload)
-    except orjson.JSONDecodeError as error:
+        value = exact_json.loads(payload)
+    except json.JSONDecodeError as error:
         raise _why_not_json(payload, error) from None
     if type(value) is dict:
         return value
@@ -191,6 +194,8 @@ def parse_row(payload: bytes) -> dict[str, Any]:
         and all(type(item) is dict and ("role" in item or "from" in item) for item in value)
     ):
         return {"messages": value}
+    if type(value) is list and value and all(type(item) is str and written_turn(item) for item in value):
+        return {"messages": value}
     if type(value) is list and len(value) == 2 and type(value[0]) is type(value[1]) is str:
         return {"prompt": value[0], "completion": value[1]}
     if type(value) is list and len(value) == 1 and type(value[0]) is dict:  # published lists of one-element lists
@@ -198,7 +203,7 @@ def parse_row(payload: bytes) -> dict[str, Any]:
     raise RowError("not_an_object", f"the row is {type_name(value)}; expected an object with named fields")
 
 
-def _why_not_json(payload: bytes, error: orjson.JSONDecodeError) -> RowError:
+def _why_not_json(payload: bytes, error: json.JSONDecodeError) -> RowError:
     try:
         payload.decode()
     except UnicodeDecodeError as undecodable:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
-import orjson
-
+from versatune.transforms.shapes import exact_json
 from versatune.transforms.shapes.base import Message, Row, RowError, type_name
 
 _ARGUMENTS = ("arguments", "parameters", "args")
@@ -109,13 +109,13 @@ def tagged_calls(content: str, where: str) -> list[Message]:
 
 def _parsed(value: str, reason: str, detail: str) -> Any:
     try:
-        return orjson.loads(value)
-    except orjson.JSONDecodeError:
+        return exact_json.loads(value)
+    except json.JSONDecodeError:
         raise RowError(reason, detail) from None
 
 
 def _dumped(value: Any, reason: str, where: str) -> str:
     try:
-        return orjson.dumps(value).decode()
+        return exact_json.dumps(value).decode()
     except TypeError:
         raise RowError(reason, f"{where} is nested too deep to be written as JSON") from None

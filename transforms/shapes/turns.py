@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
-
+from versatune.transforms.shapes import exact_json
 from versatune.transforms.shapes.base import PART_OF_ROLE, Message, RowError, first_field, text, type_name
 from versatune.transforms.shapes.tool_use import calls_json, result_text, tagged_calls
 from versatune.transforms.shapes.transcript import transcript_turns
@@ -33,7 +32,8 @@ def turns(value: Any, field: str) -> list[Message]:
 
     Read are objects with a speaker (``role``, ``from``) and a content (``content``, ``value``); texts in turn, the
     user's first; and objects that hold a prompt and its answer. A content that is a list of text parts is joined with
-    line breaks. Text in place of the list is taken as JSON or as a transcript.
+    line breaks. Text in place of the list is taken as JSON or as a transcript,
+    text that is itself an object with a speaker as that object.
 
     Raises:
         RowError: none of these, an unknown speaker, content that is not text, a tool call that cannot be read.
@@ -50,7 +50,7 @@ def turns(value: Any, field: str) -> list[Message]:
                 if role in PART_OF_ROLE:
                     messages.append((role, content))
                     continue
-        elif type(turn) is str:
+        elif type(turn) is str and written_turn(turn) is None:
             messages.append(("assistant" if number % 2 else "user", turn))
             continue
         unusual = True
@@ -61,8 +61,8 @@ def turns(value: Any, field: str) -> list[Message]:
 def _from_text(value: Any, field: str) -> list[Message]:
     if isinstance(value, str):
         try:
-            listed = orjson.loads(value) if value.lstrip()[:1] == "[" else None
-        except orjson.JSONDecodeError:
+            listed = exact_json.loads(value) if value.lstrip()[:1] == "[" else None
+        except ValueError:
             listed = None
         found = turns(listed, field) if isinstance(listed, list) else transcript_turns(value)
         if found is not None:
@@ -72,7 +72,20 @@ def _from_text(value: Any, field: str) -> list[Message]:
     raise RowError("wrong_type", f"field '{field}' holds {type_name(value)}; expected a list of turns")
 
 
+def written_turn(text: str) -> dict[str, Any] | None:
+    """Return the turn that a text holds as JSON: an object that names its speaker is nobody's words."""
+    if text.lstrip()[:1] != "{" or not any(f'"{name}"' in text for name in _SPEAKERS):
+        return None
+    try:
+        value = exact_json.loads(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) and first_field(value, _SPEAKERS) is not None else None
+
+
 def _turn(turn: Any, where: str) -> list[Message]:
+    if isinstance(turn, str):
+        turn = written_turn(turn)
     if not isinstance(turn, dict):
         raise RowError("wrong_type", f"{where} is {type_name(turn)}; expected an object with role and content")
     named = first_field(turn, _SPEAKERS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from versatune.schemas.arrow import REJECT_FILE
 from versatune.schemas.dataset import DatasetManifest
 from versatune.schemas.errors import DataError, nearest
 from versatune.schemas.progress import Progress
+from versatune.transforms.shapes import exact_json
 from versatune.versions.listing import paths
 
 _BATCH_ROWS = 1024
@@ -96,8 +98,8 @@ def read_rejects(directory: Path, manifest: DatasetManifest, wanted: Wanted) -> 
 def _readable(payload: bytes) -> Any:
     """Return a payload's JSON value if the same value can be written again, else its text."""
     try:
-        value = orjson.loads(payload)
-    except orjson.JSONDecodeError:
+        value = exact_json.loads(payload)
+    except json.JSONDecodeError:
         return payload.decode(errors="replace")
     return value if isinstance(value, dict | list) else payload.decode(errors="replace")
 
@@ -115,7 +117,7 @@ def write_rejects(file: Path, rows: Iterator[dict[str, Any]], limit: int | None,
             for row in rows:
                 if limit is not None and count >= limit:
                     break
-                stream.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
+                stream.write(exact_json.dumps(row, orjson.OPT_APPEND_NEWLINE))
                 count += 1
                 heard(count)
         partial.replace(file)

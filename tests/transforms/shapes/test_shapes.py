@@ -338,7 +338,6 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"instruction": None, "output": "x"}, "missing_prompt", "'instruction' and 'input'"),
     ({"instruction": "Why?", "output": {"a": 1}}, "wrong_type", "'output' holds an object"),
     ({"instruction": "Why?", "output": True}, "wrong_type", "'output' holds true or false"),
-    ({"instruction": "Why?", "output": 1e300}, "wrong_type", "'output' holds a number"),
     ({"instruction": "Why?", "input": {"a": 1}, "output": "x"}, "wrong_type", "'input' holds an object"),
     ({"instruction": "Why?", "output": "x", "history": [["hi"]]}, "wrong_type", "history.0 is a list; expected a pair"),
     ({"prompt": "Why?", "completion": True}, "wrong_type", "'completion' holds true or false"),
