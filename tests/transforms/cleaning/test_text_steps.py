@@ -282,6 +282,11 @@ def test_repeated_answers_are_rejected_and_prompts_are_not(clean):
         "I am sorry, but as an AI I have no opinion.", "Unfortunately, I cannot access the internet.",
         "Sure! As an AI language model, I was trained on text.", "很抱歉，我无法回答这个问题。", "对不起，我不能提供相关信息。",
         "作为一个人工智能语言模型，我没有感情。", "抱歉，作为AI助手，我无法打开链接。", "我无法提供医疗建议。",
+        "Unfortunately, I am unable to open links.", "Unfortunately, I'm not able to browse the web.", "Sorry, can't help with that.",
+        "I'm afraid I can't do that.", "Unfortunately, as an AI, I cannot see images.", "I cannot comply with this request.",
+        "I'm sorry, but it's not possible for me to provide that.", "The answer is 4. However, as an AI language model, I may err.",
+        "I am an AI language model and have no feelings.", "Hello, I'm just a language model.", "抱歉，作为一个AI，我无法回答。",
+        "I won’t help with that.",
     ],
 )  # fmt: skip
 def test_refusals_are_seen(text):
@@ -295,7 +300,12 @@ def test_refusals_are_seen(text):
         "The cat cannot swim.", 'He said: "I\'m sorry, I can\'t help you."', "Sorry is a word. It can help.",
         "Unfortunately, the war went on.", "很抱歉给您带来不便，我们会尽快退款。", "这个问题我无法忘记。",
         "AI language models predict the next word.", "As a language teacher, I recommend reading.", "无法律效力。",
-        "I cannot recommend this film enough.",
+        "I cannot recommend this film enough.", "Unfortunately, you cannot open the window while driving.",
+        "Unfortunately, the shop won't provide refunds.", "Sorry, but the door can't open from outside.",
+        "Unfortunately, users are unable to edit the page.", "Sorry to say, the bridge can't support trucks.",
+        "Cannot engage in trade: that is what an embargo means.", "Can't help with that is what he said.",
+        "Apple sells Siri as an AI assistant.", "He used it as a language model for birds.", "抱歉，作为学生，你不能带手机。",
+        "遗憾的是，我们无法改变过去。", "Unfortunately, it cannot translate poems.", "I am an AI researcher.",
     ],
 )  # fmt: skip
 def test_apologies_and_other_uses_are_no_refusals(text):
