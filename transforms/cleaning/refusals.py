@@ -37,7 +37,7 @@ _MODEL = (
 # At the beginning of a clause, or before or behind an "I": Siri is sold as an AI assistant, and does not speak.
 _LANGUAGE_MODEL = re.compile(
     rf"(?:(?:\A|[.!?,;:\n(\"“—–-]|\b(?:but|and|because|since|that|however|i))\s{{0,4}},?\s?as {_MODEL}"
-    rf"|\bas {_MODEL},? (?:i|my)\b|\bi(?:['’]m| am) (?:just |only |merely )?{_MODEL})"
+    rf"|\bas {_MODEL},? (?:i|my)\b)"
     r"|作为(?:一个|一名|一款|一种)?(?:大型?)?(?:的)?(?:AI|人工智能|智能)?(?:的)?"
     r"(?:大?语言模型|自然语言处理模型|AI ?(?:助手|模型)|人工智能(?:助手|模型|程序))",
     re.IGNORECASE,

@@ -285,7 +285,7 @@ def test_repeated_answers_are_rejected_and_prompts_are_not(clean):
         "Unfortunately, I am unable to open links.", "Unfortunately, I'm not able to browse the web.", "Sorry, can't help with that.",
         "I'm afraid I can't do that.", "Unfortunately, as an AI, I cannot see images.", "I cannot comply with this request.",
         "I'm sorry, but it's not possible for me to provide that.", "The answer is 4. However, as an AI language model, I may err.",
-        "I am an AI language model and have no feelings.", "Hello, I'm just a language model.", "抱歉，作为一个AI，我无法回答。",
+        "抱歉，作为一个AI，我无法回答。",
         "I won’t help with that.",
     ],
 )  # fmt: skip
@@ -305,7 +305,7 @@ def test_refusals_are_seen(text):
         "Unfortunately, users are unable to edit the page.", "Sorry to say, the bridge can't support trucks.",
         "Cannot engage in trade: that is what an embargo means.", "Can't help with that is what he said.",
         "Apple sells Siri as an AI assistant.", "He used it as a language model for birds.", "抱歉，作为学生，你不能带手机。",
-        "遗憾的是，我们无法改变过去。", "Unfortunately, it cannot translate poems.", "I am an AI researcher.",
+        "遗憾的是，我们无法改变过去。", "Unfortunately, it cannot translate poems.", "I am a language model made by Example Labs.",
     ],
 )  # fmt: skip
 def test_apologies_and_other_uses_are_no_refusals(text):
