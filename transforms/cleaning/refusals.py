@@ -14,11 +14,16 @@ _DO = (
     r"(?:help|assist|provide|fulfil|comply|answer|respond|generate|create|write|complete|engage|access|browse|discuss"
     r"|support|offer|share|perform|do that|process|determine|translate|summari|edit|view|see|hear|play|open)"
 )
+_MODEL = (
+    r"(?:an? (?:ai|artificial intelligence)(?:[ -](?:powered|based))? (?:large )?(?:language )?"
+    r"(?:model|assistant|chatbot|program)|a (?:large )?language model)\b"
+)
 # Who declines says I: "Unfortunately, you cannot open the window" tells of the window.
 _REFUSALS = (
     rf"{_SORRY}[^.!?\n]{{0,60}}?\bi(?: \w+ly)? ?{_UNABLE} (?:\w+ ){{0,3}}?{_DO}",
     rf"{_SORRY},? (?:but )?(?:can(?:no|['’])?t|unable to|not able to) {_DO}",
     rf"{_SORRY},? (?:but )?(?:it is|it['’]s) (?:not possible|impossible|not appropriate) for me to {_DO}",
+    rf"{_SORRY},? (?:but )?i(?:['’]m| am) (?:just |only |merely )?(?:{_MODEL}|an ai\b)",
     r"(?:i['’]m|i am)(?: \w+){0,2} sorry,? (?:but )?(?:as an ai|that goes against)",
     r"(?:i['’]m|i am)(?: \w+){0,2} sorry,? (?:but )?i (?:do not|don['’]t) (?:have (?:the|enough|any|access)|understand)",
     rf"i(?: \w+ly)? ?{_UNABLE} (?:\w+ ){{0,2}}?(?:(?:help|assist|provide) (?:you )?with|fulfil|comply with|engage in)",
@@ -30,10 +35,6 @@ _REFUSALS = (
     r"我(?:无法|不能)(?:为您|为你|向您|向你)?(?:提供|回答|满足|完成|协助|帮助|执行|生成)",
 )
 _REFUSAL = re.compile(rf"\s*(?:{'|'.join(_REFUSALS)})", re.IGNORECASE)
-_MODEL = (
-    r"(?:an? (?:ai|artificial intelligence)(?:[ -](?:powered|based))? (?:large )?(?:language )?"
-    r"(?:model|assistant|chatbot|program)|a (?:large )?language model)\b"
-)
 # At the beginning of a clause, or before or behind an "I": Siri is sold as an AI assistant, and does not speak.
 _LANGUAGE_MODEL = re.compile(
     rf"(?:(?:\A|[.!?,;:\n(\"“—–-]|\b(?:but|and|because|since|that|however|i))\s{{0,4}},?\s?as {_MODEL}"

@@ -286,7 +286,7 @@ def test_repeated_answers_are_rejected_and_prompts_are_not(clean):
         "I'm afraid I can't do that.", "Unfortunately, as an AI, I cannot see images.", "I cannot comply with this request.",
         "I'm sorry, but it's not possible for me to provide that.", "The answer is 4. However, as an AI language model, I may err.",
         "抱歉，作为一个AI，我无法回答。",
-        "I won’t help with that.",
+        "I won’t help with that.", "I am sorry, but I am an AI language model and cannot see the weather.",
     ],
 )  # fmt: skip
 def test_refusals_are_seen(text):
