@@ -11,36 +11,69 @@ Build = Callable[..., Any]
 """Returns the ``Built`` of conftest.py."""
 
 
+def ask(prompt: str, answer: str) -> list[tuple[str, str]]:
+    """Return the turns of one question and its answer."""
+    return [("user", prompt), ("assistant", answer)]
+
+
 def test_a1_instruction_beside_question(build_files: Build) -> None:
-    pytest.xfail("to be written: a1-instruction-beside-question.jsonl")
+    built = build_files("a1-instruction-beside-question.jsonl")
+    assert sorted(built.turns) == [
+        ask("Answer the question below in one sentence.\n\nWhy do ships float?", "They displace water."),
+        ask("Answer the question below in one sentence.\n\nWhy does ice float?", "It is less dense than water."),
+    ]
+    assert not built.rejects
 
 
 def test_a2_instruction_beside_text(build_files: Build) -> None:
-    pytest.xfail("to be written: a2-instruction-beside-text.jsonl")
+    built = build_files("a2-instruction-beside-text.jsonl")
+    assert sorted(built.turns) == [ask("Translate to French.\n\ngood morning", "bonjour")]
+    assert not built.rejects
 
 
 def test_a3_passage_and_question(build_files: Build) -> None:
-    pytest.xfail("to be written: a3-passage-and-question.jsonl")
+    built = build_files("a3-passage-and-question.jsonl")
+    assert sorted(built.turns) == [ask("Answer.\n\nOtters hold hands.\n\nWho holds hands?", "Otters")]
+    assert not built.rejects
 
 
 def test_a4_document_beside_prompt(build_files: Build) -> None:
-    pytest.xfail("to be written: a4-document-beside-prompt.jsonl")
+    built = build_files("a4-document-beside-prompt.jsonl")
+    assert sorted(built.turns) == [ask("Long text about otters.\n\nSummarise this.", "Otters.")]
+    assert not built.rejects
 
 
 def test_a5_question_text(build_files: Build) -> None:
-    pytest.xfail("to be written: a5-question-text.jsonl")
+    built = build_files("a5-question-text.jsonl")
+    assert sorted(built.turns) == [
+        ask(
+            "Headache after running?\n\nHello doctor, I am 40, take aspirin, and my head hurts since Monday when I run. What now?",
+            "As you take aspirin and are 40, see someone.",
+        )
+    ]
+    assert not built.rejects
 
 
 def test_a6_description_beside_question(build_files: Build) -> None:
-    pytest.xfail("to be written: a6-description-beside-question.jsonl")
+    built = build_files("a6-description-beside-question.jsonl")
+    assert sorted(built.turns) == [ask("Headache after running?\n\nHello doctor, I am 40.", "See someone.")]
+    assert not built.rejects
 
 
 def test_a7_tables_beside_question(build_files: Build) -> None:
-    pytest.xfail("to be written: a7-tables-beside-question.jsonl")
+    built = build_files("a7-tables-beside-question.jsonl")
+    assert sorted(built.turns) == [ask("| a | 5 |\n\nWhat is the yield?", "5")]
+    assert not built.rejects
 
 
 def test_a8_instructions_beside_query(build_files: Build) -> None:
-    pytest.xfail("to be written: a8-instructions-beside-query.csv")
+    built = build_files("a8-instructions-beside-query.csv")
+    assert sorted(built.turns) == [
+        ask(
+            "Settled means paid = 1\n\nHow many settled orders are there?", "SELECT COUNT(*) FROM orders WHERE paid = 1"
+        )
+    ]
+    assert not built.rejects
 
 
 def test_b1_headerless_choices(build_files: Build) -> None:

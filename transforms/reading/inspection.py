@@ -23,7 +23,7 @@ from versatune.transforms.shapes.base import NORMALIZE_REASONS, READ_REASONS, Ex
 from versatune.transforms.shapes.conversation import parse_row, read_examples
 from versatune.transforms.shapes.field_proposal import advice, are_labels, propose_fields
 from versatune.transforms.shapes.registry import SHAPES, detect_layout
-from versatune.transforms.shapes.registry import plain_name as plain
+from versatune.transforms.shapes.base import plain_name as plain
 from versatune.transforms.transport.batch import InputSplit, RawBatch, RowFault
 
 PREVIEWS = 3

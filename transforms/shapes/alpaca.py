@@ -1,6 +1,7 @@
 """Alpaca: ``{"instruction", "input", "output"}``, and its variants.
 
-``input`` (or Dolly's ``context``) may be missing, and so may ``instruction`` where ``input`` is there. The answer is
+``input`` (or Dolly's ``context``) may be missing, and so may ``instruction`` where ``input`` is there. A question beside
+them is asked last. The answer is
 ``output``, ``response``, ``completion``, ``answer`` or ``target``; where several are there, the first in that order
 that is not empty. ``history`` holds earlier turns, ``system`` a system turn, ``tools`` what may be called.
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 
+from versatune.transforms.shapes.asked import asked, question_field
 from versatune.transforms.shapes.base import (
     Example,
     Message,
@@ -26,40 +28,44 @@ from versatune.transforms.shapes.tool_use import row_tools
 
 NAME = "alpaca"
 _ANSWERS = ("output", "response", "completion", "answer", "target")
-_INPUTS = ("input", "context")
+_INSTRUCTIONS = ("instruction", "instructions")
 _PLAIN = ("instruction", "input", "output")
 
 
 def matches(names: Container[str]) -> bool:
     """Say whether there are an instruction, or an input, and an answer."""
-    return ("instruction" in names or "input" in names) and has_any(names, _ANSWERS)
+    return has_any(names, (*_INSTRUCTIONS, "input")) and has_any(names, _ANSWERS)
 
 
 def to_examples(row: Row) -> list[Example]:
-    """Return the earlier turns, the instruction and input as one user turn, and the answer."""
+    """Return the earlier turns, everything that is asked as one user turn, and the answer."""
     answer = row.get("output")
     field = "output"
     if type(answer) is not str or not answer:
         field = str(first_field(row, _ANSWERS))
         answer = answer_text(row[field], field)
-    messages: list[Message] = [("user", instruction_prompt(row)), ("assistant", answer)]
+    messages: list[Message] = [("user", instruction_prompt(row, (field,), answer)), ("assistant", answer)]
     if len(row) > len(_PLAIN) or "input" not in row:  # else there is nothing beside these
         messages = [*system_turn(row), *history_turns(row.get("history")), *messages]
         return [Example(messages, row_tools(row))]
     return [Example(messages)]
 
 
-def instruction_prompt(row: Row) -> str:
-    """Return ``instruction`` and ``input`` as one text.
+def instruction_prompt(row: Row, used: tuple[str, ...], answer: str) -> str:
+    """Return ``instruction``, ``input`` and what else is asked as one text.
 
     Raises:
-        RowError: both are null.
+        RowError: both are null, and nothing else is asked.
     """
     instruction, more = row.get("instruction"), row.get("input")
-    if type(instruction) is str and type(more) is str and instruction and more:
+    if type(instruction) is str and type(more) is str and len(row) == len(_PLAIN):
         return joined((instruction, more))
-    names = ("instruction", first_field(row, _INPUTS) or "input")
-    parts = [text(row[name], "prompt", name) for name in names if row.get(name) is not None]
-    if not parts:
-        raise RowError("missing_prompt", "'instruction' and 'input' are null; expected text in one of them")
-    return joined(parts)
+    named = first_field(row, _INSTRUCTIONS) or "instruction"
+    for name in (named, "input"):
+        if row.get(name) is not None:
+            text(row[name], "prompt", name)
+    field = question_field(row) or ("input" if more else named)
+    if row.get(field) is None:
+        raise RowError("missing_prompt", f"'{named}' and 'input' are null; expected text in one of them")
+    found = asked(row, field, row[field], used, answer)
+    return joined((found.question, found.before, found.after)) if field in _INSTRUCTIONS else found.prompt

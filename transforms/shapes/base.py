@@ -87,6 +87,7 @@ MAX_EXPANDED_CHARS = 2**28
 BYTES_KEY = "$bytes"
 """The one key of the object that stands for bytes that are text in no known encoding."""
 
+_CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z][a-z])")
 _SHOWN_KEYS = 12
 _SHOWN_KEY_CHARS = 40
 _JSON_TYPES = {
@@ -119,6 +120,10 @@ class RowError(Exception):
         super().__init__(reason, detail)
         self.reason = reason
         self.detail = detail
+
+
+class OtherShapeError(RowError):
+    """The row's values have not this shape after all; another may read it."""
 
 
 def check_expanded(chars: int) -> None:
@@ -214,6 +219,13 @@ def is_blank(content: str) -> bool:
 def joined(parts: Iterable[str]) -> str:
     """Join what is not blank, with an empty line between."""
     return "\n\n".join(part for part in parts if not is_blank(part))
+
+
+def plain_name(name: str) -> str:
+    """Return a field's name in lower case, with ``_`` for blanks, hyphens and before capitals (``questionText``)."""
+    if name.isalpha() and name.islower():
+        return name
+    return _CAPITAL.sub("_", name.strip()).lower().replace(" ", "_").replace("-", "_")
 
 
 def type_name(value: Any) -> str:

@@ -6,22 +6,13 @@ from collections.abc import Container
 from typing import Any
 
 from versatune.transforms.shapes import exact_json
-from versatune.transforms.shapes.base import Example, Row, answer_text, first_field, has_any, joined, system_turn, text
-from versatune.transforms.shapes.context import row_context
+from versatune.transforms.shapes.asked import asked
+from versatune.transforms.shapes.base import Example, Row, answer_text, first_field, has_any, system_turn, text
 
 NAME = "code_task"
 _TASKS = (
-    "prompt",
-    "question",
-    "nl",
-    "intent",
-    "problem",
-    "docstring",
-    "description",
-    "text",
-    "instruction",
-    "func_documentation_string",
-)
+    "question", "problem", "prompt", "nl", "intent", "docstring", "description", "text", "instruction", "func_documentation_string",
+)  # fmt: skip
 _CODES = ("canonical_solution", "code", "snippet", "query", "sql", "func_code_string", "solution", "solutions")
 _OTHER_ANSWERS = ("answer", "answers", "response", "output", "completion", "choices", "options")
 
@@ -41,10 +32,10 @@ def to_examples(row: Row) -> list[Example]:
         value = _listed(value)
     if isinstance(value, dict):  # WikiSQL: {"human_readable": ...}
         value = value.get("human_readable", value)
-    prompt = text(row[task], "prompt", task)
-    if prompt.strip():
-        prompt = joined([row_context(row), prompt])
-    return [Example([*system_turn(row), ("user", prompt), ("assistant", answer_text(value, code))])]
+    prompt, answer = text(row[task], "prompt", task), answer_text(value, code)
+    return [
+        Example([*system_turn(row), ("user", asked(row, task, prompt, (code,), answer).prompt), ("assistant", answer)])
+    ]
 
 
 def _listed(value: str) -> Any:

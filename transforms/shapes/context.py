@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from versatune.transforms.shapes.base import Row, RowError, first_field, joined, type_name
+from versatune.transforms.shapes.base import RowError, first_field, joined, type_name
 
-CONTEXTS = (
-    "context", "contexts", "passage", "paragraph", "laws", "references", "reference", "documents", "support",
-    "evidence", "story", "article", "knowledge", "sql_context", "definition",
-)  # fmt: skip
-_TEXTS = ("text", "contexts", "content", "paragraphs", "paragraph", "passage", "sentences", "context")
-
-
-def row_context(row: Row, names: tuple[str, ...] = CONTEXTS) -> str:
-    """Return the text of the first context field that holds something, or an empty text."""
-    field = first_field(row, names)
-    return context_text(row[field], field) if field else ""
+_TEXTS = (
+    "text",
+    "contexts",
+    "content",
+    "paragraphs",
+    "paragraph",
+    "passage",
+    "passage_text",
+    "paragraph_text",
+    "sentences",
+    "context",
+)
 
 
 def context_text(value: Any, field: str) -> str:
@@ -72,6 +73,28 @@ def table_text(value: Any, field: str) -> str:
     header = value.get("header") if isinstance(value, dict) else None
     lines = [header, *rows] if isinstance(header, list) else rows
     return "\n".join(" | ".join(_cell(cell, field) for cell in cells) for cells in lines)
+
+
+def tables_text(value: Any, field: str) -> str:
+    """Return a table, or several, as text: texts, lists of rows, or objects as :func:`table_text` takes them.
+
+    A list of flat objects is one table, with the names of the first as its header. A number is no table but an id.
+
+    Raises:
+        RowError: none of these.
+    """
+    if not isinstance(value, list | dict):
+        return value if isinstance(value, str) else ""
+    if isinstance(value, dict) or (_are_all(list, value) and not any(_are_all(list, cells) for cells in value)):
+        return table_text(value, field)
+    if _are_all(dict, value) and not any("rows" in item or "table" in item for item in value):
+        header = list(value[0])
+        return table_text([header, *([item.get(name) for name in header] for item in value)], field)
+    return joined(item if isinstance(item, str) else table_text(item, field) for item in value)
+
+
+def _are_all(kind: type, items: list[Any]) -> bool:
+    return bool(items) and all(isinstance(item, kind) for item in items)
 
 
 def _cell(value: Any, field: str) -> str:

@@ -10,7 +10,7 @@ import orjson
 
 from versatune.schemas.config import FieldMap
 from versatune.transforms.shapes.base import Row
-from versatune.transforms.shapes.registry import plain_name as plain
+from versatune.transforms.shapes.base import plain_name as plain
 
 _LABEL_CHARS = 40
 _MOST_LABELS = 20

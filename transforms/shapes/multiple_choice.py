@@ -13,8 +13,10 @@ import re
 from collections.abc import Container
 from typing import Any, NamedTuple
 
+from versatune.transforms.shapes.asked import Asked, asked
 from versatune.transforms.shapes.base import (
     Example,
+    OtherShapeError,
     Row,
     RowError,
     first_field,
@@ -24,13 +26,14 @@ from versatune.transforms.shapes.base import (
     text,
     type_name,
 )
-from versatune.transforms.shapes.context import row_context
 
 NAME = "multiple_choice"
 _QUESTIONS = ("question", "query", "goal", "sentence", "ctx", "premise", "stem")
+_PROMPTS = ("problem", "input", "text", "prompt", "instruction")  # beside these ``options`` may be something else
 _ANSWERS = (
     "answerkey",
     "answerKey",
+    "answer_key",
     "answer_idx",
     "cop",
     "answer",
@@ -39,11 +42,14 @@ _ANSWERS = (
     "correct",
     "correct_option",
     "target",
+    "output",
+    "response",
+    "completion",
+    "solution",
 )
 _LISTS = ("choices", "options", "endings")
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _MAX_OPTIONS = len(_LETTERS)
-_CONTEXTS = ("passage", "context", "article", "support")
 _DIGITS = tuple("0123456789")
 _NUMERAL = re.compile(r"\s*[0-9]{1,3}\s*")
 
@@ -71,8 +77,8 @@ class _Options(NamedTuple):
 def matches(names: Container[str]) -> bool:
     """Say whether there are a question and options."""
     if not has_any(names, _QUESTIONS):
-        return False
-    if "answerkey" in names or "answerKey" in names or has_any(names, _LISTS):
+        return has_any(names, _PROMPTS) and has_any(names, _LISTS)
+    if "answerkey" in names or "answerKey" in names or "answer_key" in names or has_any(names, _LISTS):
         return True
     return any(columns[0] in names and columns[1] in names for columns in _COLUMNS)
 
@@ -80,7 +86,9 @@ def matches(names: Container[str]) -> bool:
 def to_examples(row: Row) -> list[Example]:
     """Return the question with its options, and the right option."""
     field = (
-        "premise" if row.get("question") in ("cause", "effect") and "premise" in row else first_field(row, _QUESTIONS)
+        "premise"
+        if row.get("question") in ("cause", "effect") and "premise" in row
+        else first_field(row, (*_QUESTIONS, *_PROMPTS))
     )
     field = str(field)
     question: Any = row[field]
@@ -90,6 +98,8 @@ def to_examples(row: Row) -> list[Example]:
         question = nested.get("stem")
     else:
         listed = first_field(row, _LISTS)
+        if field in _PROMPTS and not _are_options(row[listed] if listed else None):
+            raise OtherShapeError("bad_choices", f"'{listed}' beside '{field}' is no list of texts to choose from")
         options = _listed(row[listed]) if listed and row[listed] is not None else _columns(row)
     answer = first_field(row, _ANSWERS)
     if answer is None:
@@ -98,7 +108,10 @@ def to_examples(row: Row) -> list[Example]:
         question = f"{question}\nWhat was the {row['question']}?"
     prompt = text(question, "prompt", field).strip()
     right = positions(row[answer], options, answer)
-    return [Example([*system_turn(row), *_turns(prompt, row_context(row, _CONTEXTS), options, right)])]
+    found = asked(row, field, prompt, (answer, "question" if field == "premise" else None)) if prompt else Asked("", "")
+    if found.after:
+        found = Asked(found.before, joined((found.question, found.after)))
+    return [Example([*system_turn(row), *_turns(found.question, found.before, options, right)])]
 
 
 def choice_turns(prompt: str, choices: Any, answer: Any, field: str, first: int | None = None) -> list[tuple[str, str]]:
@@ -150,6 +163,13 @@ def _listed(value: Any) -> _Options:
     if len(_texts(labels)) != len(options):
         raise RowError("bad_choices", f"there are {len(labels)} labels for {len(options)} options")
     return _Options(options, labels)
+
+
+def _are_options(value: Any) -> bool:
+    """Say whether these are plainly options: several texts, or texts by letter."""
+    if isinstance(value, dict):
+        return len(value) > 1 and all(len(label) == 1 and isinstance(option, str) for label, option in value.items())
+    return isinstance(value, list) and len(value) > 1 and all(isinstance(option, str) for option in value)
 
 
 def first_of(value: dict[str, Any], names: tuple[str, ...]) -> Any:

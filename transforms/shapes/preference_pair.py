@@ -11,6 +11,7 @@ from collections.abc import Container
 from typing import Any
 
 from versatune.transforms.shapes.alpaca import instruction_prompt
+from versatune.transforms.shapes.asked import asked_in_turns, question_field
 from versatune.transforms.shapes.base import (
     Example,
     Message,
@@ -48,7 +49,7 @@ def matches(names: Container[str]) -> bool:
 def to_examples(row: Row) -> list[Example]:
     """Return the conversation with the better answer, and the worse answer."""
     better, worse = _pair(row)
-    before, tools = _before(row)
+    before, tools = _before(row, better, worse)
     chosen, rejected = _answer(row[better], better, before), _answer(row[worse], worse, before)
     beginning = [(role, said.strip()) for role, said in chosen[:-1]]
     if not chosen or not rejected or beginning != [(role, said.strip()) for role, said in rejected[:-1]]:
@@ -75,21 +76,22 @@ def _pair(row: Row) -> tuple[str, str]:
     raise RowError("bad_pair", f"'{judge}' names neither of the two answers as the better one")
 
 
-def _before(row: Row) -> tuple[list[Message], str | None]:
+def _before(row: Row, better: str, worse: str) -> tuple[list[Message], str | None]:
     """Return what is said before the answers, and the tools."""
-    tools = row_tools(row)
+    tools, used = row_tools(row), (better, worse)
+    answer = row[better] if isinstance(row[better], str) else ""
     if "instruction" in row:
-        return [*history_turns(row.get("history")), ("user", instruction_prompt(row))], tools
+        return [*history_turns(row.get("history")), ("user", instruction_prompt(row, used, answer))], tools
     field = first_field(row, _PROMPTS)
     value = row[field] if field else None
     if isinstance(value, dict):  # OpenAI's: {"messages": [...], "tools": [...]}
         return turns(value.get("messages"), f"{field}.messages"), row_tools(value) or tools
     if field is None or value is None or value == "":
         return [], tools
-    history = history_turns(row.get("history"))
-    return history + (
-        turns(value, field) if isinstance(value, list) else prompt_turns(text(value, "prompt", field))
-    ), tools
+    if isinstance(value, str):
+        field = question_field(row) or field
+    before = turns(value, field) if isinstance(value, list) else prompt_turns(text(row[field], "prompt", field))
+    return asked_in_turns(history_turns(row.get("history")) + before, row, field, used, answer), tools
 
 
 def prompt_turns(prompt: str) -> list[Message]:

@@ -1,7 +1,7 @@
 """Prompt and completion, under any of their usual names; each is text, or (as TRL writes it) a list of turns.
 
-``history`` holds earlier turns; where there is no completion, it is the whole conversation. ``laws``, ``references`` and
-other contexts go before the prompt.
+``history`` holds earlier turns; where there is no completion, it is the whole conversation. Instructions and contexts go
+before what is asked first, details after what is asked last. A ``prompt`` beside a query or an input is an instruction.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Any
 
+from versatune.transforms.shapes.asked import asked_in_turns
 from versatune.transforms.shapes.base import (
     Example,
     Message,
@@ -17,11 +18,9 @@ from versatune.transforms.shapes.base import (
     answer_text,
     first_field,
     has_any,
-    joined,
     system_turn,
     text,
 )
-from versatune.transforms.shapes.context import row_context
 from versatune.transforms.shapes.history import history_turns
 from versatune.transforms.shapes.preference_pair import prompt_turns
 from versatune.transforms.shapes.question_answer import accepted_answer
@@ -29,7 +28,7 @@ from versatune.transforms.shapes.tool_use import calls_json, row_tools
 from versatune.transforms.shapes.turns import turns
 
 NAME = "prompt_completion"
-_PROMPTS = ("prompt", "query", "inputs", "input", "problem", "user", "human", "sql_prompt")
+_PROMPTS = ("query", "problem", "inputs", "input", "prompt", "user", "human", "sql_prompt")
 _COMPLETIONS = (
     "completion", "response", "output", "solution", "generated_solution", "answer", "answers", "targets", "target",
     "assistant", "gpt", "bot", "sql",
@@ -46,19 +45,17 @@ def to_examples(row: Row) -> list[Example]:
     asked, answered = row.get("prompt"), row.get("completion")
     if len(row) == 2 and type(asked) is str and type(answered) is str:
         return [Example([*prompt_turns(asked), ("assistant", answered)])]
-    prompt, completion = str(first_field(row, _PROMPTS)), first_field(row, _COMPLETIONS)
+    prompt = "prompt" if type(asked) is list else str(first_field(row, _PROMPTS))
+    completion = first_field(row, _COMPLETIONS)
     asked, answered = row[prompt], row[completion] if completion else None
-    before = history_turns(row["history"]) if "history" in row else []
-    if completion is None and before:
-        messages = before
-    else:
-        if completion is None:
-            raise RowError("missing_answer", "'history' is empty, and no field holds a completion")
-        messages = before + (
-            turns(asked, prompt) if type(asked) is list else prompt_turns(text(asked, "prompt", prompt))
-        )
-        messages += _answer(answered, completion, calls="tools" in row)
-    return [Example([*system_turn(row), *_with_context(messages, row_context(row))], row_tools(row))]
+    messages, answer = history_turns(row["history"]) if "history" in row else [], list[Message]()
+    if completion is not None:
+        messages += turns(asked, prompt) if type(asked) is list else prompt_turns(text(asked, "prompt", prompt))
+        answer = _answer(answered, completion, calls="tools" in row)
+    elif not messages:
+        raise RowError("missing_answer", "'history' is empty, and no field holds a completion")
+    messages = asked_in_turns(messages, row, prompt, (completion,), answer[-1][1] if answer else "")
+    return [Example([*system_turn(row), *messages, *answer], row_tools(row))]
 
 
 def _answer(value: Any, field: str, *, calls: bool) -> list[Message]:
@@ -68,15 +65,3 @@ def _answer(value: Any, field: str, *, calls: bool) -> list[Message]:
         return turns(value, field)
     answer = answer_text(value, field) if isinstance(value, bool) else accepted_answer(value, field)
     return [("assistant", answer)]
-
-
-def _with_context(messages: list[Message], context: str) -> list[Message]:
-    """Put a context before the first thing the user says; an empty prompt stays empty."""
-    for number, (role, said) in enumerate(messages):
-        if context and role == "user":
-            return [
-                *messages[:number],
-                (role, joined([context, said]) if said.strip() else said),
-                *messages[number + 1 :],
-            ]
-    return messages

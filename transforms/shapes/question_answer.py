@@ -1,9 +1,8 @@
 """Question and answer, with or without context; ``text`` is the question where there is no other.
 
 Of several accepted answers (a list, SQuAD's ``{"text": [...]}``, TriviaQA's ``{"value": ...}``) the first is taken.
-Context goes before the question; a context in paragraphs is joined with empty lines. A ``text`` beside a question is its
-context, unless the question stands in it: then it is the whole example once more. A question answered with true or
-false is answered yes or no.
+Instructions and contexts go before the question, its details after it. A title beside a body is a question. A question
+answered with true or false is answered yes or no.
 """
 
 from __future__ import annotations
@@ -11,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Any
 
-from versatune.transforms.shapes.base import Example, Row, answer_text, first_field, has_any, joined, system_turn, text
-from versatune.transforms.shapes.context import row_context
+from versatune.transforms.shapes.asked import LONG_FORMS, asked, question_field
+from versatune.transforms.shapes.base import Example, Row, answer_text, first_field, has_any, system_turn, text
 from versatune.transforms.shapes.history import history_turns
 
 NAME = "question_answer"
-_QUESTIONS = ("question", "text", "context")
+_QUESTIONS = ("question", "question_title")
+_IN_PLACE = ("text", "context")  # of a question, where there is no other
 _ANSWERS = (
     "solution", "answer", "answers", "answers_spans", "response", "output", "completion", "long_answer", "correct_answer", "best_answer",
     "final_answer", "ideal_answer", "reply",
@@ -27,32 +27,35 @@ _PROMPTS = ("prompt", "query")
 
 def matches(names: Container[str]) -> bool:
     """Say whether there are a question and an answer."""
-    return has_any(names, _ANSWERS) and (
-        "question" in names or (has_any(names, _QUESTIONS) and not has_any(names, _PROMPTS))
-    )
+    if not has_any(names, _ANSWERS):
+        return False
+    if has_any(names, _QUESTIONS) or ("title" in names and has_any(names, LONG_FORMS)):
+        return True
+    return has_any(names, _IN_PLACE) and not has_any(names, _PROMPTS)
 
 
 def to_examples(row: Row) -> list[Example]:
-    """Return context and question as one user turn, and the answer."""
-    question = next(name for name in _QUESTIONS if name in row)
-    answer = str(first_field(row, _ANSWERS))
-    asked = row[question]
-    if isinstance(asked, dict):  # {"question": {"text": ...}}
-        inner = first_field(asked, ("text", "full_text", "stem")) or "text"
-        asked = asked.get(inner)
-    prompt = text(asked, "prompt", question)
-    context = row_context(row) if question != "context" else ""
-    if (
-        not context
-        and question == "question"
-        and isinstance(row.get("text"), str)
-        and prompt.strip() not in row["text"]
-    ):
-        context = row["text"]
-    if context and prompt.strip():
-        prompt = joined([context, prompt])
-    messages = [*system_turn(row), *history_turns(row.get("history")), ("user", prompt)]
-    return [Example([*messages, ("assistant", accepted_answer(row[answer], answer))])]
+    """Return everything that is asked as one user turn, and the answer."""
+    question = _question(row)
+    field = str(first_field(row, _ANSWERS))
+    value = row[question]
+    if isinstance(value, dict):  # {"question": {"text": ...}}
+        inner = first_field(value, ("text", "full_text", "stem")) or "text"
+        value = value.get(inner)
+    prompt = text(value, "prompt", question)
+    answer = accepted_answer(row[field], field)
+    messages = [*system_turn(row), *history_turns(row.get("history"))]
+    return [
+        Example([*messages, ("user", asked(row, question, prompt, (field,), answer).prompt), ("assistant", answer)])
+    ]
+
+
+def _question(row: Row) -> str:
+    """Return the field that asks; a title does where its long form stands beside it."""
+    if "question" in row:
+        return "question"
+    titles = ("question_title", "title") if has_any(row, LONG_FORMS) else ("question_title",)
+    return question_field(row) or next(name for name in (*titles, *_IN_PLACE) if name in row)
 
 
 def accepted_answer(value: Any, field: str) -> str:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Any
 
-from versatune.transforms.shapes.base import Example, Message, Row, RowError, first_field, joined, text, type_name
-from versatune.transforms.shapes.context import row_context
+from versatune.transforms.shapes.asked import asked
+from versatune.transforms.shapes.base import Example, Message, Row, RowError, first_field, text, type_name
 from versatune.transforms.shapes.question_answer import accepted_answer
 
 NAME = "question_series"
@@ -30,13 +30,11 @@ def to_examples(row: Row) -> list[Example]:
         raise RowError("missing_answer", f"there are {len(answers)} answers to {len(questions)} questions")
     messages: list[Message] = []
     for number, (question, answer) in enumerate(zip(questions, answers, strict=True)):
-        asked = question[0] if isinstance(question, list) and question else question  # several wordings: the first
-        messages.append(("user", text(asked, "prompt", f"questions.{number}")))
+        wording = question[0] if isinstance(question, list) and question else question  # of several the first
+        messages.append(("user", text(wording, "prompt", f"questions.{number}")))
         messages.append(("assistant", accepted_answer(answer, f"answers.{number}")))
-    asked = messages[0][1]
-    if asked.strip():
-        messages[0] = ("user", joined([row_context(row), asked]))
-    return [Example(messages)]
+    first = asked(row, "questions", messages[0][1], ("answers",))
+    return [Example([("user", first.prompt), *messages[1:]])]
 
 
 def _listed(value: Any, field: str) -> list[Any]:

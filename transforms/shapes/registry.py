@@ -24,7 +24,7 @@ from versatune.transforms.shapes import (
     table_questions,
     unanswered,
 )
-from versatune.transforms.shapes.base import Example, Row, RowError, Shape, shown_keys
+from versatune.transforms.shapes.base import Example, OtherShapeError, Row, RowError, Shape, plain_name, shown_keys
 from versatune.transforms.shapes.field_map import mapped_examples
 from versatune.transforms.shapes.noted_row import forget, renamed
 from versatune.transforms.shapes.qa_pairs import pair_examples
@@ -87,11 +87,6 @@ def _fitting(names: tuple[str, ...]) -> Layout:
     return Layout(chosen, use_plain, next((name for name in _VERDICTS if name in fields), None))
 
 
-def plain_name(name: str) -> str:
-    """Return a field's name in lower case, with ``_`` for blanks and hyphens."""
-    return name.strip().lower().replace(" ", "_").replace("-", "_")
-
-
 def read_row(row: Row, fields: FieldMap | None = None) -> Sequence[Example | RowError]:
     """Return a row's examples: by the field map if there is one, else by the shape that its field names have.
 
@@ -115,7 +110,7 @@ def read_row(row: Row, fields: FieldMap | None = None) -> Sequence[Example | Row
         except RowError as error:
             first = first or error
             forget(row)
-            if not error.reason.startswith("missing_"):
+            if not error.reason.startswith("missing_") and not isinstance(error, OtherShapeError):
                 break
     pairs = pair_examples(row) if first is None else None
     if pairs:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Container
 
 from versatune.transforms.shapes import alpaca
+from versatune.transforms.shapes.asked import asking_fields
 from versatune.transforms.shapes.base import Example, Row, RowError, type_name
 from versatune.transforms.shapes.context import context_text
 
@@ -22,17 +23,19 @@ def matches(names: Container[str]) -> bool:
 def to_examples(row: Row) -> list[Example | RowError]:
     """Return the instruction with each instance's input and output."""
     instances = row["instances"]
-    instruction = row["instruction"] if "instruction" in row else context_text(row["definition"], "definition")
+    field = "instruction" if "instruction" in row else "definition"
+    instruction = context_text(row[field], field)
     if not isinstance(instances, list):
         raise RowError("wrong_type", f"field 'instances' holds {type_name(instances)}; expected a list of objects")
     if not instances:
         raise RowError("missing_answer", "field 'instances' is an empty list; expected inputs and outputs")
+    beside = {name: row[name] for name in asking_fields(row)}
     found: list[Example | RowError] = []
     for number, instance in enumerate(instances):
         try:
             if not isinstance(instance, dict) or not alpaca.matches({**instance, "instruction": None}):
                 raise RowError("missing_answer", f"instances.{number} is {type_name(instance)} without an output")
-            found += alpaca.to_examples({**instance, "instruction": instruction})
+            found += alpaca.to_examples({**beside, **instance, "instruction": instruction})
         except RowError as error:
             found.append(error)
     return found

@@ -17,7 +17,7 @@ NAME = "squad"
 def matches(names: Container[str]) -> bool:
     """Say whether there are an article's paragraphs, or articles."""
     return (
-        ("paragraphs" in names and "questions" not in names)
+        ("paragraphs" in names and "questions" not in names and "question" not in names)
         or ("data" in names and "version" in names)
         or "qas" in names
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Any
 
+from versatune.transforms.shapes.asked import asked
 from versatune.transforms.shapes.base import (
     Example,
     Row,
@@ -15,7 +16,6 @@ from versatune.transforms.shapes.base import (
     text,
     type_name,
 )
-from versatune.transforms.shapes.context import context_text, table_text
 
 NAME = "table_questions"
 
@@ -30,7 +30,7 @@ def to_examples(row: Row) -> list[Example | RowError]:
 
     A number's scale is written out: ``-12.6 million``, ``4.2%``. Several values are joined with ``; ``.
     """
-    context = joined([context_text(row.get("paragraphs"), "paragraphs"), _table(row.get("table"))])
+    context = asked(row, "questions", "").before
     questions = row["questions"]
     if not isinstance(questions, list):
         raise RowError("wrong_type", f"field 'questions' holds {type_name(questions)}; expected a list of objects")
@@ -44,10 +44,6 @@ def to_examples(row: Row) -> list[Example | RowError]:
         except RowError as error:
             found.append(error)
     return found
-
-
-def _table(value: Any) -> str:
-    return "" if value is None else table_text(value, "table")
 
 
 def _example(context: str, question: Any, where: str) -> Example:

@@ -82,7 +82,10 @@ READ: list[tuple[dict[str, Any], list[tuple[str, str]]]] = [
     ({"question": "Why?", "answer": "Because.", "context": "C"}, [("user", "C\n\nWhy?"), A]),
     ({"QUESTION": "Why?", "CONTEXTS": ["C", "D"], "LONG_ANSWER": "Because."}, [("user", "C\n\nD\n\nWhy?"), A]),
     ({"text": "Why?", "answer": "Because.", "index": "0"}, [Q, A]),
-    ({"question": "Why?", "prompt": "Answer briefly.", "answer": ["Because."]}, [Q, A]),
+    (
+        {"question": "Why?", "prompt": "Answer briefly.", "answer": ["Because."]},
+        [("user", "Answer briefly.\n\nWhy?"), A],
+    ),
     # text to SQL
     ({"question": "How many?", "query": "SELECT 1", "db_id": "d"}, [("user", "How many?"), ("assistant", "SELECT 1")]),
     # multiple choice
