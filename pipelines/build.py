@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -192,11 +192,22 @@ def _environment(options: PipelineOptions, workers: int) -> dict[str, Any]:
     return {"runner": runner_name(options), "workers": workers, "versions": versions}
 
 
+def _notes(manifest: DatasetManifest) -> Iterator[str]:
+    """Yield what was decided about files without being sure, one line a source."""
+    noted = [file for file in manifest.inputs if file.note]
+    for source in sorted({file.source for file in noted}):
+        first, *others = [file for file in noted if file.source == source]
+        more = f" (and of {len(others)} more files; see inputs in the manifest)" if others else ""
+        yield f"source '{source}': {first.uri}: {first.note}{more}"
+
+
 def _say_what_to_know(manifest: DatasetManifest, directory: str, config: Config, progress: Progress) -> None:
     """Say what a user may have to act on."""
     for file in manifest.inputs:
         if file.refused:
             progress.say(f"build: refused: {file.refused}")
+    for note in _notes(manifest):
+        progress.say(f"build: {note}")
     for advice in shape_advice(manifest, directory):
         progress.say(f"build: {advice}")
     train, held_out = manifest.totals("train"), manifest.totals("validation")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
+import regex
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
@@ -21,7 +22,7 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(gt=0)]
 _SUM_TOLERANCE = 1e-6  # that of versatune.mixing.weights; said here before anything is built
 _BUILD_FIELDS_THAT_SHAPE_NO_ROW = ("version", "workers", "batch_rows", "part_bytes", "on_refused_file")
-_WHERE_ROWS_COME_FROM = {"files", "hub"}
+_WHERE_ROWS_COME_FROM = {"files", "hub", "parallel"}
 
 
 class Section(BaseModel):
@@ -128,6 +129,9 @@ class SourceConfig(Section):
     """Paths, folders or globs: local ones relative to this file, or any file system Beam knows (gs://, s3://)."""
     hub: HubConfig | None = None
     """A dataset to stream in place of files."""
+    parallel: dict[str, str] | None = Field(default=None, min_length=2)
+    """Text files that belong together line by line, each by the field that its lines become (english: corpus.en, german: corpus.de); line n
+    of each is row n."""
     license: str | None = None
     """SPDX identifier, carried to every row; when absent it is read from a LICENSE.spdx or a dataset card beside the files, else unknown."""
     domain: str | None = None
@@ -135,7 +139,8 @@ class SourceConfig(Section):
     split: str | None = None
     """Which split to read of a folder that holds several (train, validation, test); when absent the training split alone."""
     encoding: str | None = None
-    """Encoding of text files that are not UTF-8 (cp1252, shift_jis, any that Python knows); when absent it is found out."""
+    """Encoding of text files without a byte-order mark (cp1252, shift_jis, any that Python knows); when absent it is UTF-8, and of CSV and
+    plain text that is none it is found out where the bytes show it."""
     header: Literal["auto"] | bool = "auto"
     """Whether the first row of delimited text (CSV, TSV) names the columns; columns without names are column_0, column_1, ..."""
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
@@ -143,7 +148,7 @@ class SourceConfig(Section):
     quoting: Literal["auto", "double", "backslash", "none"] = "auto"
     """How a quoted cell of delimited text writes a quote: doubled (RFC 4180), after a backslash (Spark, MySQL), or none: quotes are text."""
     pattern: str | None = None
-    """A regular expression with named groups for plain text: every match is a row, its groups are the row's fields."""
+    """A regular expression with named groups for plain text: every match is a row, its groups are the row's fields. ^ and $ are those of lines."""
     drop_tail: list[str] = Field(default_factory=list)
     """Literal end markers (</s>, ###eos###) to take off the end of every answer of this source."""
     fields: FieldMap | None = None
@@ -151,9 +156,48 @@ class SourceConfig(Section):
 
     @model_validator(mode="after")
     def _place(self) -> Self:
-        if (self.files is None) == (self.hub is None):
-            raise ValueError(f"source '{self.name}' needs either 'files' or 'hub'")
+        places = {"files": self.files, "hub": self.hub, "parallel": self.parallel}
+        if sum(place is not None for place in places.values()) != 1:
+            raise ValueError(f"source '{self.name}' needs either 'files' or 'hub' or 'parallel'")
         return self
+
+    @model_validator(mode="after")
+    def _options(self) -> Self:
+        said = [name for name in ("header", "delimiter", "quoting", "pattern") if name in self.model_fields_set]
+        if self.parallel is not None and said:
+            raise ValueError(
+                f"source '{self.name}': '{said[0]}' does not go with 'parallel', of which every line is a text"
+            )
+        if self.delimiter is not None and self.delimiter in '"\\\r\n':
+            raise ValueError(
+                f"source '{self.name}': 'delimiter' is {self.delimiter!r}; expected no quote, backslash or line end"
+            )
+        if self.encoding is not None and not _is_text_encoding(self.encoding):
+            raise ValueError(
+                f"source '{self.name}': 'encoding' is {self.encoding!r}, which Python does not know; for example cp1252"
+            )
+        if self.pattern is not None:
+            _check_pattern(self.name, self.pattern)
+        return self
+
+
+def _is_text_encoding(name: str) -> bool:
+    try:
+        "".encode(name)
+    except LookupError:  # also for those that turn bytes into bytes
+        return False
+    return True
+
+
+def _check_pattern(source: str, pattern: str) -> None:
+    try:
+        compiled = regex.compile(pattern, regex.MULTILINE)
+    except regex.error as error:
+        raise ValueError(f"source '{source}': 'pattern' is no regular expression: {error}") from None
+    if not compiled.groupindex:
+        raise ValueError(
+            f"source '{source}': 'pattern' has no named group, so its matches have no fields; expected such as (?P<question>.+)"
+        )
 
 
 class ModelConfig(Section):

@@ -55,6 +55,7 @@ class InputFile(Part):
     rows: int = Field(description="0 when it was refused")
     license: str
     refused: str = Field(description="why none of its rows is in the dataset; empty when it was read")
+    note: str = Field(default="", description="what was decided about it without being sure; empty when nothing was")
 
 
 class SourceBooks(Part):

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import BinaryIO
 
+from versatune.transforms.formats.encoding import UNDECODABLE
 from versatune.transforms.formats.fault import HEAD_BYTES, FormatError, too_large
 from versatune.transforms.transport.batch import RowFault
 
@@ -63,8 +64,8 @@ def peek(blocks: Blocks, size: int = HEAD) -> tuple[bytes, Blocks]:
     return whole[:size], chain([whole] if whole else [], blocks)
 
 
-def utf8(blocks: Blocks) -> Blocks:
-    """Take away a byte-order mark; transcode UTF-16 and UTF-32 that have one.
+def utf8(blocks: Blocks, encoding: str | None = None) -> Blocks:
+    """Take away a byte-order mark; transcode UTF-16 and UTF-32 that have one, and text without a mark from ``encoding``.
 
     Lone surrogates come out as bytes that are not UTF-8, so that only their row is rejected.
 
@@ -72,15 +73,38 @@ def utf8(blocks: Blocks) -> Blocks:
         FormatError: UTF-16 or UTF-32 that is cut short or no such text.
     """
     head, blocks = peek(blocks, 4)
-    encoding = next((name for mark, name in _MARKS.items() if head.startswith(mark)), None)
-    if encoding is not None:
-        return _transcoded(blocks, encoding)
-    if not head.startswith(codecs.BOM_UTF8):
+    marked = next((name for mark, name in _MARKS.items() if head.startswith(mark)), None)
+    if marked is not None:
+        return _wide(blocks, marked)
+    if head.startswith(codecs.BOM_UTF8):
+        return chain([next(blocks).removeprefix(codecs.BOM_UTF8)], blocks)
+    if encoding is None:
         return blocks
-    return chain([next(blocks).removeprefix(codecs.BOM_UTF8)], blocks)
+    name = codecs.lookup(encoding).name
+    if name.startswith(("utf-16", "utf-32")):
+        return _wide(blocks, encoding)
+    return blocks if name in {"utf-8", "utf-8-sig"} else transcoded(blocks, encoding)
 
 
-def _transcoded(blocks: Blocks, encoding: str) -> Blocks:
+def transcoded(blocks: Blocks, encoding: str) -> Blocks:
+    """Transcode text to UTF-8; bytes that are no text in its encoding survive, so that only their row is rejected."""
+    decoder = codecs.getincrementaldecoder(encoding)(UNDECODABLE)
+    for block in blocks:
+        yield decoder.decode(block).encode("utf-8", UNDECODABLE)
+    yield decoder.decode(b"", final=True).encode("utf-8", UNDECODABLE)
+
+
+def text_lines(blocks: Blocks, max_bytes: int) -> Iterator[str | RowFault]:
+    r"""Yield lines as text, each with the ``\n`` that ends it; ``\r`` ends lines where the file's first MiB has no ``\n``."""
+    head, blocks = peek(blocks)
+    if b"\n" not in head and b"\r" in head:  # old spreadsheet programs on the Mac
+        blocks = (block.replace(b"\r", b"\n") for block in blocks)
+    for found in lines(blocks, max_bytes):
+        for line in found:
+            yield line if isinstance(line, RowFault) else line.decode("utf-8", UNDECODABLE) + "\n"
+
+
+def _wide(blocks: Blocks, encoding: str) -> Blocks:
     decoder = codecs.getincrementaldecoder(encoding)("surrogatepass")
     try:
         for block in blocks:
@@ -88,7 +112,7 @@ def _transcoded(blocks: Blocks, encoding: str) -> Blocks:
         decoder.decode(b"", final=True)
     except UnicodeDecodeError as error:
         raise FormatError(
-            f"found a byte-order mark of {encoding.upper()} and bytes that are not ({error.reason}). The file is"
+            f"found {encoding.upper()}, by its byte-order mark or as the source says, and bytes that are not ({error.reason}). The file is"
             f" damaged or cut short: fetch it again, or convert it to UTF-8"
         ) from None
 

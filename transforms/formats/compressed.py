@@ -10,10 +10,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from versatune.transforms.formats.blocks import BLOCK_BYTES, Blocks, Tap
+from versatune.transforms.formats.blocks import BLOCK_BYTES, Blocks, Tap, peek
 from versatune.transforms.formats.fault import FormatError
 
 MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\x28\xb5\x2f\xfd": "Zstandard", b"\xfd7zXZ\x00": "xz"}
+MAGIC |= {
+    bytes([0x50 + kind]) + b"\x2a\x4d\x18": "Zstandard" for kind in range(16)
+}  # skippable frames, which pzstd writes first
 _CHUNK_BYTES = 1 << 17  # at most 128 MiB come out of so much, which is asked for in blocks
 _SANE_RATIO = 1000  # text shrinks 3 to 20 times, logs 100 times; deflate cannot do more than 1032
 _ALWAYS_SANE = 2**30
@@ -22,6 +25,22 @@ _ALWAYS_SANE = 2**30
 def codec_of(head: bytes) -> str | None:
     """Say how a file is compressed that begins so."""
     return next((codec for magic, codec in MAGIC.items() if head.startswith(magic)), None)
+
+
+def unpacked(tap: Tap, stored: Blocks) -> Blocks:
+    """Yield the blocks of a file as it was before it was compressed, if it was: ``stored`` is what the tap gives, in full.
+
+    Raises:
+        FormatError: compressed twice; see :func:`decompressed`.
+    """
+    head, stored = peek(stored, 512)
+    codec = codec_of(head)
+    if codec is None:
+        return stored
+    head, plain = peek(decompressed(_Replayed(tap, stored), codec), 512)
+    if codec_of(head):
+        raise FormatError(f"found {codec}-compressed data that is compressed once more. Decompress it once")
+    return plain
 
 
 def decompressed(stored: Tap | Any, codec: str) -> Blocks:
@@ -110,3 +129,27 @@ def _zstandard(file: Any) -> Blocks:
     with pa.CompressedInputStream(pa.PythonFile(file, mode="r"), "zstd") as stream:
         while block := stream.read(BLOCK_BYTES):
             yield block
+
+
+class _Replayed:
+    """A tap some blocks of which have been taken already: what a decompressor reads from."""
+
+    closed = False
+
+    def __init__(self, tap: Tap, blocks: Blocks) -> None:
+        self._tap = tap
+        self._blocks = blocks
+        self._left = b""
+
+    @property
+    def count(self) -> int:
+        return self._tap.count
+
+    def read(self, size: int) -> bytes:
+        if not self._left:
+            self._left = next(self._blocks, b"")
+        block, self._left = self._left[:size], self._left[size:]
+        return block
+
+    def close(self) -> None:
+        """The file is closed by who opened it."""

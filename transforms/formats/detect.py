@@ -8,6 +8,7 @@ import re
 from versatune.transforms.formats.compressed import MAGIC
 from versatune.transforms.formats.fault import FormatError
 from versatune.transforms.formats.json_lines import is_by_line, parses
+from versatune.transforms.transport.batch import ReadOptions
 
 CODECS = {".gz": "gzip", ".gzip": "gzip", ".bz2": "bzip2", ".zst": "Zstandard", ".zstd": "Zstandard", ".xz": "xz"}
 LINES = frozenset({".jsonl", ".ndjson", ".jsonlines", ".jl"})
@@ -21,12 +22,19 @@ KNOWN = ".jsonl .json .csv .tsv .txt .md (each also with .gz .bz2 .zst .xz) .par
 
 _AS_TABLE = "save it as CSV, Parquet or JSON Lines"
 _UNPACK = "unpack it and name the files"
+_DECOMPRESS = "decompress it, or compress it with gzip, bzip2, Zstandard or xz"
 UNREADABLE = {
     ".tar": f"a tar archive; {_UNPACK}",
     ".tgz": f"a tar archive; {_UNPACK}",
     ".tbz2": f"a tar archive; {_UNPACK}",
     ".7z": f"a 7z archive; {_UNPACK}",
     ".rar": f"a RAR archive; {_UNPACK}",
+    ".lz4": f"LZ4-compressed data; {_DECOMPRESS}",
+    ".br": f"Brotli-compressed data; {_DECOMPRESS}",
+    ".lzma": f"LZMA-compressed data; {_DECOMPRESS}",
+    ".lz": f"lzip-compressed data; {_DECOMPRESS}",
+    ".z": f"data of the old compress; {_DECOMPRESS}",
+    ".sz": f"Snappy-compressed data; {_DECOMPRESS}",
     ".xlsx": f"an Excel workbook; {_AS_TABLE}",
     ".xls": f"an Excel workbook; {_AS_TABLE}",
     ".ods": f"a spreadsheet; {_AS_TABLE}",
@@ -58,6 +66,15 @@ _SIGNATURES = {
     b"Rar!\x1a": UNREADABLE[".rar"],
     b"FEA1": "a Feather file of version 1; write it anew as version 2 or Parquet",
     b"\xd0\xcf\x11\xe0": UNREADABLE[".xls"],
+    b"\x04\x22\x4d\x18": UNREADABLE[".lz4"],
+    b"\x02\x21\x4c\x18": UNREADABLE[".lz4"],
+    b"LZIP\x01": UNREADABLE[".lz"],
+    b"\x1f\x9d": UNREADABLE[".z"],
+    b"\xff\x06\x00\x00sNaPpY": UNREADABLE[".sz"],
+    **{
+        bytes([first]) + b"\xb5\x2f\xfd": f"Zstandard-compressed data of a format before 0.8; {_DECOMPRESS}"
+        for first in (0x1E, *range(0x22, 0x28))
+    },
 }
 _DATA_SIGNATURES = (b"PAR1", b"ARROW1", b"\xff\xff\xff\xff", b"PK\x03\x04", *MAGIC)
 _JSON_BEGINS = re.compile(rb'\s*(\[\s*)*\{\s*("(?:[^"\\\n]|\\.)*"\s*:|\}|$)|\s*\[\s*(\]|\[|"|$)')
@@ -68,6 +85,7 @@ _NOTES = frozenset(
     code_of_conduct security todo install
     """.split()  # noqa: SIM905
 )
+_NO_OPTIONS = ReadOptions()
 _SIDE_FILES = frozenset({"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"})
 
 
@@ -92,22 +110,28 @@ def may_hold_data(name: str) -> bool | None:
     return None
 
 
-def text_kind(head: bytes, name: str, *, whole: bool) -> str:
+def text_kind(head: bytes, name: str, *, whole: bool, options: ReadOptions = _NO_OPTIONS) -> str:
     """Say what text is: lines, document (both JSON), delimited or text.
 
     Args:
         head: the beginning, without a byte-order mark.
         name: decides where the content does not.
         whole: the head is all of the file.
+        options: a delimiter makes text delimited whose first line has it, a pattern makes it plain text, unless the name
+            says that it is JSON or, in the latter case, delimited.
 
     Raises:
         FormatError: none of them.
     """
     extension, _ = extensions(name)
+    if options.pattern is not None and extension not in JSON | DELIMITED.keys():
+        return "text"
     if looks_like_json(head):
         if extension in DELIMITED and not parses(head.strip().split(b"\n", 1)[0]):
             return "delimited"
-    elif extension in DELIMITED:
+    elif extension in DELIMITED or (
+        extension not in JSON and options.delimiter and options.delimiter.encode() in head.split(b"\n", 1)[0]
+    ):
         return "delimited"
     elif extension in TEXT:
         return "text"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from itertools import pairwise
@@ -22,7 +22,7 @@ from versatune.transforms.formats.compressed import codec_of
 from versatune.transforms.formats.detect import ARROW, KNOWN, extensions, looks_like_data, may_hold_data, text_kind
 from versatune.transforms.formats.hub import addresses
 from versatune.transforms.formats.sidecar import UNKNOWN, license_of, saved_state
-from versatune.transforms.transport.batch import InputSplit
+from versatune.transforms.transport.batch import InputSplit, ReadOptions
 from versatune.transforms.transport.storage import is_local, literal_directories, open_arrow
 
 _SNIFFED_BYTES = 4096
@@ -48,11 +48,13 @@ def source_splits(source: SourceConfig, directory: Path, part_bytes: int) -> lis
                 source=source.name, uri=str(named), location=str(opened), bytes=0, modified=modified, license=license_
             )
         ]
+    if source.parallel is not None:
+        return [_side_by_side(source, source.parallel, directory)]
+    options = read_options(source)
     found: dict[str, InputSplit] = {}
     for pattern in source.files or []:
         for file in _expand(source, pattern, directory):
-            remote = not is_local(file.location)
-            uri = file.location if remote else Path(os.path.relpath(file.location, directory)).as_posix()
+            uri = _uri(file, directory)
             if uri not in found:
                 found[uri] = InputSplit(
                     source=source.name,
@@ -61,9 +63,48 @@ def source_splits(source: SourceConfig, directory: Path, part_bytes: int) -> lis
                     bytes=file.bytes,
                     modified=file.modified,
                     license=source.license or license_of(file.location, file.root),
+                    options=options,
                 )
     splits = [part for split in found.values() for part in _divided(split, part_bytes)]
     return sorted(splits, key=lambda split: (split.uri, split.part))
+
+
+def read_options(source: SourceConfig) -> ReadOptions:
+    """Return what a source says of its files."""
+    return ReadOptions(
+        header=None if source.header == "auto" else source.header,
+        delimiter=source.delimiter,
+        quoting=source.quoting,
+        encoding=source.encoding,
+        pattern=source.pattern,
+    )
+
+
+def _side_by_side(source: SourceConfig, paths: Mapping[str, str], directory: Path) -> InputSplit:
+    """Return the one split of files whose lines belong together."""
+    files = []
+    for name, path in paths.items():
+        found = list(_expand(source, path, directory))
+        if len(found) > 1:
+            raise DataError(
+                f"source '{source.name}': parallel.{name}: {path} stands for {len(found)} files; expected one"
+            )
+        files += found
+    return InputSplit(
+        source=source.name,
+        uri="+".join(_uri(file, directory) for file in files),
+        location=files[0].location,
+        bytes=sum(file.bytes for file in files),
+        modified=" ".join(file.modified for file in files),
+        license=source.license or license_of(files[0].location, files[0].root),
+        options=read_options(source),
+        parallel=tuple((name, file.location) for name, file in zip(paths, files, strict=True)),
+    )
+
+
+def _uri(file: _Found, directory: Path) -> str:
+    remote = not is_local(file.location)
+    return file.location if remote else Path(os.path.relpath(file.location, directory)).as_posix()
 
 
 def open_stored(location: str) -> BinaryIO:
@@ -197,13 +238,15 @@ def _bounds(split: InputSplit, part_bytes: int) -> list[tuple[int, int]]:
     """Return where the parts of a large file begin and end; none if it has to be read in one go."""
     with closing(open_stored(split.location)) as file:
         head = file.read(HEAD)
+    if split.options.encoding and not head.startswith(b"PAR1"):
+        return []
     if head.startswith(b"PAR1"):
         with closing(open_arrow(split.location)) as file:
             return _packed(row_group_bytes(file), part_bytes)
     if codec_of(head) or b"".join(utf8(iter([head]))) != head.removeprefix(b"\xef\xbb\xbf"):
         return []
     head = head.removeprefix(b"\xef\xbb\xbf")
-    if text_kind(head, split.location, whole=split.bytes <= HEAD) != "lines":
+    if text_kind(head, split.location, whole=split.bytes <= HEAD, options=split.options) != "lines":
         return []
     parts = -(-split.bytes // part_bytes)
     edges = [split.bytes * part // parts for part in range(parts + 1)]

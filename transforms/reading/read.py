@@ -6,10 +6,9 @@ import errno
 import hashlib
 import tempfile
 import zipfile
-from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
-from dataclasses import asdict, dataclass
-from functools import partial
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 import apache_beam as beam
@@ -17,14 +16,26 @@ from apache_beam.pvalue import PCollection, TaggedOutput
 
 from versatune.schemas.config import Config
 from versatune.schemas.errors import DataError, RunError
-from versatune.transforms.formats import columnar, delimited, json_document, json_lines, plain_text, sidecar
+from versatune.schemas.files import sha256_bytes
+from versatune.transforms.formats import (
+    columnar,
+    delimited,
+    json_document,
+    json_lines,
+    parallel,
+    pattern,
+    plain_text,
+    sidecar,
+)
 from versatune.transforms.formats.blocks import HEAD, Blocks, Tap, line_range, peek, utf8
-from versatune.transforms.formats.compressed import codec_of, decompressed, guarded
+from versatune.transforms.formats.compressed import guarded, unpacked
 from versatune.transforms.formats.detect import ARROW, DELIMITED, UNREADABLE, extensions, refuse_unreadable, text_kind
 from versatune.transforms.formats.fault import FormatError
 from versatune.transforms.formats.hub import SCHEME, HubAddress, hub_rows
 from versatune.transforms.formats.listing import open_stored, source_splits
-from versatune.transforms.transport.batch import InputSplit, RawBatch, RowFault
+from versatune.transforms.formats.options import check_options
+from versatune.transforms.formats.text_encoding import as_utf8
+from versatune.transforms.transport.batch import InputSplit, RawBatch, ReadOptions, RowFault
 from versatune.transforms.transport.storage import open_arrow
 
 MAX_ROW_BYTES = 8 * 2**20
@@ -58,6 +69,8 @@ class ReadRecord:
     license: str
     refused: str
     """Why the file cannot be read, in one line; its rows so far are of no use. Empty if all is well."""
+    note: str = ""
+    """What was decided about the file without being sure; empty if nothing was."""
 
 
 def plan_inputs(config: Config) -> list[InputSplit]:
@@ -76,16 +89,17 @@ def plan_inputs(config: Config) -> list[InputSplit]:
     A source without a licence gets that of each file, see :func:`versatune.transforms.formats.sidecar.license_of`.
 
     Raises:
-        DataError: no sources, no such file, a glob or folder without data.
+        DataError: no sources, no such file, a glob or folder without data, an option that fits no file of its source.
     """
     if not config.sources:
         raise DataError("the configuration lists no sources; add e.g. sources: [{name: mine, files: [data/*.jsonl]}]")
     sidecar.forget()
-    return [
-        split
-        for source in sorted(config.sources, key=lambda source: source.name)
-        for split in source_splits(source, config.directory, config.build.part_bytes)
-    ]
+    found: list[InputSplit] = []
+    for source in sorted(config.sources, key=lambda source: source.name):
+        splits = source_splits(source, config.directory, config.build.part_bytes)
+        check_options(source.name, splits)
+        found += splits
+    return found
 
 
 def read_rows(
@@ -117,6 +131,8 @@ def read_rows(
             yield batch
     except FormatError as fault:
         refused = f"source '{split.source}': {split.uri}: {fault}"
+    except RunError as error:
+        raise RunError(f"source '{split.source}': {split.uri}: {error}") from None
     except Exception as error:  # what the parsers of a dozen formats raise on damaged bytes
         if isinstance(error, ConnectionError | TimeoutError) or getattr(error, "errno", None) in _FAULTS_OF_THE_MACHINE:
             raise RunError(
@@ -139,6 +155,7 @@ def read_rows(
         batches=batches,
         license=split.license,
         refused=_one_line(refused),
+        note=_one_line("; ".join(stored.notes)),
     )
 
 
@@ -188,10 +205,12 @@ class _Stored:
 
     bytes: int = 0
     sha256: str = ""
+    notes: list[str] = field(default_factory=list)
 
-    def take(self, tap: Tap) -> None:
-        self.sha256 = tap.digest()
-        self.bytes = tap.count
+    def take(self, *taps: Tap) -> None:
+        digests = [tap.digest() for tap in taps]
+        self.sha256 = digests[0] if len(digests) == 1 else sha256_bytes(" ".join(digests).encode())
+        self.bytes = sum(tap.count for tap in taps)
 
 
 def _batches(split: InputSplit, rows: Rows, batch_rows: int) -> Iterator[RawBatch]:
@@ -221,6 +240,8 @@ def _rows(split: InputSplit, max_row_bytes: int, stored: _Stored) -> Rows:
         return _grouped(_tapped(hub_rows(HubAddress.parse(split.location), max_row_bytes), stored))
     if split.member is not None:
         return _member_rows(split, max_row_bytes, stored)
+    if split.parallel:
+        return _parallel_rows(split, max_row_bytes, stored)
     return _file_rows(split, max_row_bytes, stored)
 
 
@@ -231,7 +252,7 @@ def _file_rows(split: InputSplit, max_row_bytes: int, stored: _Stored) -> Rows:
         kind = _columnar_kind(head, split.location)
         if kind is None and split.parts == 1:
             tap = Tap(file)
-            yield from _stream_rows(tap, tap.blocks(), split.location, max_row_bytes)
+            yield from _stream_rows(tap, tap.blocks(), split.location, max_row_bytes, split.options, stored.notes)
             stored.take(tap)
             return
         if kind is None:
@@ -256,18 +277,30 @@ def _member_rows(split: InputSplit, max_row_bytes: int, stored: _Stored) -> Rows
         with archive.open(info) as member:
             tap = Tap(member)  # type: ignore[arg-type]
             plain = guarded(tap.blocks(), lambda: info.compress_size)
-            yield from _stream_rows(tap, plain, split.member, max_row_bytes)
+            yield from _stream_rows(tap, plain, split.member, max_row_bytes, split.options, stored.notes)
             stored.take(tap)
 
 
-def _stream_rows(tap: Tap, plain: Blocks, name: str, max_row_bytes: int) -> Rows:
+def _parallel_rows(split: InputSplit, max_row_bytes: int, stored: _Stored) -> Rows:
+    with ExitStack() as opened:
+        taps = [Tap(opened.enter_context(closing(open_stored(location)))) for _, location in split.parallel]
+        sides = []
+        for tap, (name, location) in zip(taps, split.parallel, strict=True):
+            blocks = utf8(unpacked(tap, tap.blocks()), split.options.encoding)
+            head, blocks = peek(blocks)
+            refuse_unreadable(head, location)
+            if split.options.encoding is None:
+                blocks = as_utf8(blocks, stored.notes.append)
+            sides.append(parallel.Side(name, location, blocks))
+        yield from _grouped(parallel.rows(sides, max_row_bytes))
+        stored.take(*taps)
+
+
+def _stream_rows(
+    tap: Tap, plain: Blocks, name: str, max_row_bytes: int, options: ReadOptions, notes: list[str]
+) -> Rows:
     """Yield the rows of a file that comes once, from its beginning to its end."""
-    head, plain = peek(plain, 512)
-    codec = codec_of(head)
-    if codec is not None:
-        head, plain = peek(decompressed(_Replayed(tap, plain), codec), 512)
-        if codec_of(head):
-            raise FormatError(f"found {codec}-compressed data that is compressed once more. Decompress it once")
+    head, plain = peek(unpacked(tap, plain), 512)
     if head.startswith(b"PK\x03\x04"):
         extension = extensions(name)[0]
         what = UNREADABLE.get(
@@ -276,54 +309,34 @@ def _stream_rows(tap: Tap, plain: Blocks, name: str, max_row_bytes: int) -> Rows
             " is not named .zip; unpack it and name its files",
         )
         raise FormatError(f"found {what}")
-    kind = _columnar_kind(head, name)
-    if kind is not None:
+    columns = _columnar_kind(head, name)
+    if columns is not None:
         with tempfile.TemporaryFile() as copy:  # these formats are read from their end
             for block in plain:
                 copy.write(block)
             copy.seek(0)
-            yield from _grouped(_columnar(copy, kind, max_row_bytes))
+            yield from _grouped(_columnar(copy, columns, max_row_bytes))
         return
-    head, plain = peek(utf8(plain))
+    head, plain = peek(utf8(plain, options.encoding))
     if not head.strip():
         yield from _grouped(plain_text.rows(plain, max_row_bytes))
         return
     refuse_unreadable(head, name)
-    text = text_kind(head, name, whole=len(head) < HEAD)
-    if text == "lines":
+    kind = text_kind(head, name, whole=len(head) < HEAD, options=options)
+    if kind == "lines":
         yield from json_lines.rows(plain, max_row_bytes)
+    elif kind == "document":
+        yield from _grouped(json_document.rows(plain, max_row_bytes))
     else:
-        delimiter = DELIMITED.get(extensions(name)[0], ",")
-        readers: dict[str, Callable[[Blocks, int], Iterator[bytes | RowFault]]] = {
-            "document": json_document.rows,
-            "delimited": partial(delimited.rows, delimiter=delimiter),
-            "text": plain_text.rows,
-        }
-        yield from _grouped(readers[text](plain, max_row_bytes))
-
-
-class _Replayed:
-    """A tap some blocks of which have been taken already: what a decompressor reads from."""
-
-    closed = False
-
-    def __init__(self, tap: Tap, blocks: Blocks) -> None:
-        self._tap = tap
-        self._blocks = blocks
-        self._left = b""
-
-    @property
-    def count(self) -> int:
-        return self._tap.count
-
-    def read(self, size: int) -> bytes:
-        if not self._left:
-            self._left = next(self._blocks, b"")
-        block, self._left = self._left[:size], self._left[size:]
-        return block
-
-    def close(self) -> None:
-        """The file is closed by who opened it."""
+        plain = plain if options.encoding else as_utf8(plain, notes.append)
+        if kind == "delimited":
+            mark = DELIMITED.get(extensions(name)[0], ",")
+            found = delimited.rows(plain, max_row_bytes, delimiter=mark, options=options, note=notes.append)
+        elif options.pattern:
+            found = pattern.rows(plain, max_row_bytes, pattern=options.pattern)
+        else:
+            found = plain_text.rows(plain, max_row_bytes)
+        yield from _grouped(found)
 
 
 def _columnar_kind(head: bytes, name: str) -> str | None:

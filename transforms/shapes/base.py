@@ -27,9 +27,11 @@ class Example(NamedTuple):
 
 
 READ_REASONS = {
-    "not_utf8": "the row's bytes are not UTF-8",
+    "not_utf8": "the row's bytes are not UTF-8, nor text in the encoding of its file",
     "not_json": "the row is not JSON (NaN and Infinity are not JSON either)",
-    "wrong_cell_count": "a CSV or TSV row has more or fewer cells than the header",
+    "wrong_cell_count": "a CSV or TSV row has more or fewer cells than the file has columns",
+    "bad_quotes": "a CSV or TSV row's quotes do not pair, or a carriage return stands outside them",
+    "no_match": "plain text that the source's pattern does not match",
     "not_an_object": "the row is JSON, but no object",
     "too_large": "the row has more bytes than build.max_row_bytes",
 }

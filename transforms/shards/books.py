@@ -109,6 +109,7 @@ def list_inputs(records: Iterable[dict[str, Any]]) -> list[InputFile]:
                 rows=0 if refused else sum(part["rows"] for part in parts),
                 license=parts[0]["license"],
                 refused=refused,
+                note="" if refused else next((part["note"] for part in parts if part.get("note")), ""),
             )
         )
     return inputs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -15,6 +15,21 @@ from versatune.schemas.arrow import REJECT
 from versatune.schemas.errors import DataError
 from versatune.transforms.transport.field_counts import FieldCounts
 from versatune.transforms.transport.messages import Turn, conversations
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadOptions:
+    """What a source says of its files where their content would be asked; each applies to the files it fits."""
+
+    header: bool | None = None
+    """The first row of delimited text names the columns, or does not; None finds out."""
+    delimiter: str | None = None
+    quoting: str = "auto"
+    """auto, double, backslash or none."""
+    encoding: str | None = None
+    """Of text; None is UTF-8, or another that is found out."""
+    pattern: str | None = None
+    """Each match in plain text is a row."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,11 +55,23 @@ class InputSplit:
     """Where it ends (exclusive); None at the end of the file."""
     member: str | None = None
     """Path inside an archive."""
+    options: ReadOptions = field(default=ReadOptions(), repr=False)
+    parallel: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """Fields and the files that hold them, line by line; ``location`` is the first of these files."""
 
     @property
     def key(self) -> str:
         """16 hex digits that are this split's alone, the same in every run."""
-        return blake2b(repr(self).encode(), digest_size=8).hexdigest()
+        said = [
+            repr(value) for value, default in ((self.options, ReadOptions()), (self.parallel, ())) if value != default
+        ]
+        return blake2b("".join([repr(self), *said]).encode(), digest_size=8).hexdigest()
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> InputSplit:
+        """Undo ``dataclasses.asdict``, also where JSON lay between."""
+        options, parallel = ReadOptions(**fields["options"]), tuple(map(tuple, fields["parallel"]))
+        return cls(**fields | {"options": options, "parallel": parallel})
 
 
 class RowFault(NamedTuple):

@@ -40,7 +40,7 @@ class BatchCoder(beam.coders.Coder):
         fields = orjson.loads(head)
         return Batch(
             fields["key"],
-            InputSplit(**fields["split"]),
+            InputSplit.from_dict(fields["split"]),
             pa.ipc.open_stream(examples).read_next_batch(),
             pa.ipc.open_stream(rejects).read_next_batch(),
             Counter(fields["counts"]),
@@ -77,7 +77,7 @@ class RawBatchCoder(beam.coders.Coder):
         rows: list[bytes | RowFault] = list(payloads)
         for at, (reason, detail) in fields["faults"].items():
             rows[int(at)] = RowFault(reason, detail, payloads[int(at)])
-        return RawBatch(InputSplit(**fields["split"]), fields["number"], fields["first"], rows)
+        return RawBatch(InputSplit.from_dict(fields["split"]), fields["number"], fields["first"], rows)
 
     def estimate_size(self, value: RawBatch) -> int:
         """Say about how large a batch is."""

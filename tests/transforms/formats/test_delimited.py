@@ -9,12 +9,12 @@ import pytest
 
 from versatune.transforms.formats import delimited
 from versatune.transforms.formats.fault import FormatError
-from versatune.transforms.transport.batch import RowFault
+from versatune.transforms.transport.batch import ReadOptions, RowFault
 
 
-def rows(data: bytes, delimiter: str = ",", max_row_bytes: int = 1 << 20, block: int = 7) -> list[Any]:
+def rows(data: bytes, named: str = ",", max_row_bytes: int = 1 << 20, block: int = 7, **options: Any) -> list[Any]:
     blocks = iter([data[at : at + block] for at in range(0, len(data), block)])
-    found = delimited.rows(blocks, max_row_bytes, delimiter=delimiter)
+    found = delimited.rows(blocks, max_row_bytes, delimiter=named, options=ReadOptions(**options))
     return [row if isinstance(row, RowFault) else orjson.loads(row) for row in found]
 
 
@@ -74,7 +74,7 @@ def test_a_stray_quote_costs_its_own_line_and_no_other(stray: bytes) -> None:
 
 
 def test_two_stray_quotes_do_not_swallow_what_lies_between() -> None:
-    found = rows(b'id,text\n1,"open\n2,b\n3,c\n4,"open\n5,e\n')
+    found = rows(b'id,text\n1,"open\n2,b\n3,c\n4,"open\n5,e\n', quoting="double")
     assert [row["id"] if isinstance(row, dict) else row.head for row in found] == [
         b'1,"open',
         "2",
@@ -85,14 +85,20 @@ def test_two_stray_quotes_do_not_swallow_what_lies_between() -> None:
 
 
 def test_stray_quotes_everywhere_take_linear_time() -> None:
-    found = rows(b"id,text\n" + (b'1,"open\n' + b"2,x\n" * 9) * 20_000, block=1 << 16)
+    found = rows(b"id,text\n" + (b'1,"open\n' + b"2,x\n" * 9) * 20_000, block=1 << 16, quoting="double")
     assert len(found) == 200_000
     assert sum(isinstance(row, RowFault) for row in found) == 20_000
 
 
-def test_a_quoted_cell_that_goes_on_and_on_is_the_files_fault() -> None:
-    with pytest.raises(FormatError, match="still open after"):
-        rows(b'id,text\n1,"' + b"line\n" * 5000, max_row_bytes=1000)
+def test_a_quote_that_is_never_closed_costs_its_own_line_and_memory_stays_bounded() -> None:
+    found = rows(b'id,text\n1,"' + b"2,line\n" * 5000, max_row_bytes=1000, quoting="double")
+    assert [row.reason for row in found if isinstance(row, RowFault)] == ["bad_quotes"]
+    assert len(found) == 5000
+
+
+def test_quotes_that_break_rows_without_end_refuse_the_file() -> None:
+    with pytest.raises(FormatError, match="again and again"):
+        rows(b"id,text\n" + b'x","\n' * 20_000, max_row_bytes=10_000, quoting="double", block=1 << 16)
 
 
 def test_a_long_line_is_a_fault_and_the_others_are_rows() -> None:
