@@ -97,7 +97,11 @@ def test_c2_headerless_pairs(build_files: Build) -> None:
 
 
 def test_d1_mistyped_context(build_files: Build) -> None:
-    pytest.xfail("to be written: d1-mistyped-context.jsonl")
+    name = "d1-mistyped-context.jsonl"
+    built = build_files(name, fields={"prompt": "question", "completion": "answer", "context": "fact"})
+    assert built.exit_code == 2
+    assert not built.manifest
+    assert "source 's': the field map names 'fact', which is in no row; did you mean 'facts'?" in built.said
 
 
 def test_d2_list_of_objects(build_files: Build) -> None:

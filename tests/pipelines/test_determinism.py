@@ -45,6 +45,7 @@ def assert_same(one: DatasetManifest, other: DatasetManifest) -> None:
     """Hold two builds of the same rows against each other."""
     assert data_files(one) == data_files(other)
     assert one.books == other.books
+    assert one.fields == other.fields
     assert one.digest == other.digest
 
 

@@ -78,7 +78,9 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 def assert_same(path: Path, reference: Path) -> None:
-    assert DatasetManifest.load(path).digest == DatasetManifest.load(reference).digest
+    one, other = DatasetManifest.load(path), DatasetManifest.load(reference)
+    assert one.digest == other.digest
+    assert one.fields == other.fields
     assert contents(path.parent) == contents(reference.parent)
 
 

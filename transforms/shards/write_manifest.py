@@ -34,7 +34,7 @@ from versatune.schemas.version import VERSION
 from versatune.transforms.overlap.near_duplicates import Clusters
 from versatune.transforms.shards.books import Results, balance, check_books, check_refused, list_inputs
 from versatune.transforms.shards.dataset_card import dataset_card
-from versatune.transforms.shards.field_use import check_mapped, field_uses, unused_texts
+from versatune.transforms.reading.field_use import check_mapped, field_uses, unused_texts
 from versatune.transforms.shards.plan_shards import ShardPlan
 from versatune.transforms.shards.write_shards import Rejected, Written
 from versatune.transforms.transport import storage
