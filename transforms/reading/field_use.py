@@ -72,9 +72,13 @@ def check_mapped(counts: Mapping[str, FieldCounts]) -> None:
         DataError: naming the source, the field, and the nearest names that the rows have.
     """
     for source, counted in sorted(counts.items()):
-        absent = [path for path, rows in counted.mapped.items() if not rows]
-        if absent:
+        if absent := absent_fields(counted):
             raise DataError(f"source '{source}': " + "; ".join(absent_field(path, counted.fields) for path in absent))
+
+
+def absent_fields(counted: FieldCounts) -> list[str]:
+    """Return the mapped fields that are in no row."""
+    return [path for path, rows in counted.mapped.items() if not rows]
 
 
 def absent_field(path: str, names: Sequence[str] | Mapping[str, object]) -> str:
@@ -84,5 +88,5 @@ def absent_field(path: str, names: Sequence[str] | Mapping[str, object]) -> str:
         hint = f"did you mean {' or '.join(repr(name) for name in near)}?"
     else:
         shown = [f"'{name}'" for name in list(names)[:_SHOWN_NAMES]]
-        hint = f"the rows have {', '.join(shown) or 'no fields'}{' and more' if len(names) > _SHOWN_NAMES else ''}"
-    return f"the field map names '{path}', which is in no row; {hint}. Mend sources.fields, or take it out of the map"
+        hint = f"the rows have {', '.join(shown) or 'no fields'}{' and more' if len(names) > _SHOWN_NAMES else ''}."
+    return f"the field map names '{path}', which is in no row; {hint} Mend sources.fields, or take it out of the map"

@@ -11,19 +11,22 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from versatune.schemas.config import Config, FieldMap, SourceConfig
+from versatune.schemas.dataset import FieldUse
 from versatune.transforms.formats.blocks import HEAD
 from versatune.transforms.formats.compressed import codec_of
 from versatune.transforms.formats.detect import ARROW, DELIMITED, JSON, LINES, PARQUET, extensions, text_kind
 from versatune.transforms.formats.fault import FormatError
 from versatune.transforms.formats.hub import SCHEME
 from versatune.transforms.formats.listing import open_stored
+from versatune.transforms.reading.field_use import absent_field, absent_fields, field_uses, unused_texts
 from versatune.transforms.reading.read import plan_inputs, read_rows
 from versatune.transforms.shapes import unanswered
 from versatune.transforms.shapes.base import NORMALIZE_REASONS, READ_REASONS, Example, Row, RowError, shown_keys
+from versatune.transforms.shapes.base import plain_name as plain
 from versatune.transforms.shapes.conversation import parse_row, read_examples
+from versatune.transforms.shapes.field_audit import FieldAudit
 from versatune.transforms.shapes.field_proposal import advice, are_labels, propose_fields
 from versatune.transforms.shapes.registry import SHAPES, detect_layout
-from versatune.transforms.shapes.base import plain_name as plain
 from versatune.transforms.transport.batch import InputSplit, RawBatch, RowFault
 
 PREVIEWS = 3
@@ -90,6 +93,8 @@ class Inspection:
     """The field map in use."""
     proposed: FieldMap | None
     """Where rows fit no shape: a field map to try on the most frequent of them."""
+    field_uses: list[FieldUse]
+    """Which fields went into the examples of the sampled rows, and which texts did not; without a source's name."""
     advice: list[str]
     """What to do, in sentences; empty if all is well."""
     previews: list[Preview]
@@ -120,6 +125,8 @@ def inspect_file(
     for row in rows:
         outcome.add(row)
     strange = outcome.strange_layouts()
+    counts = outcome.audit.counted()
+    uses = field_uses({"": counts})
     return Inspection(
         uri=str(path_or_split) if not isinstance(path_or_split, InputSplit) else path_or_split.uri,
         container=container_of(splits[0]) if splits else "",
@@ -132,7 +139,12 @@ def inspect_file(
         detected=outcome.detected.most_common(),
         fields=fields,
         proposed=propose_fields(strange[0]) if strange else None,
-        advice=outcome.advice(strange),
+        field_uses=uses,
+        advice=[
+            *outcome.advice(strange),
+            *(absent_field(path, counts.fields) for path in absent_fields(counts)),
+            *(line for _, line in unused_texts(uses, {"": len(rows)})),
+        ],
         previews=outcome.previews,
         problems=outcome.problems(),
     )
@@ -143,6 +155,7 @@ class _Outcome:
 
     def __init__(self, fields: FieldMap | None) -> None:
         self._fields = fields
+        self.audit = FieldAudit(fields)
         self._errors: list[tuple[int, RowError]] = []
         self._answers: list[str] = []
         self._strange: list[dict[str, Any]] = []
@@ -160,7 +173,7 @@ class _Outcome:
             try:
                 row = parse_row(payload)
                 self.parsed.append(row)
-                found = read_examples(payload, self._fields, faults)
+                found = read_examples(payload, self._fields, faults, self.audit)
             except RowError as raised:
                 error = raised
                 if raised.reason == "unknown_shape":

@@ -32,9 +32,9 @@ from versatune.schemas.licenses import check_licenses
 from versatune.schemas.taxonomy import Taxonomy
 from versatune.schemas.version import VERSION
 from versatune.transforms.overlap.near_duplicates import Clusters
+from versatune.transforms.reading.field_use import check_mapped, field_uses, unused_texts
 from versatune.transforms.shards.books import Results, balance, check_books, check_refused, list_inputs
 from versatune.transforms.shards.dataset_card import dataset_card
-from versatune.transforms.reading.field_use import check_mapped, field_uses, unused_texts
 from versatune.transforms.shards.plan_shards import ShardPlan
 from versatune.transforms.shards.write_shards import Rejected, Written
 from versatune.transforms.transport import storage

@@ -41,6 +41,9 @@ def summarize_inspection(file: Path, fields: str | None, sample: int) -> Summary
     if found.scores:
         scores = [[score.name, f"{score.matches:.0%}", f"{score.reads:.0%}"] for score in found.scores]
         parts.append(table("shapes", ["shape", "rows with its fields", "rows it reads"], scores))
+    if found.field_uses:
+        uses = [[use.field, use.used, use.unused, use.prose] for use in found.field_uses]
+        parts.append(table("fields", ["field", "rows that use it", "unused text", "of several words"], uses))
     for preview in found.previews:
         parts += _preview(preview)
     if found.problems:
@@ -116,6 +119,7 @@ def _as_json(found: Any) -> dict[str, Any]:
         "detected": dict(found.detected),
         "fields": _map(found.fields),
         "proposed": _map(found.proposed),
+        "field_uses": [use.model_dump(exclude={"source"}) for use in found.field_uses],
         "advice": found.advice,
         "previews": [
             {
