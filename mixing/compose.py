@@ -69,7 +69,7 @@ def compose(
         seed=config.seed,
         plan=_plan(dataset.taxonomy.domains, pool, mix.unit, weights, caps, counts),
         dropped_mass=dropped_mass,
-        mixer=_resolved_mixer(mix),
+        mixer=resolved_mixer(mix),
         probe_digest=probe.digest if probe and mix.policy == "versatune-constant" else None,
         decision=decision,
     )
@@ -168,7 +168,7 @@ def _shares(amounts: FloatArray) -> list[float]:
     return [float(amount) / total if total else 0.0 for amount in amounts]
 
 
-def _resolved_mixer(mix: MixConfig) -> MixerConfig:
+def resolved_mixer(mix: MixConfig) -> MixerConfig:
     """Fill in the default growth of domain expansion, which depends on the number of segments."""
     if mix.mixer.name == "versatune_expansion" and mix.mixer.delta is None:
         return mix.mixer.model_copy(update={"delta": _EXPANSION_OVER_A_RUN / mix.segments})

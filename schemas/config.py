@@ -21,6 +21,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(gt=0)]
 _SUM_TOLERANCE = 1e-6  # that of versatune.mixing.weights; said here before anything is built
+_LORA_LEARNING_RATE = 2e-4
 _BUILD_FIELDS_THAT_SHAPE_NO_ROW = ("version", "workers", "batch_rows", "part_bytes", "on_refused_file")
 _WHERE_ROWS_COME_FROM = {"files", "hub", "parallel"}
 
@@ -566,7 +567,7 @@ class ReferenceConfig(Section):
     """Passes over those rows."""
     evals_per_epoch: PositiveInt = 4
     """Held-out evaluations in one pass."""
-    learning_rate: Annotated[float, Field(gt=0.0)] = 2e-4
+    learning_rate: Annotated[float, Field(gt=0.0)] = _LORA_LEARNING_RATE
     """Of the adapter."""
     lora: LoraConfig = LoraConfig()
     """Size of the adapter."""
@@ -594,7 +595,7 @@ class TrainConfig(Section):
     micro_batch_rows: PositiveInt = 8
     """Rows in one forward pass."""
     learning_rate: Annotated[float, Field(gt=0.0)] = 2e-5
-    """Peak of the schedule."""
+    """Peak of the schedule; with method lora it is 0.0002 when absent."""
     warmup_ratio: Share = 0.03
     """Share of all steps in which the rate rises linearly; then it falls along one cosine over all segments."""
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
@@ -609,6 +610,14 @@ class TrainConfig(Section):
     """Checkpoints that are kept; older ones are deleted."""
     reference: ReferenceConfig = ReferenceConfig()
     """Reference losses for the learnable potential."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rate_of_method(cls, value: Any) -> Any:
+        """Fill in an adapter's rate, so that what is recorded of a run is the rate it had."""
+        if isinstance(value, dict) and value.get("method") == "lora":
+            return {"learning_rate": _LORA_LEARNING_RATE, **value}
+        return value
 
 
 class Config(Section):
@@ -640,6 +649,7 @@ class Config(Section):
     """How to train."""
 
     _directory: Path = PrivateAttr(default_factory=Path)
+    _overrides: tuple[str, ...] = PrivateAttr(default=())
 
     @model_validator(mode="after")
     def _names(self) -> Self:
@@ -663,9 +673,24 @@ class Config(Section):
         return self._directory
 
     @property
+    def overrides(self) -> tuple[str, ...]:
+        """What was changed for one call, as ``key=value``: the file says otherwise."""
+        return self._overrides
+
+    @property
     def home(self) -> str:
         """``<output>/<name>``: the dataset versions, probe, mixture and runs of this configuration."""
         return f"{self.resolve(self.output).rstrip('/')}/{self.name}"
+
+    @property
+    def local_home(self) -> Path:
+        """``home`` for the stages that read it, which need it on this machine; ConfigError where it is not."""
+        if "://" in self.home:
+            raise ConfigError(
+                f"output is {self.output}; only `versatune build` and `versatune probe` write there. Set 'output' to a local"
+                " directory for the other stages"
+            )
+        return Path(self.home)
 
     @property
     def classifier_path(self) -> str | None:
@@ -698,7 +723,9 @@ class Config(Section):
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Read a YAML configuration; see ``load_section``."""
     config = load_section(Config, path, overrides)
-    config._directory = Path(path).resolve().parent  # noqa: SLF001  # no field: a configuration's place is not part of it
+    # No fields: where a configuration was read, and how it was changed, is not part of it.
+    config._directory = Path(path).resolve().parent  # noqa: SLF001
+    config._overrides = (overrides,) if isinstance(overrides, str) else tuple(overrides)  # noqa: SLF001
     return config
 
 

@@ -4,6 +4,7 @@
     |-- RunError              exit code 1   the work itself failed (a worker died, the books do not balance)
     |-- IntegrityError        exit code 1   a file is not what its manifest says it is
     `-- UsageError            exit code 2   what the user gave cannot be used
+        |-- CheckError        exit code 2   several of these, found before anything was done
         |-- ConfigError       exit code 2   a configuration key or value
         `-- DataError         exit code 2   an input file, a row, a model folder, a manifest of another version
             `-- LicenseError  exit code 2   data that the licence policy forbids
@@ -14,7 +15,8 @@ A message names the thing, its value, what was expected and what to do. It never
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 
 class VersatuneError(Exception):
@@ -35,6 +37,15 @@ class UsageError(VersatuneError):
     """What the user gave cannot be used."""
 
     exit_code = 2
+
+
+class CheckError(UsageError):
+    """What stages would refuse, found before the first one worked."""
+
+    def __init__(self, message: str, problems: Sequence[Any]) -> None:
+        super().__init__(message)
+        self.problems = problems
+        """Each a :class:`versatune.checks.report.Problem`; warnings are among them."""
 
 
 class ConfigError(UsageError):

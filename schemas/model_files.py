@@ -25,6 +25,8 @@ _IDENTITY = (
     "added_tokens.json",
 )
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+_WITHOUT_POSITIONS = ("bloom",)  # ALiBi, whatever length it was trained with
+_STRETCHED = ("linear", "dynamic", "yarn")  # llama3 and longrope write the stretched length
 _CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length", "n_ctx")
 
 
@@ -85,14 +87,37 @@ def tensors_of(file: Path) -> dict[str, dict[str, Any]]:
 
 
 def context_length(folder: str | Path) -> int | None:
-    """Return how many tokens the model can attend to, or None if its configuration does not say."""
-    config = _read_json(Path(folder) / "config.json")
-    nested = config.get("text_config")
-    for section in (config, nested if isinstance(nested, dict) else {}):
+    """Return how many tokens the model can attend to; None if its configuration does not say, or where positions have no end (ALiBi)."""
+    for section in text_sections(folder):
+        if section.get("model_type") in _WITHOUT_POSITIONS or _has_alibi(section):
+            return None
         for key in _CONTEXT_KEYS:
             if isinstance(section.get(key), int):
-                return int(section[key])
+                return _scaled(int(section[key]), section)
     return None
+
+
+def text_sections(folder: str | Path) -> list[dict[str, Any]]:
+    """Return what config.json says of the model, and what it says of the text part of one that has several."""
+    config = read_json(Path(folder) / "config.json")
+    nested = config.get("text_config")
+    return [config, nested] if isinstance(nested, dict) else [config]
+
+
+def _has_alibi(section: dict[str, Any]) -> bool:
+    attention = section.get("attn_config")
+    return bool(section.get("alibi") or (isinstance(attention, dict) and attention.get("alibi")))
+
+
+def _scaled(length: int, section: dict[str, Any]) -> int:
+    """Stretch a length that counts without the scaling of its rotary positions; where it is counted already nothing is lost."""
+    scaling = section.get("rope_parameters") or section.get("rope_scaling")
+    if not isinstance(scaling, dict) or scaling.get("rope_type", scaling.get("type")) not in _STRETCHED:
+        return length
+    factor, original = scaling.get("factor"), scaling.get("original_max_position_embeddings") or length
+    if not isinstance(factor, int | float) or not isinstance(original, int):
+        return length
+    return max(length, int(original * factor))
 
 
 def _without_safetensors(path: Path) -> str:
@@ -132,7 +157,7 @@ def _read_header(file: Path) -> tuple[int, dict[str, dict[str, Any]]]:
 
 def _check_index(path: Path) -> None:
     for index in path.glob("*.safetensors.index.json"):
-        weight_map = _read_json(index).get("weight_map")
+        weight_map = read_json(index).get("weight_map")
         missing = sorted(
             {str(name) for name in (weight_map or {}).values()} - {f.name for f in path.glob("*.safetensors")}
         )
@@ -142,7 +167,12 @@ def _check_index(path: Path) -> None:
             )
 
 
-def _read_json(file: Path) -> dict[str, Any]:
+def read_json(file: Path) -> dict[str, Any]:
+    """Return a JSON object of a model folder.
+
+    Raises:
+        DataError: it cannot be read, or is none.
+    """
     try:
         value = json.loads(file.read_bytes())
     except (OSError, ValueError) as error:

@@ -91,6 +91,21 @@ def read_pool(
     return Pool(*([_join(d, parts[s, d]) for d in mixture.domains] for s in ("train", "validation")))
 
 
+def check_ids(pool: Pool, embedding_rows: int | None) -> None:
+    """Refuse rows with a token that the model has no embedding for; None for a model that does not say how many it has.
+
+    Raises:
+        DataError: naming the domain and the largest id.
+    """
+    for rows in (*pool.train, *pool.validation):
+        largest = int(rows.input_ids.max(initial=-1))
+        if embedding_rows is not None and largest >= embedding_rows:
+            raise DataError(
+                f"domain '{rows.domain}' has rows with token {largest}, and the model's embedding has {embedding_rows:,} rows, from 0;"
+                " take the model whose tokenizer made the dataset, or run build and mix again"
+            )
+
+
 def _read_shard(root: Path, shard: Shard, max_tokens: int) -> Rows:
     path = (root / shard.path).resolve()
     if not path.is_relative_to(root):

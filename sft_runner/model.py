@@ -18,6 +18,7 @@ from versatune.schemas.dataset import TokenizerRecord
 from versatune.schemas.errors import ConfigError, DataError
 from versatune.schemas.files import sha256_bytes
 from versatune.sft_runner.batches import IGNORE_INDEX, Batch
+from versatune.sft_runner.device import choose_device
 
 
 @dataclass(slots=True)
@@ -61,15 +62,6 @@ class Trainee:
         weights = nll.detach().double().cpu().numpy()
         sums = np.bincount(row, weights=weights, minlength=len(batch.labels))
         return nll.sum(), np.asarray(sums, dtype=np.float64)
-
-
-def choose_device(name: str) -> torch.device:
-    """The device of ``train.device``; ConfigError where it is not there."""
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(
-            "train.device is 'cuda' but torch sees no GPU; use 'auto' or 'cpu', or install torch with CUDA"
-        )
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def load_trainee(config: Config, folder: Path) -> Trainee:

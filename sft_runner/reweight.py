@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -24,15 +24,22 @@ def mixer_of(mixture: MixtureManifest) -> tuple[Mixer, Guards]:
 
 def check_held_out(mixer: Mixer, pool: Pool) -> None:
     """Refuse a mixer that follows held-out losses where a domain with training rows has no held-out ones."""
-    if "eval_loss" not in mixer.requires:
-        return
-    for train, validation in zip(pool.train, pool.validation, strict=True):
-        if len(train) and not len(validation):
-            raise DataError(
-                f"domain '{train.domain}' has {len(train)} training rows but no held-out rows, and mixer '{mixer.name}'"
-                " follows held-out losses. Raise build.validation_fraction and run build and mix again, or set"
-                " mix.mixer.name to 'constant'"
-            )
+    rows = {train.domain: (len(train), len(held)) for train, held in zip(pool.train, pool.validation, strict=True)}
+    refuse_unmeasured(mixer, rows)
+
+
+def refuse_unmeasured(mixer: Mixer, rows: Mapping[str, tuple[int, int]]) -> None:
+    """:func:`check_held_out` of numbers: by domain, the rows to train on and those held out.
+
+    Raises:
+        DataError: naming every domain that cannot be measured.
+    """
+    unmeasured = [f"'{domain}' ({train:,})" for domain, (train, held_out) in rows.items() if train and not held_out]
+    if unmeasured and "eval_loss" in mixer.requires:
+        raise DataError(
+            f"domains with training rows but no held-out rows: {', '.join(unmeasured)}; mixer '{mixer.name}' follows held-out losses."
+            " Raise build.validation_fraction and run build and mix again, or set mix.mixer.name to 'constant'"
+        )
 
 
 def start_state(

@@ -26,6 +26,7 @@ from versatune.schemas.files import sha256_file, sha256_json
 from versatune.schemas.lock import only_one
 from versatune.schemas.mixture import MixtureManifest
 from versatune.schemas.model_files import check_model_folder, model_digest
+from versatune.schemas.model_fit import check_model_fit, embedding_rows
 from versatune.schemas.model_source import model_folder
 from versatune.schemas.pointer import write_pointer
 from versatune.schemas.progress import Progress
@@ -39,9 +40,11 @@ from versatune.sft_runner.checkpoint import (
     save_checkpoint,
     whole_checkpoints,
 )
-from versatune.sft_runner.dataset import Pool, read_pool
+from versatune.sft_runner.dataset import Pool, check_ids, read_pool
+from versatune.sft_runner.device import slow_dtype
 from versatune.sft_runner.evaluate import change_z, evaluate, held_out, numbers, summarize
 from versatune.sft_runner.export import export_model
+from versatune.sft_runner.generation_settings import check_generation_settings
 from versatune.sft_runner.logs import JsonLines
 from versatune.sft_runner.model import add_adapter, check_tokenizer, load_trainee
 from versatune.sft_runner.references import reference_losses
@@ -86,6 +89,9 @@ def run(config: Config, mixture_path: Path, *, progress: Progress, fetch: Callab
             pool = _read_pool(mixture, mixture_path, progress)
             assert mixture.tokenizer is not None  # read_pool() refuses such a mixture
             check_tokenizer(config, folder, mixture.tokenizer)
+            check_model_fit(folder, max_tokens=mixture.tokenizer.max_tokens)
+            check_ids(pool, embedding_rows(folder))
+            check_generation_settings(folder)
             work = _Run(config, mixture, pool, folder, directory, identity, progress)
             work.train()
             work.finish(mixture_path)
@@ -135,6 +141,8 @@ class _Run:
         check_held_out(self.mixer, pool)
         self.slices = [held_out(rows, config.train.eval_rows_per_domain) for rows in pool.validation]
         self.trainee = load_trainee(config, folder)
+        if slow := slow_dtype(self.trainee.device.type, config.train.dtype):
+            progress.say(f"warning: {slow}")
         checkpoints = whole_checkpoints(directory / "checkpoints")
         if checkpoints:
             self._resume(checkpoints[-1])

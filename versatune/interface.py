@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from versatune.checks.report import CheckReport, Problem
 from versatune.pipelines.quiet import quiet
 from versatune.schemas.config import Config, load_config
 from versatune.schemas.dataset import DatasetManifest, Split
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __version__ = VERSION
 Where = str | os.PathLike[str]
 __all__ = [
+    "CheckReport",
     "Config",
     "ConfigError",
     "DataError",
@@ -33,6 +35,7 @@ __all__ = [
     "IntegrityError",
     "MixtureManifest",
     "ProbeReport",
+    "Problem",
     "Progress",
     "RunError",
     "RunRecord",
@@ -40,6 +43,7 @@ __all__ = [
     "VersatuneError",
     "__version__",
     "build",
+    "check",
     "iter_batches",
     "load_config",
     "mix",
@@ -84,19 +88,46 @@ def probe(config: Config, *, beam_args: Sequence[str] = (), progress: Progress |
 def mix(config: Config, *, progress: Progress | None = None) -> Path:
     """Compose a mixture from the newest dataset version and, where the policy needs it, the newest probe; errors as of :func:`build`.
 
+    It becomes the newest mixture, unless ``mix`` or ``seed`` was changed by ``overrides`` of :func:`load_config`.
+
     Returns:
         The mixture's mixture.json; :func:`read_mixture` reads it.
     """
     return _run("mix", config, (), progress)
 
 
-def train(config: Config, *, progress: Progress | None = None) -> Path:
-    """Fine-tune from the newest mixture. Training that was killed goes on from its last checkpoint; errors as of :func:`build`.
+def train(config: Config, *, mixture: Where | None = None, progress: Progress | None = None) -> Path:
+    """Fine-tune from a mixture. Training that was killed goes on from its last checkpoint; errors as of :func:`build`.
+
+    Args:
+        config: how to train, and what.
+        mixture: what :func:`mix` returned, or the first digits of a mixture's digest; None for the newest one, or, where ``mix`` or
+            ``seed`` was changed by ``overrides``, the one that :func:`mix` made of that configuration.
+        progress: as of :func:`build`.
 
     Returns:
         The run's run.json; :func:`read_run` reads it.
     """
-    return _run("train", config, (), progress)
+    return _run("train", config, (), progress, None if mixture is None else os.fspath(mixture))
+
+
+def check(config: Config, *, stages: Sequence[str] | None = None, beam_args: Sequence[str] = ()) -> CheckReport:
+    """Look for everything that a stage would refuse, before any works. Nothing is written, and no weights are loaded.
+
+    Args:
+        config: what would be run.
+        stages: those to check for: build, probe, mix, train; None for those that `versatune run` would not skip.
+        beam_args: as of :func:`build`.
+
+    Returns:
+        Problems, each refused or a warning, and facts about what is fine; ``raise_refused()`` raises what would be refused.
+
+    Raises:
+        UsageError: there is no such stage.
+    """
+    with _stages() as module:
+        report: CheckReport = module.check(_job(module, config, beam_args, None), stages)
+    return report
 
 
 def read_dataset(where: Where) -> DatasetManifest:
@@ -157,14 +188,27 @@ def iter_batches(
         return examples.iter_batches(Path(where), split=split, domain=domain, columns=columns, batch_rows=batch_rows)
 
 
-def _run(stage: str, config: Config, beam_args: Sequence[str], progress: Progress | None) -> Path:
+def _run(
+    stage: str, config: Config, beam_args: Sequence[str], progress: Progress | None, mixture: str | None = None
+) -> Path:
+    with _stages() as stages:
+        return Path(stages.run_one(_job(stages, config, beam_args, progress, mixture), stage))
+
+
+def _job(
+    stages: Any, config: Config, beam_args: Sequence[str], progress: Progress | None, mixture: str | None = None
+) -> Any:
     if not isinstance(config, Config):
         raise UsageError(f"config is {config!r}; expected what versatune.load_config(FILE) returns")
     flags = (beam_args,) if isinstance(beam_args, str) else tuple(beam_args)
+    return stages.Job(config=config, beam_args=flags, progress=progress or Silence(), mixture=mixture)
+
+
+@contextmanager
+def _stages() -> Iterator[Any]:
+    """Give the stages, by name, so that a type checker of your program need not look at Beam and torch."""
     with quiet():  # also while Beam is imported
-        # By name, so that a type checker of your program need not look at Beam and torch.
-        stages = import_module("versatune.stages")
-        return Path(stages.run_one(stages.Job(config=config, beam_args=flags, progress=progress or Silence()), stage))
+        yield import_module("versatune.stages")
 
 
 def _document(where: Where, folder: str, name: str, what: str, command: str) -> Path:

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from versatune.schemas.config import Config
 from versatune.schemas.dataset import DatasetManifest
-from versatune.schemas.errors import ConfigError, IntegrityError, UsageError, VersatuneError
+from versatune.schemas.errors import ConfigError, DataError, IntegrityError, UsageError, VersatuneError, nearest
 from versatune.schemas.files import sha256_json, write_atomic
+from versatune.schemas.mixture import MixtureManifest
+from versatune.schemas.model_fit import check_model_fit
 from versatune.schemas.pointer import read_pointer, write_pointer
 from versatune.schemas.probe import ProbeReport
 from versatune.schemas.progress import Progress, Silence
 from versatune.schemas.version import VERSION
+from versatune.versions.mixtures import describe, differences, find_mixture, is_trial, newest_mixture
 from versatune.versions.verify import verify
+
+if TYPE_CHECKING:
+    from versatune.checks.report import CheckReport
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,16 +35,13 @@ class Job:
     config: Config
     beam_args: tuple[str, ...]
     progress: Progress
+    mixture: str | None = None
+    """What to train on: a mixture's file, its directory, or the first digits of its digest; None for the newest one."""
 
     @property
     def home(self) -> Path:
         """The configuration's output directory, which must be local for the stages that read it."""
-        if "://" in self.config.home:
-            raise ConfigError(
-                f"output is {self.config.output}; only `versatune build` and `versatune probe` write there. Set 'output' to a local"
-                " directory for the other stages"
-            )
-        return Path(self.config.home)
+        return self.config.local_home
 
 
 def build(job: Job) -> Path:
@@ -55,7 +59,39 @@ def probe(job: Job) -> Path:
 
 
 def mix(job: Job) -> Path:
-    """Compose a mixture from the newest dataset version and, where the policy needs it, the newest probe."""
+    """Compose a mixture from the newest dataset version and, where the policy needs it, the newest probe.
+
+    It becomes the newest mixture, but for a trial: one whose settings come from the command line stays beside it.
+    """
+    mixture, report = _compose(job)
+    _check_model(job.config, mixture)
+    home = job.home / "mixture"
+    relative = f"{mixture.digest[:12]}/mixture.json"
+    mixture.write(home / relative)
+    if is_trial(job.config):
+        job.progress.say(
+            "mix: made with settings that are not in the configuration's file, so it does not become the newest mixture;"
+            f" `versatune train CONFIG --mixture {mixture.digest[:12]}` trains on it"
+        )
+    else:
+        write_pointer(home / "latest.json", relative, mixture.digest)
+    without = [plan.domain for plan in mixture.plan if plan.rows and not plan.requested_weight]
+    if report is not None and without and not job.config.mix.mixer.floor:
+        job.progress.say(
+            f"mix: the probe gives {', '.join(without)} no share, so none of it is trained on; mix.mixer.floor=0.01 would see to a little"
+        )
+    return home / relative
+
+
+def _check_model(config: Config, mixture: MixtureManifest) -> None:
+    """Compare the rows of a mixture with the model that would be trained on it, where its folder is at hand."""
+    folder = Path(config.resolve(config.model.path)) if config.model and "://" not in config.model.path else None
+    if folder is not None and mixture.tokenizer is not None and folder.is_dir():
+        check_model_fit(folder, max_tokens=mixture.tokenizer.max_tokens)
+
+
+def _compose(job: Job) -> tuple[MixtureManifest, ProbeReport | None]:
+    """Return the mixture of the configuration as it is, and the probe that it follows."""
     from versatune.mixing.compose import compose
 
     dataset_file = read_pointer(job.home / "latest.json", what="dataset", command="versatune build CONFIG")
@@ -65,27 +101,116 @@ def mix(job: Job) -> Path:
         report = ProbeReport.load(
             read_pointer(job.home / "probe" / "latest.json", what="probe report", command="versatune probe CONFIG")
         )
-    home = job.home / "mixture"
-    mixture = compose(job.config, dataset, os.path.relpath(dataset_file.parent, home / "digest"), report)
-    relative = f"{mixture.digest[:12]}/mixture.json"
-    mixture.write(home / relative)
-    write_pointer(home / "latest.json", relative, mixture.digest)
-    without = [plan.domain for plan in mixture.plan if plan.rows and not plan.requested_weight]
-    if report is not None and without and not job.config.mix.mixer.floor:
-        job.progress.say(
-            f"mix: the probe gives {', '.join(without)} no share, so none of it is trained on; mix.mixer.floor=0.01 would see to a little"
-        )
-    return home / relative
+    return compose(
+        job.config, dataset, os.path.relpath(dataset_file.parent, job.home / "mixture" / "digest"), report
+    ), report
 
 
 def train(job: Job) -> Path:
-    """Train from the newest mixture; return the run record."""
-    mixture = read_pointer(job.home / "mixture" / "latest.json", what="mixture", command="versatune mix CONFIG")
+    """Train from a mixture; return the run record."""
+    file = _chosen_mixture(job)
     try:
         from versatune.sft_runner.train import run
     except ModuleNotFoundError as error:
         raise ConfigError(f"training needs the package {error.name}: pip install 'versatune[train]'") from error
-    return run(job.config, mixture, progress=job.progress, fetch=_fetch_model)
+    _say_what_is_trained_on(job, file)
+    return run(job.config, file, progress=job.progress, fetch=_fetch_model)
+
+
+def _chosen_mixture(job: Job) -> Path:
+    """Return the mixture that was asked for: by name, by settings from the command line, or the newest one."""
+    home = job.home / "mixture"
+    if job.mixture is not None:
+        return find_mixture(home, job.mixture)
+    if is_trial(job.config):
+        mixture, _ = _compose(job)
+        file = home / mixture.digest[:12] / "mixture.json"
+        if not file.is_file():
+            raise DataError(
+                f"{home}: there is no mixture of these settings ({', '.join(job.config.overrides)}); run `versatune mix CONFIG` with the"
+                " same --set first, or leave them out to train on the newest mixture"
+            )
+        return file
+    return newest_mixture(home)
+
+
+def _say_what_is_trained_on(job: Job, file: Path) -> None:
+    mixture = MixtureManifest.load(file)
+    job.progress.say(f"train: {describe(mixture)}")
+    differing = differences(job.config, mixture)
+    if differing:
+        job.progress.say(
+            f"train: the mixture is not of this configuration: {'; '.join(differing)}. `versatune mix CONFIG` makes one that is"
+        )
+    dataset = _newest_dataset(job.home)
+    if dataset is not None and dataset.digest != mixture.dataset_digest:
+        job.progress.say(
+            f"train: the newest dataset version is {dataset.version}, digest {dataset.digest[:12]}; the mixture is of version"
+            f" {mixture.dataset.version}"
+        )
+
+
+def _newest_dataset(home: Path) -> DatasetManifest | None:
+    with contextlib.suppress(VersatuneError):
+        return DatasetManifest.load(
+            read_pointer(home / "latest.json", what="dataset", command="versatune build CONFIG")
+        )
+    return None
+
+
+def check(job: Job, stages: Sequence[str] | None = None) -> CheckReport:
+    """Look for everything that the stages would refuse; nothing is written.
+
+    Args:
+        job: what would be run.
+        stages: those to check for; None for those that :func:`run_all` would not skip.
+
+    Raises:
+        UsageError: there is no such stage; flags that Beam does not know.
+    """
+    from versatune.checks.preflight import preflight
+    from versatune.checks.subject import Subject
+    from versatune.pipelines.options import LOCAL_RUNNER, pipeline_options, runner_name
+
+    for stage in stages or ():
+        if stage not in STAGES:
+            raise UsageError(f"stage '{stage}': there is none of that name{nearest(stage, STAGES)}")
+    todo = frozenset(stages if stages is not None else _still_to_do(job))
+    dataset = report = None
+    if "://" not in job.config.home:
+        dataset = None if "build" in todo else _newest_dataset(job.home)
+        if "probe" not in todo and job.config.mix.policy == "versatune-constant":
+            with contextlib.suppress(VersatuneError):
+                report = ProbeReport.load(
+                    read_pointer(
+                        job.home / "probe" / "latest.json", what="probe report", command="versatune probe CONFIG"
+                    )
+                )
+    local = runner_name(pipeline_options(job.beam_args, 1)) == LOCAL_RUNNER
+    return preflight(Subject(config=job.config, stages=todo, local=local, dataset=dataset, probe=report))
+
+
+def _still_to_do(job: Job) -> set[str]:
+    """Return the stages that are not complete, changed, or made from what will be made anew. Files are not read."""
+    todo: set[str] = set()
+    for stage in _stages_of(job.config):
+        if todo.intersection(_MADE_FROM[stage]) or not _is_remembered(job, stage):
+            todo.add(stage)
+    return todo
+
+
+def _is_remembered(job: Job, stage: str) -> bool:
+    try:
+        entry = _read_state(job.home).get(stage)
+        if not isinstance(entry, dict) or not (job.home / str(entry.get("output"))).is_file():
+            return False
+        return bool(entry.get("key") == _KEYS[stage](job))
+    except (VersatuneError, OSError):
+        return False  # the check says what is in the way
+
+
+def _stages_of(config: Config) -> list[str]:
+    return [stage for stage in STAGES if stage != "probe" or config.mix.policy == "versatune-constant"]
 
 
 def _fetch_model(uri: str) -> Path:
@@ -96,12 +221,21 @@ def _fetch_model(uri: str) -> Path:
 
 
 def run_all(job: Job) -> dict[str, tuple[Path, bool]]:
-    """Run every stage in order; return each one's output and whether it was skipped as complete and unchanged."""
+    """Run every stage in order; return each one's output and whether it was skipped as complete and unchanged.
+
+    Raises:
+        CheckError: before anything is done, with everything that a later stage would refuse.
+    """
+    report = check(job)
+    report.raise_refused()
+    for problem in report.warnings:
+        job.progress.say(f"warning: {problem.stage}: {problem.key}: {problem.message}")
     outputs: dict[str, tuple[Path, bool]] = {}
-    for stage in STAGES:
-        if stage == "probe" and job.config.mix.policy != "versatune-constant":
-            job.progress.say(f"probe: not needed by mix.policy '{job.config.mix.policy}'")
-            continue
+    if job.config.mix.policy != "versatune-constant":
+        job.progress.say(f"probe: not needed by mix.policy '{job.config.mix.policy}'")
+    for stage in _stages_of(job.config):
+        if stage == "train":
+            job = replace(job, mixture=str(outputs["mix"][0]))
         key = _KEYS[stage](job)
         done = _complete(job.home, stage, key)
         if done is not None:
@@ -158,9 +292,15 @@ def _mix_key(job: Job) -> str:
 
 def _train_key(job: Job) -> str:
     section = job.config.train.model_dump(mode="json")
-    return sha256_json(
-        [VERSION, section, job.config.seed, _content(job.home / "mixture" / "latest.json"), _model_key(job)]
-    )
+    return sha256_json([VERSION, section, job.config.seed, _mixture_key(job), _model_key(job)])
+
+
+def _mixture_key(job: Job) -> str:
+    """Return the digest of the mixture that would be trained on; where there is none, what stands in its place."""
+    try:
+        return MixtureManifest.load(_chosen_mixture(job)).digest
+    except VersatuneError:
+        return _content(job.home / "mixture" / "latest.json")
 
 
 _FUNCTIONS: Mapping[str, Callable[[Job], Path]] = {"build": build, "probe": probe, "mix": mix, "train": train}
@@ -171,6 +311,7 @@ _KEYS: Mapping[str, Callable[[Job], str]] = {
     "train": _train_key,
 }
 STAGES = tuple(_FUNCTIONS)
+_MADE_FROM: Mapping[str, tuple[str, ...]] = {"build": (), "probe": (), "mix": ("build", "probe"), "train": ("mix",)}
 
 
 def _complete(home: Path, stage: str, key: str) -> Path | None:
@@ -189,6 +330,8 @@ def _complete(home: Path, stage: str, key: str) -> Path | None:
 def _remember(job: Job, stage: str, key: str, output: Path) -> None:
     if "://" in job.config.home:
         return  # stages are skipped only where their outputs can be checked cheaply
+    if stage == "mix" and is_trial(job.config):
+        return  # the newest mixture is still the one that is remembered
     state = _read_state(job.home)
     state[stage] = {"key": key, "output": os.path.relpath(output, job.home)}
     write_atomic(job.home / "stages.json", orjson.dumps(state, option=orjson.OPT_INDENT_2))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from versatune.schemas.config import Config, load_config
+from versatune.schemas.config import Config, TrainConfig, load_config
 from versatune.schemas.errors import ConfigError
 
 
@@ -145,3 +145,18 @@ build: {{decontaminate: {{benchmarks: [{{name: b, files: [{2}/b]}}]}}}}
     assert "here" not in str(one)
     assert _load(tmp_path, text.format("s", "u", "here")).build_fingerprint() != one
     assert _load(tmp_path, text.format("s", "t", "here").replace("name: b", "name: c")).build_fingerprint() != one
+
+
+@pytest.mark.parametrize(
+    ("train", "rate"),
+    [
+        ({}, 2e-5),
+        ({"method": "full"}, 2e-5),
+        ({"method": "lora"}, 2e-4),
+        ({"method": "lora", "learning_rate": 1e-3}, 1e-3),
+        ({"method": "full", "learning_rate": 1e-3}, 1e-3),
+    ],
+)
+def test_an_adapter_has_its_own_learning_rate_and_a_run_records_it(train: dict[str, object], rate: float) -> None:
+    section = TrainConfig.model_validate(train)
+    assert section.learning_rate == section.model_dump(mode="json")["learning_rate"] == rate

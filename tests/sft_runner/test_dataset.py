@@ -12,7 +12,7 @@ from tests.sft_runner.conftest import MAX_TOKENS, conversation, encode, write_sh
 from versatune.schemas.dataset import Shard
 from versatune.schemas.errors import DataError, IntegrityError
 from versatune.schemas.mixture import DatasetRef, MixtureManifest
-from versatune.sft_runner.dataset import read_pool
+from versatune.sft_runner.dataset import check_ids, read_pool
 
 
 def moved(mixture: MixtureManifest, where: Path, **changes: object) -> MixtureManifest:
@@ -101,3 +101,13 @@ def test_a_row_without_a_loss_token_is_refused(workplace: Callable, tiny_model: 
     shard = write_shard(tmp_path / "odd", OneToken(), "train", "law", range(2))
     with pytest.raises(DataError, match="has no token to train on"):
         read_pool(moved(work.mixture, tmp_path / "odd", shards=[shard]), work.mixture_path)
+
+
+def test_a_token_without_an_embedding_is_refused_before_any_step(workplace: Callable) -> None:
+    work = workplace()
+    pool = read_pool(work.mixture, work.mixture_path)
+    largest = max(int(rows.input_ids.max()) for rows in (*pool.train, *pool.validation))
+    check_ids(pool, largest + 1)
+    check_ids(pool, None)
+    with pytest.raises(DataError, match=f"token {largest}, and the model's embedding has {largest:,} rows"):
+        check_ids(pool, largest)

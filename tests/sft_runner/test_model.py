@@ -19,7 +19,6 @@ from versatune.sft_runner.model import (
     Trainee,
     add_adapter,
     check_tokenizer,
-    choose_device,
     load_trainee,
     remove_adapter,
 )
@@ -148,12 +147,6 @@ def test_another_tokenizer_or_template_is_refused(workplace: Callable, tiny_mode
         check_tokenizer(work.config, tiny_model, record.model_copy(update={"sha256": "0" * 64}))
     with pytest.raises(DataError, match="its chat template"):
         check_tokenizer(work.config, tiny_model, record.model_copy(update={"chat_template_sha256": "0" * 64}))
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-def test_a_missing_gpu_is_refused_by_name() -> None:
-    with pytest.raises(ConfigError, match=r"train.device is 'cuda'"):
-        choose_device("cuda")
 
 
 def test_unknown_adapter_modules_are_refused(workplace: Callable, tiny_model: Path) -> None:

@@ -319,7 +319,7 @@ def test_a_domain_without_held_out_rows_stops_a_mixer_that_follows_losses(workpl
     fields = work.mixture.model_dump(exclude={"kind", "format_version", "digest"})
     MixtureManifest.create(**fields | {"shards": shards}).write(work.mixture_path)
     with pytest.raises(
-        DataError, match=r"domain 'code' has 12 training rows but no held-out rows.*validation_fraction"
+        DataError, match=r"no held-out rows: 'code' \(12\); mixer 'versatune_dynamic'.*validation_fraction"
     ):
         trained(work)
     constant = fields | {"shards": shards, "mixer": MixerConfig(name="constant")}

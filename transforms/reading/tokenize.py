@@ -32,6 +32,7 @@ from versatune.schemas.config import Config
 from versatune.schemas.dataset import TokenizerRecord
 from versatune.schemas.errors import ConfigError, DataError
 from versatune.schemas.files import sha256_bytes
+from versatune.schemas.model_fit import check_model_fit
 from versatune.schemas.model_source import model_folder
 from versatune.transforms.reading.number_marks import NumberMarks
 from versatune.transforms.reading.template_turns import template_turns
@@ -119,7 +120,7 @@ def plan_tokenization(config: Config) -> Tokenization:
 
     Raises:
         ConfigError: no model is configured, or its template file is missing.
-        DataError: the model has no tokenizer, only a slow one, or no chat template.
+        DataError: the model has no tokenizer, only a slow one, or no chat template; or tokens, weights and build.max_tokens do not fit together.
     """
     folder = model_folder(config, needed_for="build.tokenize", fetch=fetch_model)
     model = config.model
@@ -137,9 +138,11 @@ def plan_tokenization(config: Config) -> Tokenization:
     backend.no_truncation()
     backend.no_padding()
     first = backend.encode("a").ids[0]
+    tokenizer_json = backend.to_str()
+    check_model_fit(folder, max_tokens=config.build.max_tokens, tokenizer_json=tokenizer_json)
     return Tokenization(
         name=Path(model.path).name,
-        tokenizer_json=backend.to_str(),
+        tokenizer_json=tokenizer_json,
         chat_template=template,
         special_tokens={
             name: str(token) for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)
@@ -149,15 +152,20 @@ def plan_tokenization(config: Config) -> Tokenization:
     )
 
 
+def load_tokenizer(folder: Path, *, trust_remote_code: bool) -> Any:
+    """Return a folder's tokenizer, as transformers has it; what that raises is raised."""
+    if (folder / "tokenizer.json").is_file() and _declared_class(folder) in _ADDED_BY_FILE:
+        from transformers import PreTrainedTokenizerFast  # without AutoTokenizer, whose import loads torch: seconds
+
+        return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code, local_files_only=True)
+
+
 def _load_tokenizer(folder: Path, *, trust_remote_code: bool) -> Any:
     try:
-        if (folder / "tokenizer.json").is_file() and _declared_class(folder) in _ADDED_BY_FILE:
-            from transformers import PreTrainedTokenizerFast  # without AutoTokenizer, whose import loads torch: seconds
-
-            return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
-        from transformers import AutoTokenizer
-
-        return AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code, local_files_only=True)
+        return load_tokenizer(folder, trust_remote_code=trust_remote_code)
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"build.tokenize needs the package {error.name}: pip install 'versatune[train]', or set it to false"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,7 +31,7 @@ app = typer.Typer(
     The stages of one configuration, in order: build, probe, mix, train, report. `run` does them all and skips what is
     complete and unchanged.
 
-    Before a build: `inspect` a file. After it: `ls`, `verify`, `diff`, `trace`, `rejects`, `reprocess`.""",
+    Before a build: `inspect` a file, `check` a configuration. After it: `ls`, `verify`, `diff`, `trace`, `rejects`, `reprocess`.""",
     epilog=EPILOG,
     no_args_is_help=True,
     add_completion=True,
@@ -76,6 +77,40 @@ def build(
     _stage(context, "build", config, set_, as_json, debug, summarize_build)
 
 
+@app.command(context_settings=PASS_THROUGH)
+def check(
+    context: typer.Context,
+    config: ConfigPath,
+    set_: Overrides = [],
+    stage: Annotated[
+        list[str],
+        typer.Option(
+            "--stage", metavar="STAGE", help="Check for this stage alone: build, probe, mix or train; may be repeated"
+        ),
+    ] = [],
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """What a later stage would refuse, all of it at once, before anything is done. `run` begins with it.
+
+    Looks at inputs, model, tokenizer and template, device and number format, context length, free disk, held-out rows,
+    and the mixture where there is one to compose. Nothing is written and no weights are loaded; a model on a hub or an
+    object store is fetched. Checks for the stages that `run` would not skip.
+
+    A refusal ends with exit code 2 and names every key with its value, what was expected and what to do. A warning does not.
+    """
+
+    def work(terminal: Terminal) -> None:
+        from versatune.cli.summaries import summarize_check
+        from versatune.stages import check as check_stages
+
+        report = check_stages(job(context, config, set_, terminal), stage or None)
+        report.raise_refused()
+        terminal.summary(*summarize_check(report))
+
+    guarded(work, as_json, debug)
+
+
 @app.command()
 def mix(
     context: typer.Context, config: ConfigPath, set_: Overrides = [], as_json: AsJson = False, debug: Debug = False
@@ -83,7 +118,10 @@ def mix(
     """Pool and probe to a mixture manifest: what to train on, how much of each domain, and why.
 
     Reads the newest dataset version's manifest and, for policy versatune-constant, the newest probe report; never a
-    row. Writes OUTPUT/NAME/mixture/.
+    row. Writes OUTPUT/NAME/mixture/DIGEST/, and makes it the newest mixture, which `train` takes.
+
+    With `--set mix...` or `--set seed=...` it is a trial: it is written and named, and the newest mixture stays what it was.
+    Train on it with `versatune train CONFIG --mixture DIGEST`.
     """
     from versatune.cli.summaries import summarize_mixture
 
@@ -92,23 +130,35 @@ def mix(
 
 @app.command()
 def train(
-    context: typer.Context, config: ConfigPath, set_: Overrides = [], as_json: AsJson = False, debug: Debug = False
+    context: typer.Context,
+    config: ConfigPath,
+    set_: Overrides = [],
+    mixture: Annotated[
+        str | None,
+        typer.Option(metavar="DIGEST|FILE", help="Train on this mixture: the first digits of its digest, or its file"),
+    ] = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
 ) -> None:
     """Fine-tune from the newest mixture, re-weighting the domains between segments.
 
-    Measures every domain's held-out loss from step 0. Kill it at any time: the same command goes on from the last
+    Says which mixture it takes and how it differs from the configuration. With `--set mix...` it takes the one that
+    `mix` made with the same settings. Measures every domain's held-out loss from step 0. Kill it at any time: the same command goes on from the last
     checkpoint and repeats the same losses. Writes OUTPUT/NAME/runs/ID/, the trained model in model/ there.
     """
     from versatune.cli.summaries import summarize_run
 
-    _stage(context, "train", config, set_, as_json, debug, summarize_run)
+    _stage(context, "train", config, set_, as_json, debug, summarize_run, mixture)
 
 
 @app.command(context_settings=PASS_THROUGH)
 def run(
     context: typer.Context, config: ConfigPath, set_: Overrides = [], as_json: AsJson = False, debug: Debug = False
 ) -> None:
-    """Everything: build, probe, mix, train, report. Stages that are complete and unchanged are skipped."""
+    """Everything: check, build, probe, mix, train, report. Stages that are complete and unchanged are skipped.
+
+    What a later stage would refuse is refused first, all of it at once: see `check`. It trains on the mixture that it made.
+    """
 
     def work(terminal: Terminal) -> None:
         from versatune.cli.summaries import summarize_all
@@ -165,13 +215,14 @@ def _stage(
     as_json: bool,
     debug: bool,
     summarize: Callable[[Path], Any],
+    mixture: str | None = None,
 ) -> None:
     """Run one stage of a configuration and print its summary."""
 
     def work(terminal: Terminal) -> None:
         from versatune.stages import run_one
 
-        output = run_one(job(context, config, overrides, terminal), stage)
+        output = run_one(replace(job(context, config, overrides, terminal), mixture=mixture), stage)
         terminal.summary(*summarize(output))
 
     guarded(work, as_json, debug)

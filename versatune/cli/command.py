@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from versatune.cli.terminal import Terminal, only_json_on_stdout
-from versatune.schemas.errors import UsageError, VersatuneError
+from versatune.schemas.errors import CheckError, UsageError, VersatuneError
 
 ConfigPath = Annotated[
     Path, typer.Argument(metavar="CONFIG", help="YAML configuration, such as examples/quickstart.yaml")
@@ -54,7 +55,10 @@ def job(context: typer.Context, config: Path, overrides: list[str], terminal: Te
 def _fail(terminal: Terminal, message: str, code: int, debug: bool, error: BaseException) -> None:
     terminal.fail(message)
     if terminal.as_json:
-        terminal.summary("", None, {"error": message, "exit_code": code})
+        problems = [asdict(problem) for problem in error.problems] if isinstance(error, CheckError) else None
+        terminal.summary(
+            "", None, {"error": message, "exit_code": code, **({} if problems is None else {"problems": problems})}
+        )
     if debug:
         raise error
     raise typer.Exit(code)

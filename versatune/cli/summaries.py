@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rich.console import Group, RenderableType
 
+from versatune.checks.report import CheckReport
 from versatune.cli.terminal import printable, table
 from versatune.schemas.dataset import DECONTAMINATE, DatasetManifest, SourceBooks
 from versatune.schemas.labels import LabelReport
@@ -16,6 +18,23 @@ from versatune.schemas.probe import Estimate, ProbeReport
 from versatune.schemas.run import RunRecord
 
 Summary = tuple[str, RenderableType | None, dict[str, Any]]
+
+
+def summarize_check(report: CheckReport) -> Summary:
+    """Show what is fine, and what a user should know before the stages work."""
+    result = {
+        "stages": report.stages,
+        "facts": report.facts,
+        "problems": [asdict(problem) for problem in report.problems],
+    }
+    lines = [
+        *(f"{name}: {text}" for name, text in report.facts.items()),
+        *(f"warning: {problem.stage}: {problem.key}: {problem.message}" for problem in report.warnings),
+        f"nothing stands in the way of {', '.join(report.stages)}"
+        if report.stages
+        else "every stage is complete and unchanged",
+    ]
+    return "\n".join(lines), None, result
 
 
 def summarize_build(file: Path) -> Summary:

@@ -1,0 +1,1 @@
+"""What a later stage would refuse, found before the first one works."""

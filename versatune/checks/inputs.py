@@ -1,0 +1,82 @@
+"""What a build reads, and where everything is written."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from versatune.checks.report import Fact, Findings, Problem
+from versatune.checks.subject import Subject
+from versatune.pipelines.build_plan import planned_bytes
+from versatune.pipelines.staging import check_inputs
+from versatune.schemas.config import SourceConfig
+from versatune.schemas.licenses import is_allowed
+from versatune.transforms.cleaning.chain import make_cleaner
+from versatune.transforms.formats.listing import source_splits
+
+_WHOLE_FILES = 2**62  # a benchmark's files are not divided
+
+
+def sources(subject: Subject) -> Findings:
+    """Sources whose files are not there, or lie where outputs go."""
+    splits = subject.splits.get()
+    check_inputs(subject.config, splits)
+    files = len({(split.source, split.uri) for split in splits})
+    yield Fact(name="inputs", text=f"{files:,} files, {planned_bytes(splits) / 2**20:,.1f} MiB of rows")
+
+
+def licenses(subject: Subject) -> Findings:
+    """Licences that the policy forbids: the build would emit nothing."""
+    policy = subject.config.build.licenses
+    found = {(split.source, split.license) for split in subject.splits.value or []}
+    for source, name in sorted(found):
+        if not is_allowed(policy, name):
+            yield Problem(
+                stage="build",
+                key="build.licenses",
+                message=f"source '{source}' has the licence {name}, which the policy forbids; take the source out, or change the policy",
+            )
+
+
+def classifier(subject: Subject) -> Findings:
+    """A classifier that is not there, not the expected one, or not of these domains."""
+    subject.classifier.get()
+    yield from ()
+
+
+def cleaning(subject: Subject) -> Findings:
+    """Patterns that are no regular expressions, unknown languages and regions."""
+    make_cleaner(subject.config.build.clean, subject.config.build.pii)
+    yield from ()
+
+
+def benchmarks(subject: Subject) -> Findings:
+    """Evaluation sets whose files are not there."""
+    for benchmark in subject.config.build.decontaminate.benchmarks:
+        source_splits(SourceConfig(name=benchmark.name, files=benchmark.files), subject.config.directory, _WHOLE_FILES)
+    yield from ()
+
+
+def output(subject: Subject) -> Findings:
+    """An output that cannot be written to."""
+    home = subject.config.home
+    if "://" in home:
+        return
+    place = existing(Path(home))
+    if not place.is_dir():
+        yield Problem(
+            stage="build", key="output", message=f"{home} cannot be made: {place} is a file; name another place"
+        )
+    elif not os.access(place, os.W_OK | os.X_OK):
+        yield Problem(
+            stage="build",
+            key="output",
+            message=f"{home} cannot be written: you may not write to {place}; name another place",
+        )
+
+
+def existing(path: Path) -> Path:
+    """Return the path, or what there is of the way to it."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path

