@@ -102,6 +102,7 @@ def record_batches(rows: Sequence[Turns]) -> list[pa.RecordBatch]:
                 {
                     "id": f"{number:032x}",
                     "messages": [{"role": role, "content": content} for role, content in turns],
+                    "unlearned": [],
                     "tags": [],
                     "num_chars": sum(len(content) for _, content in turns),
                     "row": number,

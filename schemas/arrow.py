@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 ORIGIN = pa.struct(
     [
@@ -19,8 +19,11 @@ MESSAGES = pa.list_(
 
 NORMALIZED = pa.schema(
     [
-        pa.field("id", pa.string(), nullable=False),  # 32 hex: blake2b-128 of the content
+        pa.field("id", pa.string(), nullable=False),  # 32 hex: 8 of the prompt, 24 of the whole content
         pa.field("messages", MESSAGES, nullable=False),
+        pa.field(
+            "unlearned", pa.list_(pa.int32()), nullable=False
+        ),  # positions of assistant turns that are context only
         pa.field("tools", pa.string()),  # JSON list of the tools that may be called
         pa.field("rejected", pa.string()),  # the worse answer of a preference pair
         pa.field("tags", pa.list_(pa.string()), nullable=False),  # what cleaning found and left in
@@ -63,6 +66,7 @@ TOKEN_FIELDS = [
     pa.field("loss_mask", pa.list_(pa.bool_()), nullable=False),  # true where the token is trained on
     pa.field("num_tokens", pa.int32(), nullable=False),
     pa.field("num_loss_tokens", pa.int32(), nullable=False),
+    pa.field("num_cut_tokens", pa.int32(), nullable=False),  # at least so many beyond the limit were cut off
 ]
 
 

@@ -120,7 +120,7 @@ def _read_shard(root: Path, shard: Shard, max_tokens: int) -> Rows:
             " after the dataset was built. Build and mix again."
         )
     # Parsing the bytes that were just hashed leaves no time for the file to change in between.
-    text = ["messages"] if shard.split == "validation" else []
+    text = ["messages", "unlearned"] if shard.split == "validation" else []
     table = pq.read_table(pa.BufferReader(data), columns=["id", "input_ids", "loss_mask", *text]).combine_chunks()
     tokens, mask = (_list_column(table, name) for name in ("input_ids", "loss_mask"))
     offsets = tokens.offsets.to_numpy().astype(np.int64)
@@ -131,7 +131,9 @@ def _read_shard(root: Path, shard: Shard, max_tokens: int) -> Rows:
     if not loss_tokens.all():
         row = table["id"][int(np.argmin(loss_tokens))]
         raise DataError(f"shard {path}: row {row} has no token to train on; build the dataset again")
-    bytes_ = _target_bytes(_list_column(table, "messages")) if text else np.zeros(len(table), dtype=np.int64)
+    bytes_ = np.zeros(len(table), dtype=np.int64)
+    if text:
+        bytes_ = _target_bytes(_list_column(table, "messages"), _list_column(table, "unlearned"))
     whole = np.diff(offsets) < max_tokens
     return Rows(shard.domain, table["id"].to_pylist(), offsets, tokens.flatten().to_numpy(), loss_mask, loss_tokens,
                 bytes_ * whole)  # fmt: skip
@@ -142,11 +144,13 @@ def _list_column(table: pa.Table, name: str) -> pa.ListArray:
     return column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
 
 
-def _target_bytes(messages: pa.ListArray) -> IntArray:
-    """UTF-8 bytes of the assistant turns of each row. Returns (n,)."""
+def _target_bytes(messages: pa.ListArray, unlearned: pa.ListArray) -> IntArray:
+    """UTF-8 bytes of the assistant turns of each row but those that are context only. Returns (n,)."""
     role, content = messages.flatten().flatten()
+    offsets = messages.offsets.to_numpy()
     sizes = pc.binary_length(content).to_numpy() * pc.equal(role, "assistant").to_numpy(zero_copy_only=False)
-    return _sums(sizes, messages.offsets.to_numpy())
+    sizes[np.repeat(offsets[:-1], np.diff(unlearned.offsets.to_numpy())) + unlearned.flatten().to_numpy()] = 0
+    return _sums(sizes, offsets)
 
 
 def _sums(values: npt.NDArray[np.generic], offsets: IntArray) -> IntArray:

@@ -70,6 +70,7 @@ def write_shard(root: Path, tokenizer: Any, split: str, domain: str, numbers: ra
     columns: dict[str, list[Any]] = {
         "id": [sha256_bytes(f"{domain}{n}".encode())[:32] for n in numbers],
         "messages": [[{"role": "user", "content": q}, {"role": "assistant", "content": a}] for q, a in pairs],
+        "unlearned": [[]] * len(pairs),
         "source": ["own"] * len(pairs),
         "license": ["CC0-1.0"] * len(pairs),
         "tools": [None] * len(numbers),
@@ -83,6 +84,7 @@ def write_shard(root: Path, tokenizer: Any, split: str, domain: str, numbers: ra
         "loss_mask": [mask for _, mask in tokens],
         "num_tokens": [len(ids) for ids, _ in tokens],
         "num_loss_tokens": [sum(mask) for _, mask in tokens],
+        "num_cut_tokens": [0] * len(pairs),
     }
     file = root / "data" / split / domain / f"{numbers.start:05d}.parquet"
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -42,6 +42,7 @@ def make_rows(*conversations: list[tuple[str, str]], **changes: Any) -> pa.Recor
             {
                 "id": f"{i:032x}",
                 "messages": [{"role": role, "content": content} for role, content in turns],
+                "unlearned": [],
                 "tags": [],
                 "num_chars": 1,
                 "row": i,
@@ -147,6 +148,7 @@ class Corpus:
             "messages": [{"role": "user", "content": f"q{number}"}, {"role": "assistant", "content": "a"}],
             "tools": None,
             "rejected": None,
+            "unlearned": [],
             "tags": [],
             "num_chars": 3,
             "row": at,
@@ -158,6 +160,7 @@ class Corpus:
             "loss_mask": [False, True, True],
             "num_tokens": 3,
             "num_loss_tokens": 2,
+            "num_cut_tokens": 0,
             **given,
         }
 

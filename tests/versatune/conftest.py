@@ -49,7 +49,7 @@ class Row(NamedTuple):
 
     @property
     def example(self) -> Example:
-        return Example([("user", "Say it."), ("assistant", self.text)])
+        return Example([("user", f"Read out: {self.text}"), ("assistant", self.text)])
 
     @property
     def id(self) -> str:
@@ -180,12 +180,12 @@ def _values(row: Row) -> dict[str, Any]:
     return {
         "id": row.id,
         "messages": [{"role": role, "content": content} for role, content in messages],
-        "tools": None, "rejected": None, "tags": list(row.tags),
+        "unlearned": [], "tools": None, "rejected": None, "tags": list(row.tags),
         "num_chars": sum(len(content) for _, content in messages),
         "row": row.row, "item": row.item, "domain": row.domain, "domain_probs": probs,
         "undetermined": not row.sure,
         "input_ids": list(range(row.tokens)), "loss_mask": [at > 0 for at in range(row.tokens)],
-        "num_tokens": row.tokens, "num_loss_tokens": row.tokens - 1,
+        "num_tokens": row.tokens, "num_loss_tokens": row.tokens - 1, "num_cut_tokens": 0,
     }  # fmt: skip
 
 

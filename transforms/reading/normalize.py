@@ -16,7 +16,14 @@ from versatune.schemas.config import BuildConfig, SourceConfig
 from versatune.schemas.dataset import EXPANDED, REPAIRED
 from versatune.transforms.cleaning.chain import make_cleaner
 from versatune.transforms.reading.repairs import Repairs, no_repairs
-from versatune.transforms.shapes.base import CLEAN_REASONS, MAX_EXPANDED_CHARS, READ_REASONS, Example, RowError
+from versatune.transforms.shapes.base import (
+    CLEAN_REASONS,
+    MAX_EXPANDED_CHARS,
+    READ_REASONS,
+    WEIGHT_NOT_APPLIED,
+    Example,
+    RowError,
+)
 from versatune.transforms.shapes.conversation import example_id, read_examples
 from versatune.transforms.shapes.field_audit import FieldAudit
 from versatune.transforms.transport.batch import Batch, RawBatch, RowFault, example_payloads, one_array, rejected_rows
@@ -62,7 +69,9 @@ def normalize_batch(
         for number, example in enumerate(found):
             item = places[number] if several else 0
             try:
-                examples.add(row, item, _ready(example, cleaner, repairs, counts))
+                ready = _ready(example, cleaner, repairs, counts)
+                examples.add(row, item, ready)
+                counts.update(tag for tag in ready.tags if tag == WEIGHT_NOT_APPLIED)
             except RowError as error:
                 rejects.add(row, item, _alone(example) if several else payload, error)
     return Batch(raw.key, raw.split, examples.batch(), rejects.batch(), counts, raw.raw_bytes, audit.counted())
@@ -135,12 +144,13 @@ class _Examples:
         self._tools: dict[int, str] = {}
         self._rejected: dict[int, str] = {}
         self._tags: dict[int, tuple[str, ...]] = {}
+        self._unlearned: dict[int, tuple[int, ...]] = {}
         self._rows: list[int] = []
         self._items: list[int] = []
         self._num_chars: list[int] = []
 
     def add(self, row: int, item: int, example: Example) -> None:
-        messages, tools, rejected, tags = example
+        messages, tools, rejected, tags, unlearned = example
         position = len(self._ids)
         self._ids.append(example_id(example))
         chars = 0
@@ -158,6 +168,8 @@ class _Examples:
             self._rejected[position] = rejected
         if tags:
             self._tags[position] = tags
+        if unlearned:
+            self._unlearned[position] = unlearned
 
     def batch(self) -> pa.RecordBatch:
         count = len(self._ids)
@@ -168,11 +180,10 @@ class _Examples:
         columns = [
             pa.array(self._ids, pa.string()),
             pa.ListArray.from_arrays(pa.array(self._ends, pa.int32()), turns, type=MESSAGES),
+            _lists(self._unlearned, count, pa.int32()),
             _sparse(self._tools, count),
             _sparse(self._rejected, count),
-            pa.array(
-                [self._tags.get(at, ()) for at in range(count)] if self._tags else [()] * count, pa.list_(pa.string())
-            ),
+            _lists(self._tags, count, pa.string()),
             pa.array(self._num_chars, pa.int32()),
             pa.array(self._rows, pa.int64()),
             pa.array(self._items, pa.int32()),
@@ -182,6 +193,10 @@ class _Examples:
 
 def _sparse(values: Mapping[int, str], count: int) -> pa.Array:
     return one_array(list(map(values.get, range(count))), pa.string()) if values else pa.nulls(count, pa.string())
+
+
+def _lists(values: Mapping[int, tuple[Any, ...]], count: int, kind: pa.DataType) -> pa.Array:
+    return pa.array([values.get(at, ()) for at in range(count)] if values else [()] * count, pa.list_(kind))
 
 
 class _Rejects:

@@ -82,6 +82,17 @@ class Tokenized(NamedTuple):
     """Rows of ``versatune.schemas.arrow.REJECT``; their payload is the conversation as JSON."""
 
 
+class Tokens(NamedTuple):
+    """One conversation as it is learned."""
+
+    ids: np.ndarray
+    """(n,) int32."""
+    mask: np.ndarray
+    """(n,) bool, true where the token is learned."""
+    cut: int
+    """Tokens that were cut off at the limit; of a text too long to be tokenized whole, those of its beginning alone."""
+
+
 @dataclass(frozen=True)
 class Tokenization:
     """A tokenizer, a template and a limit, as plain data: workers need neither the model folder nor its library's model code."""
@@ -264,8 +275,10 @@ class Tokenizer:
             raise CannotTokenize(TEMPLATE_ERROR, f"{detail} (roles: {_roles(messages)})") from None
         return marks.undone(str(rendered[0][0]))
 
-    def scored(self, turns: list[Turn], tools: str | None = None) -> tuple[str, list[Span]]:
-        """Return the text to tokenize, and the spans of characters that are learned."""
+    def scored(
+        self, turns: list[Turn], tools: str | None = None, unlearned: Sequence[int] = ()
+    ) -> tuple[str, list[Span]]:
+        """Return the text to tokenize, and the spans of characters that are learned; those of turns that are context only are not."""
         self._refuse_control_tokens(turns, tools)
         if turns[0][0] == "text":  # a document: all of it, and its end
             text = turns[0][1] + self._plan.special_tokens.get("eos_token", "")
@@ -275,7 +288,10 @@ class Tokenizer:
                 TEMPLATE_WITHOUT_TOOLS,
                 "the chat template writes nothing of a tool call; use a model whose template does",
             )
-        return self.answers(*template_turns(turns, tools))
+        text, spans = self.answers(*template_turns(turns, tools))
+        if unlearned:
+            spans = [span for span, number in zip(spans, _acts(turns), strict=True) if number not in unlearned]
+        return text, spans
 
     def answers(
         self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None = None
@@ -321,13 +337,19 @@ class Tokenizer:
         return spans
 
     def encode(
-        self, rows: list[list[Turn]], tools: Sequence[str | None]
-    ) -> list[tuple[np.ndarray, np.ndarray] | CannotTokenize]:
-        """Return for each conversation, with its tools, its ids (n,) int32 and loss mask (n,) bool, or why it has none."""
+        self, rows: list[list[Turn]], tools: Sequence[str | None], unlearned: Sequence[Sequence[int]]
+    ) -> list[Tokens | CannotTokenize]:
+        """Return the tokens of each conversation, or why it has none.
+
+        Args:
+            rows: the conversations.
+            tools: of each.
+            unlearned: of each the positions of turns that are context only.
+        """
         rendered: list[tuple[str, list[Span]] | CannotTokenize] = []
-        for turns, callable_tools in zip(rows, tools, strict=True):
+        for row in zip(rows, tools, unlearned, strict=True):
             try:
-                rendered.append(self.scored(turns, callable_tools))
+                rendered.append(self.scored(*row))
             except CannotTokenize as verdict:
                 rendered.append(verdict)
         encodings = self._encodings([item[0] for item in rendered if not isinstance(item, CannotTokenize)])
@@ -344,7 +366,7 @@ class Tokenizer:
             else:
                 yield encoding
 
-    def _mask(self, encoding: Any, spans: list[Span]) -> tuple[np.ndarray, np.ndarray] | CannotTokenize:
+    def _mask(self, encoding: Any, spans: list[Span]) -> Tokens | CannotTokenize:
         limit = self._plan.max_tokens
         ids = np.array(encoding.ids, np.int32)
         mask = tokens_in_spans(np.array(encoding.offsets, np.int64).reshape(-1, 2), spans)
@@ -355,7 +377,7 @@ class Tokenizer:
             found = f"none of the first {min(limit, len(ids))} tokens belongs to one of the {len(spans)} answers"
             return CannotTokenize(NO_LOSS_TOKENS, f"{found} (build.max_tokens is {limit})")
         mask[0] = False
-        return ids[:limit], mask[:limit]
+        return Tokens(ids[:limit], mask[:limit], max(0, len(ids) - limit))
 
 
 def _message(role: str, content: str) -> dict[str, Any]:
@@ -365,6 +387,15 @@ def _message(role: str, content: str) -> dict[str, Any]:
 def _unlocated(messages: list[dict[str, Any]]) -> CannotTokenize:
     detail = "the chat template changes the contents, or writes something else around them, once other turns follow"
     return CannotTokenize(TEMPLATE_NOT_PREFIX_STABLE, f"{detail} (roles: {_roles(messages)})")
+
+
+def _acts(turns: Sequence[Turn]) -> Iterator[int]:
+    """Yield for each turn of the template that is the assistant's the number of the first of ours in it; a call joins what was said before it."""
+    before = ""
+    for number, (role, _) in enumerate(turns):
+        if role == "assistant" or (role == "tool_call" and before != "assistant"):
+            yield number
+        before = role
 
 
 def tokens_in_spans(offsets: np.ndarray, spans: list[Span]) -> np.ndarray:
@@ -397,27 +428,27 @@ def _roles(messages: list[dict[str, Any]]) -> str:
 def tokenize_batch(batch: pa.RecordBatch, tokenizer: Tokenizer) -> Tokenized:
     """Add token ids and loss masks to classified rows; rows without a scored token are rejected."""
     rows = conversations(batch)
-    results = tokenizer.encode(rows, batch.column("tools").to_pylist())
+    results = tokenizer.encode(rows, *(batch.column(name).to_pylist() for name in ("tools", "unlearned")))
     kept = [i for i, result in enumerate(results) if not isinstance(result, CannotTokenize)]
     verdicts = {i: result for i, result in enumerate(results) if isinstance(result, CannotTokenize)}
-    pairs = [result for result in results if not isinstance(result, CannotTokenize)]
+    tokens = [result for result in results if not isinstance(result, CannotTokenize)]
     examples = batch.take(pa.array(kept, pa.int64())) if verdicts else batch
     schema = pa.schema([*batch.schema, *TOKEN_FIELDS])
-    examples = pa.RecordBatch.from_arrays([*examples.columns, *_token_columns(pairs)], schema=schema)
+    examples = pa.RecordBatch.from_arrays([*examples.columns, *_token_columns(tokens)], schema=schema)
     return Tokenized(examples, _rejects(batch, verdicts))
 
 
-def _token_columns(pairs: list[tuple[np.ndarray, np.ndarray]]) -> list[pa.Array]:
-    lengths = np.array([len(ids) for ids, _ in pairs], np.int32)
+def _token_columns(rows: list[Tokens]) -> list[pa.Array]:
+    lengths = np.array([len(row.ids) for row in rows], np.int32)
     offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
-    ids = pa.array(np.concatenate([ids for ids, _ in pairs]) if pairs else np.zeros(0, np.int32))
-    mask = pa.array(np.concatenate([mask for _, mask in pairs]) if pairs else np.zeros(0, bool))
-    scored = np.array([mask.sum() for _, mask in pairs], np.int32)
+    ids = pa.array(np.concatenate([row.ids for row in rows]) if rows else np.zeros(0, np.int32))
+    mask = pa.array(np.concatenate([row.mask for row in rows]) if rows else np.zeros(0, bool))
     return [
         pa.ListArray.from_arrays(offsets, ids),
         pa.ListArray.from_arrays(offsets, mask),
         pa.array(lengths),
-        pa.array(scored),
+        pa.array(np.array([row.mask.sum() for row in rows], np.int32)),
+        pa.array(np.array([row.cut for row in rows], np.int32)),
     ]
 
 

@@ -10,7 +10,7 @@ from versatune.transforms.shapes.exact_json import Number
 
 Row = Mapping[str, Any]
 Message = tuple[str, str]
-"""Role (system, user, assistant, tool_call, tool or text) and content."""
+"""Role (system, user, assistant, tool_call, tool or text) and content; within the shapes a role may be marked, see MARKED."""
 
 
 class Example(NamedTuple):
@@ -23,7 +23,24 @@ class Example(NamedTuple):
     rejected: str | None = None
     """The worse answer of a preference pair; the better one is the last assistant turn."""
     tags: tuple[str, ...] = ()
-    """What cleaning found and left in, such as ``pii.email``."""
+    """What was found and left in, such as ``pii.email``."""
+    unlearned: tuple[int, ...] = ()
+    """Positions of the assistant's turns (``assistant``, ``tool_call``) that are context only, ascending."""
+
+
+UNLEARNED = "unlearned"
+WEIGHT_NOT_APPLIED = "weight_not_applied"
+"""A tag and a count: a turn has a weight other than 0 and 1, and is learned like any other."""
+
+MARKED = {
+    f"{role}/{mark}": (role, mark) for role in ("assistant", "tool_call") for mark in (UNLEARNED, WEIGHT_NOT_APPLIED)
+}
+"""Roles of turns whose source says how they are to be learned; a row's check turns them into the plain role again."""
+
+
+def plain_role(role: str) -> str:
+    """Return a role without its mark."""
+    return MARKED[role][0] if role in MARKED else role
 
 
 READ_REASONS = {
@@ -57,6 +74,8 @@ NORMALIZE_REASONS = {
     "bad_choices": "the options of a multiple choice cannot be read, or the answer is none of them",
     "bad_pair": "a preference pair's two conversations differ before the last answer, or neither answer is the better one",
     "bad_answer": "the row marks its answer as one not to learn from",
+    "nothing_to_learn": "every turn of the assistant is marked as one not to learn, or the better answer of a pair is",
+    "bad_mark": "a turn's mark (weight, train and the like) does not say whether the turn is to be learned",
 }
 
 CLEAN_REASONS = {

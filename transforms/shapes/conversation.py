@@ -11,12 +11,24 @@ import orjson
 
 from versatune.schemas.config import FieldMap
 from versatune.transforms.shapes import exact_json
-from versatune.transforms.shapes.base import PART_OF_ROLE, Example, Message, Row, RowError, is_blank, type_name
+from versatune.transforms.shapes.base import (
+    MARKED,
+    PART_OF_ROLE,
+    UNLEARNED,
+    WEIGHT_NOT_APPLIED,
+    Example,
+    Message,
+    Row,
+    RowError,
+    is_blank,
+    type_name,
+)
 from versatune.transforms.shapes.field_audit import FieldAudit
 from versatune.transforms.shapes.registry import read_row
 from versatune.transforms.shapes.turns import written_turn
 
-_ACTS = ("assistant", "tool_call")
+_ACTS = ("assistant", "tool_call", *MARKED)
+_ID_DIGITS, _PROMPT_DIGITS = 32, 8
 # What may follow a role; the end of a conversation is an act.
 _AFTER = {
     "": ("user",),
@@ -74,25 +86,54 @@ def _examples(row: Row, fields: FieldMap | None, faults: list[tuple[int, RowErro
 
 
 def _checked(example: Example) -> Example:
-    messages, tools, rejected, tags = example
-    messages = check_turns(messages)
+    messages, tools, rejected, tags, _ = example
+    marks: dict[int, str] = {}
+    messages = check_turns(messages, marks)
+    unlearned: tuple[int, ...] = ()
+    if marks:
+        unlearned = _unlearned(messages, marks)
+        if WEIGHT_NOT_APPLIED in marks.values():
+            tags = (*tags, WEIGHT_NOT_APPLIED)
     if rejected is None:
-        return Example(messages, tools, None, tags)
+        return Example(messages, tools, None, tags, unlearned)
     rejected = clean_text(rejected)
     if not rejected:
         raise RowError("empty_answer", "the worse answer is blank; expected text")
     if messages[-1][0] != "assistant":
         raise RowError("bad_pair", "the conversation does not end with an assistant's text to compare")
-    return Example(messages, tools, rejected, tags)
+    if unlearned[-1:] == (len(messages) - 1,):
+        raise RowError("nothing_to_learn", "the better answer is marked as one not to learn")
+    return Example(messages, tools, rejected, tags, unlearned)
 
 
-def check_turns(messages: list[Message]) -> list[Message]:
+def _unlearned(messages: list[Message], marks: dict[int, str]) -> tuple[int, ...]:
+    """Return which turns are context only; what the assistant says before a call in the same turn goes with the call."""
+    found = {number for number, mark in marks.items() if mark == UNLEARNED}
+    acts = 0
+    for number, (role, _) in enumerate(messages):
+        acts += role in _ACTS
+        if (
+            role == "tool_call"
+            and messages[number - 1][0] == "assistant"
+            and not found.isdisjoint((number - 1, number))
+        ):
+            found |= {number - 1, number}
+    if len(found) == acts:
+        raise RowError("nothing_to_learn", "every turn of the assistant is marked as one not to learn")
+    return tuple(sorted(found))
+
+
+def check_turns(messages: list[Message], marks: dict[int, str] | None = None) -> list[Message]:
     """Clean every content and check the order of the speakers.
 
     Allowed are an optional system turn, then user and assistant in turn, ending with the assistant. A tool call stands
     where an assistant may speak, or after what the assistant said in the same turn; results follow it; a conversation
     may end with a call. A document (role ``text``) stands alone. A blank system turn and everything after the
     assistant's last act are left out; everything else that differs is refused.
+
+    Args:
+        messages: roles may be marked.
+        marks: gets the mark of each turn that has one, by its position in what is returned.
 
     Raises:
         RowError: blank or missing text, wrong order, no answer.
@@ -115,7 +156,11 @@ def check_turns(messages: list[Message]) -> list[Message]:
                 cleaned.append((role, content))
             continue
         if role not in _AFTER[before]:
-            raise _out_of_order(number, role, before)
+            role, mark = MARKED.get(role, (role, ""))  # noqa: PLW2901
+            if role not in _AFTER[before]:
+                raise _out_of_order(number, role, before)
+            if marks is not None:
+                marks[len(cleaned)] = mark
         if not content and role != "tool":
             raise RowError(
                 f"empty_{PART_OF_ROLE.get(role, 'answer')}", f"turn {number} ({role}) is blank; expected text"
@@ -164,14 +209,25 @@ def clean_text(content: str) -> str:
 
 
 def example_id(example: Example) -> str:
-    """Return 32 hex digits that equal content has equal: BLAKE2b-128 of JSON.
+    """Return 32 hex digits that equal content has equal.
 
-    The JSON is the array of [role, content] pairs; with tools or a worse answer, the array of those pairs, the tools
-    and the worse answer. Tags do not count.
+    The first eight are BLAKE2b-32 of what comes before the assistant's first act, so all answers to one prompt begin
+    alike. The others are BLAKE2b-96 of the whole. Both are of JSON: the array of [role, content] pairs; the whole, with
+    tools, a worse answer or turns that are not learned, is the array of those pairs, the tools, the worse answer and, if
+    there are some, the positions of the turns that are not learned. Tags do not count.
     """
-    messages, tools, rejected, _ = example
-    content = messages if tools is None and rejected is None else [messages, tools, rejected]
-    return hashlib.blake2b(orjson.dumps(content), digest_size=16).hexdigest()
+    messages, tools, rejected, _, unlearned = example
+    content: list[Any] = messages
+    if unlearned:
+        content = [messages, tools, rejected, unlearned]
+    elif tools is not None or rejected is not None:
+        content = [messages, tools, rejected]
+    prompt = messages[: next((at for at, (role, _) in enumerate(messages) if role in _ACTS), len(messages))]
+    return _digest(prompt, _PROMPT_DIGITS) + _digest(content, _ID_DIGITS - _PROMPT_DIGITS)
+
+
+def _digest(value: list[Any], digits: int) -> str:
+    return hashlib.blake2b(orjson.dumps(value), digest_size=digits // 2).hexdigest()
 
 
 def parse_row(payload: bytes) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from versatune.transforms.shapes.base import (
     RowError,
     answer_text,
     first_field,
+    plain_role,
     system_turn,
     text,
 )
@@ -51,10 +52,11 @@ def to_examples(row: Row) -> list[Example]:
     better, worse = _pair(row)
     before, tools = _before(row, better, worse)
     chosen, rejected = _answer(row[better], better, before), _answer(row[worse], worse, before)
-    beginning = [(role, said.strip()) for role, said in chosen[:-1]]
-    if not chosen or not rejected or beginning != [(role, said.strip()) for role, said in rejected[:-1]]:
+    said = [(plain_role(role), content.strip()) for role, content in chosen]
+    said_worse = [(plain_role(role), content.strip()) for role, content in rejected]
+    if not said or not said_worse or said[:-1] != said_worse[:-1]:
         raise RowError("bad_pair", f"'{better}' and '{worse}' differ before their last turns; expected one beginning")
-    if chosen[-1][0] != "assistant" or rejected[-1][0] != "assistant":
+    if said[-1][0] != "assistant" or said_worse[-1][0] != "assistant":
         raise RowError("bad_pair", f"'{better}' and '{worse}' do not both end with an assistant's text")
     if not rejected[-1][1].strip():
         raise RowError("empty_answer", f"'{worse}' is blank; expected the worse answer")

@@ -6,6 +6,7 @@ from typing import Any
 
 from versatune.transforms.shapes import exact_json
 from versatune.transforms.shapes.base import PART_OF_ROLE, Message, RowError, first_field, text, type_name
+from versatune.transforms.shapes.marks import MARKS, marked
 from versatune.transforms.shapes.tool_use import calls_json, result_text, tagged_calls
 from versatune.transforms.shapes.transcript import transcript_turns
 
@@ -32,8 +33,9 @@ def turns(value: Any, field: str) -> list[Message]:
 
     Read are objects with a speaker (``role``, ``from``) and a content (``content``, ``value``); texts in turn, the
     user's first; and objects that hold a prompt and its answer. A content that is a list of text parts is joined with
-    line breaks. Text in place of the list is taken as JSON or as a transcript,
-    text that is itself an object with a speaker as that object.
+    line breaks. Text in place of the list is taken as JSON or as a transcript, text that is itself an object with a speaker
+    as that object. The assistant's turns that are marked as context only (``weight: 0``, ``train: false``) come with a
+    marked role.
 
     Raises:
         RowError: none of these, an unknown speaker, content that is not text, a tool call that cannot be read.
@@ -88,6 +90,11 @@ def _turn(turn: Any, where: str) -> list[Message]:
         turn = written_turn(turn)
     if not isinstance(turn, dict):
         raise RowError("wrong_type", f"{where} is {type_name(turn)}; expected an object with role and content")
+    messages = _said(turn, where)
+    return messages if MARKS.isdisjoint(turn) else marked(messages, turn, where)
+
+
+def _said(turn: dict[str, Any], where: str) -> list[Message]:
     named = first_field(turn, _SPEAKERS)
     if named is None:
         return _pair(turn, where)

@@ -34,7 +34,7 @@ _REPEATING_COLUMNS = [
 _NOT_IN_SHARDS = ("row", "item")
 _FACTS = ("id", "domain", "license", "num_tokens", "num_loss_tokens")
 _WORTH_COPYING = 0.5  # share of rows that stay below which the others are left out before anything else
-_SPLIT_DIGITS = 16
+_SPLIT_DIGITS = 8
 
 
 @dataclass(frozen=True)
@@ -139,12 +139,12 @@ def _found(ids: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray
 
 
 def in_validation(ids: pa.Array, fraction: float) -> np.ndarray:
-    """Say which rows are held out, (n,) bool: those whose id, read as a fraction of 2^128, is below ``fraction``.
+    """Say which rows are held out, (n,) bool: those of which the first eight digits of the id, as a fraction of 2^32, are below ``fraction``.
 
-    An id is a digest already, so its first 16 hex digits are as random as another hash of it would be, and a row stays on its side
-    whatever else is in the dataset.
+    These digits are a digest of what comes before the assistant's first act. So all answers to one prompt stand on one side, and a row
+    stays on its side whatever else is in the dataset.
     """
-    bound = f"{min(int(fraction * 2**64), 2**64 - 1):0{_SPLIT_DIGITS}x}"
+    bound = f"{min(int(fraction * 2**32), 2**32 - 1):0{_SPLIT_DIGITS}x}"
     return pc.less(pc.utf8_slice_codeunits(ids, 0, _SPLIT_DIGITS), bound).to_numpy(zero_copy_only=False)
 
 
@@ -270,9 +270,10 @@ def _kept_rows(rows: Rows, fates: Fates) -> tuple[pa.Table, np.ndarray]:
         batches, place = list(_filtered(batches, keep)), place[keep]
         numbers = (np.cumsum(keep) - 1)[numbers]
     table = pa.Table.from_batches(batches).drop_columns(list(_NOT_IN_SHARDS)).combine_chunks()
-    for name, position in (("source", 5), ("license", 6)):
+    after_content = table.column_names.index("num_chars")
+    for name in ("license", "source"):
         column = _shared(rows.places, place, name)
-        table = table.add_column(position, pa.field(name, pa.string(), nullable=False), column)
+        table = table.add_column(after_content, pa.field(name, pa.string(), nullable=False), column)
     return table, numbers
 
 

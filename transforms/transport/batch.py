@@ -167,13 +167,14 @@ def with_rejects(batch: Batch, examples: pa.RecordBatch, rejects: pa.RecordBatch
 
 def example_payloads(examples: pa.RecordBatch) -> list[bytes]:
     """Return examples as JSON that can be read again as raw rows: the payload of those rejected after cleaning."""
-    sides = {name: examples.column(name).to_pylist() for name in ("tools", "rejected")}
-    rows = zip(conversations(examples), sides["tools"], sides["rejected"], strict=True)
-    return [_payload(messages, tools, worse) for messages, tools, worse in rows]
+    sides = (examples.column(name).to_pylist() for name in ("tools", "rejected", "unlearned"))
+    return [_payload(*row) for row in zip(conversations(examples), *sides, strict=True)]
 
 
-def _payload(messages: list[Turn], tools: str | None, worse: str | None) -> bytes:
-    turns = [{"role": role, "content": content} for role, content in messages]
+def _payload(messages: list[Turn], tools: str | None, worse: str | None, unlearned: list[int]) -> bytes:
+    turns: list[dict[str, Any]] = [{"role": role, "content": content} for role, content in messages]
+    for number in unlearned:
+        turns[number]["train"] = False
     row: dict[str, Any] = {"messages": turns}
     if messages[0][0] == "text":
         row = {"text": messages[0][1]}

@@ -21,7 +21,8 @@ def id_halves(ids: pa.StringArray | pa.ChunkedArray) -> np.ndarray:
 def id_keys(ids: pa.StringArray) -> np.ndarray:
     """Return (n,) int32: the last 4 hex digits of each id.
 
-    The first digits decide the split, so a bucket must come from others: it holds rows of both splits.
+    The first digits are those of the prompt and decide the split, so a bucket must come from others: it holds rows of both splits, and
+    the answers to a prompt that very many rows share are spread over all.
     """
     return (id_halves(ids)[:, 1] & np.uint64(0xFFFF)).astype(np.int32)
 

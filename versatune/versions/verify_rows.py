@@ -281,9 +281,9 @@ def _differs(batch: pa.RecordBatch, column: str, value: str) -> np.ndarray:
 
 
 def _examples(batch: pa.RecordBatch) -> Iterator[Example]:
-    sides = [batch.column(name).to_pylist() for name in ("tools", "rejected")]
-    for messages, tools, rejected in zip(conversations(batch), *sides, strict=True):
-        yield Example(messages, tools, rejected)
+    sides = [batch.column(name).to_pylist() for name in ("tools", "rejected", "unlearned")]
+    for messages, tools, rejected, unlearned in zip(conversations(batch), *sides, strict=True):
+        yield Example(messages, tools, rejected, unlearned=tuple(unlearned))
 
 
 def _other_content(batch: pa.RecordBatch) -> np.ndarray:

@@ -59,6 +59,7 @@ def batch_of(*rows: list[tuple[str, str]], rejected: dict[int, str] | None = Non
                 "id": f"{number:032x}",
                 "messages": [{"role": role, "content": content} for role, content in turns],
                 "rejected": (rejected or {}).get(number),
+                "unlearned": [],
                 "tags": [],
                 "num_chars": 1,
                 "row": number * 10,

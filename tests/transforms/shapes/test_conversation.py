@@ -203,9 +203,11 @@ def test_a_worse_answer_is_cleaned_and_must_answer_a_text() -> None:
 
 def test_the_id_is_of_the_content_alone() -> None:
     plain = Example([U, A])
-    assert (
-        example_id(plain) == hashlib.blake2b(b'[["user","Why?"],["assistant","Because."]]', digest_size=16).hexdigest()
-    )
+    prompt, whole = b'[["user","Why?"]]', b'[["user","Why?"],["assistant","Because."]]'
+    digests = [hashlib.blake2b(text, digest_size=size).hexdigest() for text, size in ((prompt, 4), (whole, 12))]
+    assert example_id(plain) == "".join(digests)
     assert example_id(plain) == example_id(Example([U, A], tags=("pii.email",)))
     others = [Example([U, A], tools="[]"), Example([U, A], rejected="No."), Example([U, ("assistant", "because.")])]
-    assert len({example_id(example) for example in (plain, *others)}) == 4
+    others.append(Example([U, A, U, A], unlearned=(1,)))
+    assert len({example_id(example) for example in (plain, Example([U, A, U, A]), *others)}) == 6
+    assert {example_id(example)[:8] for example in others} == {example_id(plain)[:8]}

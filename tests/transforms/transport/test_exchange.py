@@ -53,6 +53,7 @@ def batch_of(names: list[str], *, number: int = 0, rejected: int = 0, text: str 
         {
             "id": name,
             "messages": [{"role": "user", "content": name}, {"role": "assistant", "content": text}],
+            "unlearned": [],
             "tags": [name[:2]],
             "num_chars": 33,
             "row": at,
