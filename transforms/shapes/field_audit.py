@@ -125,7 +125,7 @@ class _Said:
         return list(islice(self._all(), _MAX_LEAVES))
 
     def _all(self) -> Iterator[str]:
-        for messages, tools, rejected, _ in self._examples:
+        for messages, tools, rejected, *_ in self._examples:
             yield from (content for _, content in messages)
             yield from (side for side in (tools, rejected) if side is not None)
 

@@ -89,6 +89,7 @@ def test_a_batch_is_divided_into_examples_and_rejects() -> None:
             "messages": [{"role": role, "content": content} for role, content in messages],
             "tools": None,
             "rejected": None,
+            "unlearned": [],
             "tags": [],
             "num_chars": chars,
             "row": row,
