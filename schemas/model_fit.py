@@ -61,7 +61,7 @@ def _context_misfit(folder: Path, max_tokens: int) -> str | None:
         return None
     return (
         f"it has a context of {context:,} tokens, and rows may have {max_tokens:,} (build.max_tokens); set build.max_tokens to"
-        f" {context} or less and build again"
+        f" {context} or less, then build"
     )
 
 

@@ -21,7 +21,7 @@ from versatune.schemas.pointer import read_pointer, write_pointer
 from versatune.schemas.probe import ProbeReport
 from versatune.schemas.progress import Progress, Silence
 from versatune.schemas.version import VERSION
-from versatune.versions.mixtures import describe, differences, find_mixture, is_trial, newest_mixture
+from versatune.versions.mixtures import describe, differences, find_mixture, is_newest, is_trial, newest_mixture
 from versatune.versions.verify import verify
 
 if TYPE_CHECKING:
@@ -68,13 +68,13 @@ def mix(job: Job) -> Path:
     home = job.home / "mixture"
     relative = f"{mixture.digest[:12]}/mixture.json"
     mixture.write(home / relative)
-    if is_trial(job.config):
+    if not is_trial(job.config):
+        write_pointer(home / "latest.json", relative, mixture.digest)
+    elif not is_newest(home, mixture):
         job.progress.say(
             "mix: made with settings that are not in the configuration's file, so it does not become the newest mixture;"
             f" `versatune train CONFIG --mixture {mixture.digest[:12]}` trains on it"
         )
-    else:
-        write_pointer(home / "latest.json", relative, mixture.digest)
     without = [plan.domain for plan in mixture.plan if plan.rows and not plan.requested_weight]
     if report is not None and without and not job.config.mix.mixer.floor:
         job.progress.say(
@@ -128,7 +128,7 @@ def _chosen_mixture(job: Job) -> Path:
         if not file.is_file():
             raise DataError(
                 f"{home}: there is no mixture of these settings ({', '.join(job.config.overrides)}); run `versatune mix CONFIG` with the"
-                " same --set first, or leave them out to train on the newest mixture"
+                " same --set first, name a mixture with --mixture, or leave the settings out to train on the newest one"
             )
         return file
     return newest_mixture(home)
@@ -229,7 +229,7 @@ def run_all(job: Job) -> dict[str, tuple[Path, bool]]:
     report = check(job)
     report.raise_refused()
     for problem in report.warnings:
-        job.progress.say(f"warning: {problem.stage}: {problem.key}: {problem.message}")
+        job.progress.say(f"warning: {problem}")
     outputs: dict[str, tuple[Path, bool]] = {}
     if job.config.mix.policy != "versatune-constant":
         job.progress.say(f"probe: not needed by mix.policy '{job.config.mix.policy}'")

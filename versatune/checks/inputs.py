@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
+from tempfile import TemporaryFile
 
-from versatune.checks.report import Fact, Findings, Problem
+from versatune.checks.report import Fact, Findings, Problem, amount
 from versatune.checks.subject import Subject
 from versatune.pipelines.build_plan import planned_bytes
 from versatune.pipelines.staging import check_inputs
@@ -22,7 +22,7 @@ def sources(subject: Subject) -> Findings:
     splits = subject.splits.get()
     check_inputs(subject.config, splits)
     files = len({(split.source, split.uri) for split in splits})
-    yield Fact(name="inputs", text=f"{files:,} files, {planned_bytes(splits) / 2**20:,.1f} MiB of rows")
+    yield Fact(name="inputs", text=f"{amount(files, 'file')}, {planned_bytes(splits) / 2**20:,.1f} MiB of rows")
 
 
 def licenses(subject: Subject) -> Findings:
@@ -63,16 +63,12 @@ def output(subject: Subject) -> Findings:
     if "://" in home:
         return
     place = existing(Path(home))
-    if not place.is_dir():
-        yield Problem(
-            stage="build", key="output", message=f"{home} cannot be made: {place} is a file; name another place"
-        )
-    elif not os.access(place, os.W_OK | os.X_OK):
-        yield Problem(
-            stage="build",
-            key="output",
-            message=f"{home} cannot be written: you may not write to {place}; name another place",
-        )
+    try:
+        with TemporaryFile(dir=place):  # what permissions and mounts say together; it has no name and leaves nothing
+            pass
+    except OSError as error:
+        what = "is a file" if place.is_file() else f"cannot be written to ({error.strerror})"
+        yield Problem(stage="build", key="output", message=f"{home} cannot be made: {place} {what}; name another place")
 
 
 def existing(path: Path) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from versatune.checks.estimate import domain_rows
-from versatune.checks.report import Findings, Problem
+from versatune.checks.report import Findings, Problem, amount
 from versatune.checks.subject import Subject
 from versatune.mixing.compose import compose
 from versatune.mixing.mixers import mixer_from_config
@@ -68,7 +68,7 @@ def held_out(subject: Subject) -> Findings:
             yield Problem(
                 stage="train",
                 key="build.validation_fraction",
-                message=f"it is {fraction:g}, and the first rows of each source let expect about {rows:,.0f} rows of {domain} (an estimate):"
+                message=f"it is {fraction:g}, and the first rows of each source let expect about {amount(rows, 'row')} of {domain} (an estimate):"
                 f" with a probability of {none:.0%} none of them is held out, and training refuses mixer '{mixer.name}'. Raise it to"
                 f" {min(0.5, 1.0 - _LIKELY ** (1.0 / rows)):.2g} or more, add rows, or set mix.mixer.name to 'constant'",
                 refused=False,

@@ -49,8 +49,14 @@ def known_type(subject: Subject) -> Findings:
 
 def tokenizer(subject: Subject) -> Findings:
     """A tokenizer or template that cannot be used, or does not fit the weights or build.max_tokens."""
+    config = subject.config
+    own = config.model.chat_template if config.model else None
+    if own is not None and not (file := Path(config.resolve(own))).is_file():
+        message = f"there is no file {file}; expected a Jinja template, or leave it out"
+        yield Problem(stage="build", key="model.chat_template", message=message)
+        return
     tokenization = subject.tokenization.get()
-    fit = f"rows of at most {subject.config.build.max_tokens:,} tokens"
+    fit = f"rows of at most {config.build.max_tokens:,} tokens"
     yield Fact(name="tokenizer", text=f"{tokenization.name}, {fit}")
     if not _ends_a_turn(tokenization):
         yield Problem(
@@ -105,18 +111,6 @@ def generation_settings(subject: Subject) -> Findings:
     if subject.folder.value is not None:
         check_generation_settings(subject.folder.value)
     yield from ()
-
-
-def template_file(subject: Subject) -> Findings:
-    """A template that is not there."""
-    model = subject.config.model
-    file = Path(subject.config.resolve(model.chat_template)) if model and model.chat_template else None
-    if file is not None and not file.is_file():
-        yield Problem(
-            stage="build",
-            key="model.chat_template",
-            message=f"there is no file {file}; expected a Jinja template, or leave it out",
-        )
 
 
 def _ends_a_turn(tokenization: Tokenization) -> bool:

@@ -15,44 +15,46 @@ STAGES = ("build", "probe", "mix", "train")
 
 @dataclass(frozen=True, kw_only=True)
 class _Check:
-    """A function, the key that is to blame where it raises, and when it is asked."""
+    """A function, the stages it is for, and the key that is to blame where it raises."""
 
     find: Callable[[Subject], Findings]
     key: str
-    stage: str
-    wanted: Callable[[Subject], bool]
+    stages: tuple[str, ...]
+    wanted: Callable[[Subject], bool] = lambda subject: True
+
+    def stage(self, subject: Subject) -> str | None:
+        """Return the first of its stages that is still to do; None where it need not be asked."""
+        found = next((stage for stage in self.stages if stage in subject.stages), None)
+        return found if found and self.wanted(subject) else None
 
 
-def _in(*stages: str) -> Callable[[Subject], bool]:
-    return lambda subject: bool(subject.stages.intersection(stages))
+def _needs_weights(subject: Subject) -> bool:
+    return subject.own_engine or "train" in subject.stages
 
 
 _CHECKS = (
-    _Check(find=inputs.output, key="output", stage="build", wanted=_in(*STAGES)),
-    _Check(find=mixture.place, key="output", stage="mix", wanted=_in("mix", "train")),
-    _Check(find=inputs.sources, key="sources", stage="build", wanted=_in("build")),
-    _Check(find=inputs.licenses, key="build.licenses", stage="build", wanted=_in("build")),
-    _Check(find=inputs.classifier, key="classifier", stage="build", wanted=_in("build", "probe")),
-    _Check(find=inputs.cleaning, key="build.clean", stage="build", wanted=_in("build")),
-    _Check(find=inputs.benchmarks, key="build.decontaminate.benchmarks", stage="build", wanted=_in("build")),
-    _Check(find=model.template_file, key="model.chat_template", stage="build", wanted=lambda s: s.tokenizes),
-    _Check(
-        find=model.tokenizer, key="model", stage="build", wanted=lambda s: s.tokenizes and s.folder.value is not None
-    ),
-    _Check(find=machine.packages, key="machine", stage="probe", wanted=_in("probe", "train")),
-    _Check(find=model.files, key="model.path", stage="probe", wanted=lambda s: s.own_engine or "train" in s.stages),
-    _Check(find=model.known_type, key="model", stage="probe", wanted=lambda s: s.own_engine or "train" in s.stages),
-    _Check(find=probe.settings, key="probe", stage="probe", wanted=_in("probe")),
-    _Check(find=mixture.unit, key="mix.unit", stage="mix", wanted=_in("mix")),
-    _Check(find=mixture.target, key="mix", stage="mix", wanted=_in("mix")),
-    _Check(find=mixture.composed, key="mix", stage="mix", wanted=_in("mix")),
-    _Check(find=model.tokens, key="build.tokenize", stage="train", wanted=_in("train")),
-    _Check(find=model.rows_of_a_dataset, key="model", stage="train", wanted=_in("mix", "train")),
-    _Check(find=mixture.held_out, key="build.validation_fraction", stage="train", wanted=_in("train")),
-    _Check(find=mixture.references, key="train.reference.losses", stage="train", wanted=_in("train")),
-    _Check(find=model.generation_settings, key="model", stage="train", wanted=_in("train")),
-    _Check(find=machine.device, key="train.device", stage="train", wanted=_in("train")),
-    _Check(find=machine.disk, key="output", stage="train", wanted=_in("build", "train")),
+    _Check(find=inputs.output, key="output", stages=STAGES),
+    _Check(find=mixture.place, key="output", stages=("mix", "train")),
+    _Check(find=inputs.sources, key="sources", stages=("build",)),
+    _Check(find=inputs.licenses, key="build.licenses", stages=("build",)),
+    _Check(find=inputs.classifier, key="classifier", stages=("build", "probe")),
+    _Check(find=inputs.cleaning, key="build.clean", stages=("build",)),
+    _Check(find=inputs.benchmarks, key="build.decontaminate.benchmarks", stages=("build",)),
+    _Check(find=model.tokenizer, key="model", stages=("build",), wanted=lambda subject: subject.tokenizes),
+    _Check(find=machine.packages, key="machine", stages=("probe", "train")),
+    _Check(find=model.files, key="model.path", stages=("probe", "train"), wanted=_needs_weights),
+    _Check(find=model.known_type, key="model", stages=("probe", "train"), wanted=_needs_weights),
+    _Check(find=probe.settings, key="probe", stages=("probe",)),
+    _Check(find=mixture.unit, key="mix.unit", stages=("mix",)),
+    _Check(find=mixture.target, key="mix", stages=("mix",)),
+    _Check(find=mixture.composed, key="mix", stages=("mix",)),
+    _Check(find=model.tokens, key="build.tokenize", stages=("train",)),
+    _Check(find=model.rows_of_a_dataset, key="model", stages=("mix", "train")),
+    _Check(find=mixture.held_out, key="build.validation_fraction", stages=("train",)),
+    _Check(find=mixture.references, key="train.reference.losses", stages=("train",)),
+    _Check(find=model.generation_settings, key="model", stages=("train",)),
+    _Check(find=machine.device, key="train.device", stages=("train",)),
+    _Check(find=machine.disk, key="output", stages=("build", "train")),
 )
 
 
@@ -60,9 +62,8 @@ def preflight(subject: Subject) -> CheckReport:
     """Look for everything that a stage still to do would refuse. Nothing is written, no weights are loaded."""
     report = CheckReport(stages=[stage for stage in STAGES if stage in subject.stages])
     for check in _CHECKS:
-        if not check.wanted(subject):
-            continue
-        for found in _found(check, subject):
+        stage = check.stage(subject)
+        for found in _found(check, stage, subject) if stage else ():
             if isinstance(found, Fact):
                 report.facts[found.name] = found.text
             elif found.message not in {problem.message for problem in report.problems}:
@@ -71,13 +72,13 @@ def preflight(subject: Subject) -> CheckReport:
     return report
 
 
-def _found(check: _Check, subject: Subject) -> list[Problem | Fact]:
+def _found(check: _Check, stage: str, subject: Subject) -> list[Problem | Fact]:
     """Return what a check finds; what it raises is what the stage itself would raise, one problem a line."""
     found: list[Problem | Fact] = []
     try:
         found.extend(check.find(subject))
     except VersatuneError as error:
-        found.append(Problem(stage=check.stage, key=check.key, message=str(error)))
+        found.append(Problem(stage=stage, key=check.key, message=str(error)))
     except OSError as error:
-        found.append(Problem(stage=check.stage, key=check.key, message=f"{error.filename}: {error.strerror}"))
+        found.append(Problem(stage=stage, key=check.key, message=f"{error.filename}: {error.strerror}"))
     return found

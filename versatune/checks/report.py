@@ -21,6 +21,10 @@ class Problem:
     refused: bool = True
     """Whether the stage will refuse it; otherwise a warning."""
 
+    def __str__(self) -> str:
+        key = "" if self.message.startswith(self.key) else f"{self.key}: "
+        return f"{self.stage}: {key}{self.message}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Fact:
@@ -60,6 +64,11 @@ class CheckReport:
         """
         if self.refused:
             count = len(self.refused)
-            lines = [f"- {problem.stage}: {problem.key}: {problem.message}" for problem in self.refused]
+            lines = [f"- {problem}" for problem in self.refused]
             what = "one thing has" if count == 1 else f"{count} things have"
             raise CheckError(f"{what} to be changed before anything is done:\n" + "\n".join(lines), self.problems)
+
+
+def amount(count: float, what: str) -> str:
+    """Write a number of things: 1 file, 2 files."""
+    return f"{count:,.0f} {what}{'' if f'{count:.0f}' == '1' else 's'}"

@@ -105,6 +105,8 @@ def check(
         from versatune.stages import check as check_stages
 
         report = check_stages(job(context, config, set_, terminal), stage or None)
+        for problem in report.warnings:
+            terminal.say(f"warning: {problem}")
         report.raise_refused()
         terminal.summary(*summarize_check(report))
 

@@ -29,7 +29,6 @@ def summarize_check(report: CheckReport) -> Summary:
     }
     lines = [
         *(f"{name}: {text}" for name, text in report.facts.items()),
-        *(f"warning: {problem.stage}: {problem.key}: {problem.message}" for problem in report.warnings),
         f"nothing stands in the way of {', '.join(report.stages)}"
         if report.stages
         else "every stage is complete and unchanged",

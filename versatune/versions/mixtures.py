@@ -8,7 +8,7 @@ from typing import Any
 
 from versatune.mixing.compose import resolved_mixer
 from versatune.schemas.config import Config
-from versatune.schemas.errors import DataError
+from versatune.schemas.errors import DataError, VersatuneError
 from versatune.schemas.mixture import MixtureManifest
 from versatune.schemas.pointer import read_pointer
 
@@ -36,6 +36,14 @@ def newest_mixture(home: Path) -> Path:
             " `versatune train CONFIG --mixture DIGEST`, or run `versatune mix CONFIG` first"
         )
     return read_pointer(pointer, what="mixture", command=MixtureManifest.MADE_BY)
+
+
+def is_newest(home: Path, mixture: MixtureManifest) -> bool:
+    """Say whether the newest mixture is the same, made from the same settings."""
+    try:
+        return MixtureManifest.load(newest_mixture(home)).digest == mixture.digest
+    except VersatuneError:
+        return False
 
 
 def find_mixture(home: Path, wanted: str) -> Path:
@@ -93,7 +101,7 @@ def _mixtures(home: Path) -> Iterator[tuple[Path, MixtureManifest]]:
     for file in sorted(home.glob(f"*/{_NAME}")):
         try:
             yield file, MixtureManifest.load(file)
-        except DataError:
+        except VersatuneError:
             continue
 
 
