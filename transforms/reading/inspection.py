@@ -23,9 +23,12 @@ from versatune.transforms.reading.read import plan_inputs, read_rows
 from versatune.transforms.shapes import unanswered
 from versatune.transforms.shapes.base import NORMALIZE_REASONS, READ_REASONS, Example, Row, RowError, shown_keys
 from versatune.transforms.shapes.base import plain_name as plain
+from versatune.transforms.shapes.columns import are_few
 from versatune.transforms.shapes.conversation import parse_row, read_examples
+from versatune.transforms.shapes.field_advice import ADVISED, advice
 from versatune.transforms.shapes.field_audit import FieldAudit
-from versatune.transforms.shapes.field_proposal import advice, are_labels, propose_fields
+from versatune.transforms.shapes.field_proposal import propose_fields
+from versatune.transforms.shapes.field_yaml import source_yaml
 from versatune.transforms.shapes.registry import SHAPES, detect_layout
 from versatune.transforms.transport.batch import InputSplit, RawBatch, RowFault
 
@@ -92,7 +95,9 @@ class Inspection:
     fields: FieldMap | None
     """The field map in use."""
     proposed: FieldMap | None
-    """Where rows fit no shape: a field map to try on the most frequent of them."""
+    """A field map to try: on the most frequent rows that fit no shape, or where the one that fits leaves out a number's unit."""
+    source: str
+    """The source as YAML for the configuration, with what is proposed; empty where nothing is."""
     field_uses: list[FieldUse]
     """Which fields went into the examples of the sampled rows, and which texts did not; without a source's name."""
     advice: list[str]
@@ -127,8 +132,10 @@ def inspect_file(
     strange = outcome.strange_layouts()
     counts = outcome.audit.counted()
     uses = field_uses({"": counts})
+    uri = str(path_or_split) if not isinstance(path_or_split, InputSplit) else path_or_split.uri
+    proposed = propose_fields(strange[0]) if strange else outcome.with_unit()
     return Inspection(
-        uri=str(path_or_split) if not isinstance(path_or_split, InputSplit) else path_or_split.uri,
+        uri=uri,
         container=container_of(splits[0]) if splits else "",
         files=len({split.uri for split in splits}),
         rows=len(rows),
@@ -138,10 +145,11 @@ def inspect_file(
         scores=shape_scores(outcome.parsed) if fields is None else [],
         detected=outcome.detected.most_common(),
         fields=fields,
-        proposed=propose_fields(strange[0]) if strange else None,
+        proposed=proposed,
+        source=source_yaml(uri, {"fields": proposed}) if proposed else "",
         field_uses=uses,
         advice=[
-            *outcome.advice(strange),
+            *outcome.advice(strange, proposed),
             *(absent_field(path, counts.fields) for path in absent_fields(counts)),
             *(line for _, line in unused_texts(uses, {"": len(rows)})),
         ],
@@ -159,6 +167,7 @@ class _Outcome:
         self._errors: list[tuple[int, RowError]] = []
         self._answers: list[str] = []
         self._strange: list[dict[str, Any]] = []
+        self._read: Counter[tuple[str, ...]] = Counter()
         self.parsed: list[dict[str, Any]] = []
         self.detected: Counter[str] = Counter()
         self.examples = 0
@@ -176,9 +185,10 @@ class _Outcome:
                 found = read_examples(payload, self._fields, faults, self.audit)
             except RowError as raised:
                 error = raised
-                if raised.reason == "unknown_shape":
+                if raised.reason in ADVISED and self._fields is None:
                     self._strange.append(row)
             else:
+                self._read[tuple(row)] += 1
                 self.detected[_FIELD_MAP if self._fields is not None else _reader(row)] += 1
                 self._errors += [(number, fault) for _, fault in faults]
         if error is not None:
@@ -198,13 +208,19 @@ class _Outcome:
         ]
 
     def strange_layouts(self) -> list[list[dict[str, Any]]]:
-        """Return the rows that fit no shape, those with the same fields together, the most rows first."""
+        """Return the rows whose fields mostly give nothing, those with the same fields together, the most rows first."""
         layouts: dict[tuple[str, ...], list[dict[str, Any]]] = {}
         for row in self._strange:
             layouts.setdefault(tuple(row), []).append(row)
-        return sorted(layouts.values(), key=len, reverse=True)
+        found = [rows for names, rows in layouts.items() if len(rows) > self._read[names]]
+        return sorted(found, key=len, reverse=True)
 
-    def advice(self, strange: list[list[dict[str, Any]]]) -> list[str]:
+    def with_unit(self) -> FieldMap | None:
+        """Return a map that joins the answer and its unit, where the rows are read and have one."""
+        proposed = propose_fields(self.parsed) if self._fields is None and self.parsed else None
+        return proposed if proposed and "{" in (proposed.completion or "") else None
+
+    def advice(self, strange: list[list[dict[str, Any]]], proposed: FieldMap | None) -> list[str]:
         told = [
             (f"{len(rows)} rows with the fields {shown_keys(rows[0])}: " if len(rows) < len(self.parsed) else "")
             + advice(propose_fields(rows), rows)
@@ -212,12 +228,9 @@ class _Outcome:
         ]
         if len(strange) > 1 or (strange and len(strange[0]) < len(self.parsed)):
             told.append("A field map counts for all of a source: put files that need one into a source of their own.")
-        if 2 * sum(error.reason == "missing_answer" for _, error in self._errors) > len(self.parsed) > 0:
-            told.append(
-                "Most rows ask and hold no answer: there is nothing to learn from them. If a column holds the answers"
-                " under a name of its own, name it: fields: {prompt: FIELD, completion: FIELD}; else take the file out."
-            )
-        if are_labels(self._answers):
+        if proposed and not strange:
+            told.append(f"The answers are numbers, and their unit is not learned. {advice(proposed, self.parsed)}")
+        if are_few(self._answers):
             told.append(
                 f"The answers are only {len(set(self._answers))} different short texts. Check that each prompt says what is"
                 " asked; if it does not, the rows teach a model to answer so to any such text."

@@ -6,8 +6,8 @@ import re
 from typing import Any
 
 from versatune.schemas.config import FieldMap
-from versatune.schemas.field_template import FieldPath, Slot, Template, parse_part
-from versatune.transforms.shapes.base import Example, Message, Row, RowError, answer_text, joined, shown_keys
+from versatune.schemas.field_template import Slot, Template, parse_part
+from versatune.transforms.shapes.base import Example, Message, Row, RowError, answer_text, joined, shown_keys, text
 from versatune.transforms.shapes.context import context_text
 from versatune.transforms.shapes.field_paths import Items, value_at
 from versatune.transforms.shapes.multiple_choice import choice_turns
@@ -57,6 +57,8 @@ def _prompt_and_answer(row: Row, fields: FieldMap) -> list[Message]:
         choices = _needed(row, fields.choices, "prompt")
     else:
         choices = [_at(row, path) for path in fields.choices]
+        while choices and choices[-1] in (None, ""):  # a question with fewer options than the others
+            choices.pop()
     return choice_turns(prompt, choices, _needed(row, completion, "answer"), completion, fields.first_choice)
 
 
@@ -85,7 +87,11 @@ def _text(row: Row, part: str, role: str) -> str:
     value = value_at(row, parsed)
     if value is None:
         raise _missing(row, part, role)
-    return _written(value, parsed, role)
+    if role == "context":
+        return context_text(value, part) if isinstance(value, dict) else _written(value, part, joins=True)
+    if role != "answer" and type(value) is list:  # several questions, or one in several parts: the map has to say
+        return text(value, role, part)
+    return _written(value, part, joins=False)
 
 
 def _optional(row: Row, part: str | None, role: str) -> str:
@@ -100,19 +106,14 @@ def _optional(row: Row, part: str | None, role: str) -> str:
         raise
 
 
-def _written(value: Any, path: FieldPath, role: str) -> str:
-    if isinstance(value, str):
-        return value
+def _written(value: Any, path: str, *, joins: bool) -> str:
+    """Return a value as text; a list that stood in the row is joined only where that is asked for."""
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, list) and (role != "answer" or isinstance(value, Items)):
-        value = [item if isinstance(item, str | list | dict) else answer_text(item, path.written) for item in value]
-        return context_text(value, path.written)
-    return (
-        context_text(value, path.written)
-        if isinstance(value, dict) and role == "context"
-        else answer_text(value, path.written)
-    )
+    if isinstance(value, list) and (joins or isinstance(value, Items)):
+        value = [item if isinstance(item, str | list | dict) else answer_text(item, path) for item in value]
+        return context_text(value, path)
+    return answer_text(value, path)
 
 
 def _filled(row: Row, template: Template, role: str) -> str:
@@ -137,7 +138,7 @@ def _filled(row: Row, template: Template, role: str) -> str:
 
 def _slot(row: Row, slot: Slot, role: str) -> str:
     value = value_at(row, slot.path)
-    found = "" if value is None else _trimmed(_written(value, slot.path, "prompt"))
+    found = "" if value is None else _trimmed(_written(value, slot.path.written, joins=True))
     if found or slot.default is not None:
         return found or str(slot.default)
     path = slot.path.written

@@ -1,163 +1,143 @@
-"""A field map that nobody wrote: guessed from the names and lengths of columns, for a person to look at."""
+"""A field map that nobody wrote, for a person to look at: proposed only where names and values are evidence for it."""
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
-
-import orjson
+from collections.abc import Sequence
 
 from versatune.schemas.config import FieldMap
-from versatune.transforms.shapes.base import Row
-from versatune.transforms.shapes.base import plain_name as plain
+from versatune.transforms.shapes.base import Row, RowError
+from versatune.transforms.shapes.choice_proposal import Choice, find_choice, series
+from versatune.transforms.shapes.columns import Column, columns_of
+from versatune.transforms.shapes.conversation import check_turns
+from versatune.transforms.shapes.field_map import mapped_examples
 
-_LABEL_CHARS = 40
-_MOST_LABELS = 20
-_ENOUGH_ROWS = 8
-_PROMPT_NAMES = (
-    "question", "prompt", "instruction", "query", "input", "request", "claim", "problem", "task", "issue", "user", "text",
-    "sentence", "utterance", "title", "disease", "topic", "term", "source", "description", "content", "body",
-)  # fmt: skip
-_ANSWER_NAMES = (
-    "answer", "response", "output", "completion", "reply", "solution", "target", "explanation", "reason", "result",
-    "summary", "translation", "diagnosis", "definition", "label", "class", "category", "level", "code",
-)  # fmt: skip
-_CONTEXT_NAMES = (
-    "context",
-    "passage",
-    "policy",
-    "paragraph",
-    "document",
-    "article",
-    "background",
-    "evidence",
-    "statute",
-)
-_SYSTEM_NAMES = ("system", "meta_instruction", "persona")
-_NO_TEXT = (
-    "id", "idx", "index", "uuid", "guid", "url", "uri", "link", "date", "time", "timestamp", "lang", "language", "split",
-    "hash", "license", "filename", "file", "path", "score", "year", "author", "source", "citation", "name",
-)  # fmt: skip
 _DOCUMENT_CHARS = 200
-
-
-class _Column(NamedTuple):
-    path: str
-    """Dotted path."""
-    chars: float
-    """Median length of its texts."""
-    distinct: int
+_SENTENCE_CHARS = 40
+_SENTENCE_ENDS = (".", "!", "。", "！", "…")
+_READ_SHARE = 0.9
 
 
 def propose_fields(rows: Sequence[Row]) -> FieldMap | None:
-    """Return a field map that might read rows which fit no shape, by the names and the lengths of their texts, or None.
+    """Return a field map for rows that fit no shape, or None where nothing says enough.
 
-    Columns count that hold text in at least half of the rows, and not always the same. An answer and a prompt are
-    needed; with long texts in one column alone, that is a document. It is a guess for a person to look at, and never
-    used by itself.
+    An answer needs a name that says so, or to be the one column of sentences beside one of questions where columns have
+    no names. It is never one of several columns that are alike, nor a few short texts again and again, nor a column of
+    questions. Columns that are alike, with one that says which of them is right, are a multiple choice. One column of
+    long texts alone is a document. The map reads nearly all of the rows; it is for a person to look at, and never used by
+    itself.
     """
-    columns = _text_columns(rows)
-    answer = _best(columns, _ANSWER_NAMES)
-    prompts = [column for column in columns if column != answer]
-    system = _best(prompts, _SYSTEM_NAMES)
-    prompts = [column for column in prompts if column != system]
-    context = _best(prompts, _CONTEXT_NAMES)
-    asked = [column for column in prompts if column != context]
-    prompt = _best(asked, _PROMPT_NAMES) or max(asked, key=lambda column: column.chars, default=None)
-    if prompt is None:
-        prompt, context = context, None
-    if prompt is not None and answer is None:
-        rest = [column for column in asked if column != prompt]
-        answer = max(rest, key=lambda column: column.chars, default=None)
-    if prompt is None or answer is None:
-        alone = prompt or answer
-        return FieldMap(text=alone.path) if alone is not None and alone.chars >= _DOCUMENT_CHARS else None
-    found = {"prompt": prompt, "completion": answer, "context": context, "system": system}
-    return FieldMap(**{name: column.path for name, column in found.items() if column is not None})
+    columns = columns_of(rows)
+    choice = find_choice(columns)
+    fields = _with_choices(columns, choice) if choice else _pair(columns) or _document(columns)
+    return fields if fields is not None and _reads(fields, rows) else None
 
 
-def _text_columns(rows: Sequence[Row]) -> list[_Column]:
-    texts: dict[str, list[str]] = {}
-    for row in rows:
-        for path, value in _texts(row, ""):
-            texts.setdefault(path, []).append(value)
-    return [
-        _Column(path, statistics.median(map(len, values)), len(set(values)))
-        for path, values in texts.items()
-        if 2 * len(values) >= len(rows)
-        and (len(set(values)) > 1 or len(rows) < _ENOUGH_ROWS)
-        and not _is_no_text(path)
-        and not all(value.replace(".", "", 1).isdigit() for value in values)
-    ]
-
-
-def _texts(row: Row, prefix: str, depth: int = 0) -> Iterator[tuple[str, str]]:
-    for name, value in row.items():
-        if isinstance(value, str) and value.strip():
-            yield prefix + name, value
-        elif isinstance(value, dict) and depth < 2:  # deeper paths are nothing to guess
-            yield from _texts(value, f"{prefix}{name}.", depth + 1)
-
-
-def _is_no_text(path: str) -> bool:
-    name = plain(path.rsplit(".", 1)[-1])
-    return (
-        not name
-        or name in _NO_TEXT
-        or name.startswith("__")
-        or name.rsplit("_", 1)[-1] in ("id", "url", "uuid", "name", "no.")
+def _with_choices(columns: Sequence[Column], choice: Choice) -> FieldMap | None:
+    rest = [column for column in columns if column not in (*choice.options, choice.key)]
+    asked = _asked(rest)
+    if asked is None:
+        return None
+    return FieldMap(
+        prompt=asked.path,
+        context=_path(_only([column for column in rest if column.is_context and column is not asked])),
+        choices=[option.path for option in choice.options],
+        completion=choice.key.path,
+        first_choice=choice.first,  # type: ignore[arg-type]
     )
 
 
-def _best(columns: Sequence[_Column], names: tuple[str, ...]) -> _Column | None:
-    """Return the column with the best name: the earliest of the names, as a whole before as a part."""
-    for is_named in (str.__eq__, lambda path, name: path.rsplit("_", 1)[-1] == name, lambda path, name: name in path):
-        for name in names:
-            for column in columns:
-                if is_named(plain(column.path.rsplit(".", 1)[-1]), name):
-                    return column
+def _pair(columns: Sequence[Column]) -> FieldMap | None:
+    answer = answer_of(columns)
+    if answer is None:
+        return None
+    unit = _only([column for column in columns if column.is_unit and column is not answer])
+    others = [column for column in columns if column not in (answer, unit)]
+    system = _only([column for column in others if column.is_system and not column.is_label])
+    rest = [column for column in others if column is not system and not (column.is_answer or column.may_be_answer)]
+    asked = _asked(rest)
+    if asked is None or (answer.asks and not asked.asks):
+        return None
+    context = _only([column for column in rest if column.is_context and column is not asked and not column.is_label])
+    return FieldMap(
+        prompt=_prompt(asked, rest),
+        completion=f"{answer.slot} {unit.slot}" if unit and answer.is_number else answer.path,
+        context=_path(context),
+        system=_path(system),
+    )
+
+
+def _document(columns: Sequence[Column]) -> FieldMap | None:
+    alone = _only([column for column in columns if column.is_text])
+    if alone is None or alone.is_prompt or alone.asks or alone.is_answer or alone.chars < _DOCUMENT_CHARS:
+        return None
+    return FieldMap(text=alone.path)
+
+
+def answer_of(columns: Sequence[Column]) -> Column | None:
+    """Return the column that holds the answers, if one does and no other might as well."""
+    alike = series(columns)
+    free = [column for column in columns if column not in alike and not column.listed and not column.is_few]
+    named = [column for column in free if column.is_answer]
+    if len(named) > 1:
+        named = [column for column in named if column.is_right_answer] or named
+    if len(named) > 1 and any(column.is_unit for column in columns):  # the unit belongs to a number
+        numbers = [column for column in named if column.is_number]
+        named = [column for column in numbers if {"number", "value", "numeric"} & set(column.words)] or numbers[:1]
+    if not named and not any(column.is_answer for column in columns):
+        maybe = [column for column in free if column.may_be_answer and column.is_text]
+        named = maybe if any(column.is_prompt or column.asks for column in free if column not in maybe) else []
+        named = named or _answers_by_place(columns)
+    return _only(named)
+
+
+def _answers_by_place(columns: Sequence[Column]) -> list[Column]:
+    """Return what stands beside questions where columns have no names: the one column of sentences that asks nothing."""
+    texts = [column for column in columns if column.is_text]
+    if len(texts) != 2 or not all(column.has_no_name for column in texts) or texts[0].asks == texts[1].asks:
+        return []
+    return [column for column in texts if not column.asks and _are_sentences(column)]
+
+
+def _are_sentences(column: Column) -> bool:
+    ended = sum(value.endswith(_SENTENCE_ENDS) or len(value) >= _SENTENCE_CHARS for value in column.values)
+    return 2 * ended >= len(column.values)
+
+
+def _asked(columns: Sequence[Column]) -> Column | None:
+    """Return the column that asks: by its name, by its question marks, by a name that may ask, or as the one that is left."""
+    texts = [column for column in columns if column.is_text]
+    for candidates in (
+        [column for column in texts if column.is_prompt],
+        [column for column in texts if column.asks],
+        [column for column in texts if column.may_be_prompt],
+        [column for column in texts if not column.is_context],
+        texts,
+    ):
+        if candidates:
+            return candidates[0] if len(candidates) == 1 or candidates[0].is_prompt else None
     return None
 
 
-def fields_yaml(fields: FieldMap) -> str:
-    """Return a field map as the line of YAML that stands in a source's configuration."""
-    given = fields.model_dump(exclude_none=True)
-    return "fields: {" + ", ".join(f"{name}: {_scalar(value)}" for name, value in given.items()) + "}"
+def _prompt(asked: Column, others: Sequence[Column]) -> str:
+    """Return what the prompt is made of: all columns that ask by their names, in the rows' order."""
+    more = [column for column in others if column.is_prompt and not column.listed and column is not asked]
+    together = [column for column in others if column is asked or column in more]
+    return "\n\n".join(column.slot for column in together) if more else asked.path
 
 
-def _scalar(value: str | list[str]) -> str:
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_scalar, value)) + "]"
-    is_plain = value.replace("_", "").replace(".", "").isalnum() and not value[:1].isdigit()
-    reserved = value.lower() in ("yes", "no", "on", "off", "true", "false", "null", "y", "n")
-    return value if is_plain and not reserved else orjson.dumps(value).decode()
+def _only(columns: Sequence[Column]) -> Column | None:
+    return columns[0] if len(columns) == 1 else None
 
 
-def advice(fields: FieldMap | None, rows: Sequence[Row]) -> str:
-    """Say what to do with rows that fit no shape: the line to paste, and what speaks against it."""
-    if fields is None:
-        return (
-            "No columns look like a prompt and its answer. If two are: fields: {prompt: FIELD, completion: FIELD}; texts to"
-            " go on pre-training with: fields: {text: FIELD}; else take the file out of the source."
-        )
-    line = fields_yaml(fields)
-    if fields.text is not None:
-        return f"One column holds long texts; to go on pre-training with them: {line}"
-    answers = [value for row in rows for path, value in _texts(row, "") if path == fields.completion]
-    if are_labels(answers):
-        return (
-            f"'{fields.completion}' holds one of {len(set(answers))} labels: these rows are for training a classifier, and say"
-            f" nowhere what is asked. To train on them all the same: {line}; on the texts alone:"
-            f" {fields_yaml(FieldMap(text=fields.prompt))}"
-        )
-    used = {fields.prompt, fields.completion, fields.context, fields.system}
-    others = [column.path for column in _text_columns(rows) if column.path not in used]
-    more = f" Not used: {', '.join(others[:8])}." if others else ""
-    return f"By names and lengths of the columns, try: {line}.{more}"
+def _path(column: Column | None) -> str | None:
+    return column.path if column else None
 
 
-def are_labels(answers: Sequence[str]) -> bool:
-    """Say whether answers are a few short texts, again and again."""
-    few = len(set(answers)) <= min(_MOST_LABELS, len(answers) // 4)
-    return len(answers) >= _ENOUGH_ROWS and few and all(len(answer) <= _LABEL_CHARS for answer in answers)
+def _reads(fields: FieldMap, rows: Sequence[Row]) -> bool:
+    read = 0
+    for row in rows:
+        try:
+            read += all(check_turns(example.messages) for example in mapped_examples(row, fields))
+        except RowError:
+            continue
+    return read >= _READ_SHARE * len(rows)

@@ -65,24 +65,19 @@ def _field_map(text: str | None) -> FieldMap | None:
 
 
 def _lines(found: Any) -> list[str]:
+    from versatune.transforms.shapes.field_yaml import fields_yaml
+
     files = f"{found.files:,} files" if found.files != 1 else found.container
     rows = f"{'all' if found.complete else 'the first'} {found.rows:,} rows"
     read = ", ".join(f"{name} ({rows:,} rows)" for name, rows in found.detected) or "nothing"
     lines = [f"{found.uri}: {files}; {rows} give {found.examples:,} examples, read as {read}"]
     lines += [f"refused: {why}" for why in found.refused]
     if found.fields is not None:
-        lines.append(f"with the field map {_shown(found.fields)}")
+        lines.append(f"with the field map {fields_yaml(found.fields)}")
     lines += found.advice
-    if found.proposed is not None:
-        lines.append(f"to try: versatune inspect {found.uri} --fields '{_shown(found.proposed)}'")
+    if found.source:
+        lines.append(f"to paste into the configuration:\n{found.source}")
     return [printable(line) for line in lines]
-
-
-def _shown(fields: FieldMap) -> str:
-    named = fields.model_dump(exclude_none=True)
-    return str(
-        yaml.safe_dump(named, default_flow_style=True, sort_keys=False, width=10_000, allow_unicode=True)
-    ).strip()
 
 
 def _preview(preview: Any) -> list[RenderableType]:
@@ -120,6 +115,7 @@ def _as_json(found: Any) -> dict[str, Any]:
         "fields": _map(found.fields),
         "proposed": _map(found.proposed),
         "field_uses": [use.model_dump(exclude={"source"}) for use in found.field_uses],
+        "source": found.source,
         "advice": found.advice,
         "previews": [
             {

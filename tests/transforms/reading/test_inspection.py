@@ -13,8 +13,6 @@ import pytest
 from versatune.schemas.config import FieldMap
 from versatune.schemas.errors import DataError
 from versatune.transforms.reading.inspection import inspect_file, shape_scores
-from versatune.transforms.shapes.conversation import read_examples
-from versatune.transforms.shapes.field_proposal import advice, are_labels, fields_yaml, propose_fields
 
 SHARED = Path(os.environ.get("VERSATUNE_SHARED_DATA", Path(__file__).parents[3] / "../shared/data"))
 ALPACA = {"instruction": "Why?", "input": "", "output": "Because."}
@@ -73,7 +71,7 @@ def test_the_advice_names_layouts_that_share_a_folder_with_readable_rows(tmp_pat
 def test_questions_without_answers_are_told_apart_from_unknown_rows(tmp_path: Path) -> None:
     found = inspect_file(write(tmp_path / "a.jsonl", [{"prompt": f"{n}?", "kind": "x"} for n in range(9)]))
     assert found.proposed is None
-    assert "nothing to learn" in found.advice[0]
+    assert "'prompt' asks, and no column looks like its answer" in found.advice[0]
 
 
 def test_few_short_answers_raise_a_question(tmp_path: Path) -> None:
@@ -114,58 +112,16 @@ def test_scores_leave_out_shapes_that_fit_nothing() -> None:
     assert shape_scores([{"a": 1}]) == []
 
 
-# --- proposals ---
-
-PROPOSED: list[tuple[dict[str, Any], FieldMap | None]] = [
-    (
-        {"disease": "Gout", "Symptom": "['pain']", "reason": "Crystals " * 9},
-        FieldMap(prompt="disease", completion="reason"),
-    ),
-    ({"sentence": "A clause.", "unfairness_level": "fair"}, FieldMap(prompt="sentence", completion="unfairness_level")),
-    ({"contract": "A contract.", "answer": "UCC", "index": "1"}, FieldMap(prompt="contract", completion="answer")),
-    (
-        {"data": {"ask": {"q_text": "Why?"}, "reply": "Because."}},
-        FieldMap(prompt="data.ask.q_text", completion="data.reply"),
-    ),
-    ({"id": "x", "url": "http://x", "story": "Once upon a time. " * 20}, FieldMap(text="story")),
-    ({"id": "1", "score": "3"}, None),
-    ({}, None),
-]
-
-
-@pytest.mark.parametrize(("row", "fields"), PROPOSED)
-def test_a_field_map_is_proposed_from_names_and_lengths(row: dict[str, Any], fields: FieldMap | None) -> None:
-    assert propose_fields([row]) == fields
-    if fields is not None:
-        assert read_examples(json.dumps(row).encode(), fields)
-
-
-def test_labels_are_told_from_answers() -> None:
-    rows = [{"sentence": f"Clause {n}.", "level": "fair" if n % 2 else "unfair"} for n in range(20)]
-    told = advice(propose_fields(rows), rows)
-    assert "one of 2 labels" in told
-    assert "fields: {text: sentence}" in told
-    assert not are_labels([f"Answer {n}" for n in range(20)])
-    assert not are_labels(["Yes", "No"])
-    assert "fields: {prompt: FIELD, completion: FIELD}" in advice(None, [{}])
-
-
-def test_a_field_map_is_written_as_yaml_that_reads_back() -> None:
-    yaml = pytest.importorskip("yaml")
-    fields = FieldMap(prompt="a b: c", completion="no", choices=["x", "1"], context="d.e")
-    assert FieldMap(**yaml.safe_load(fields_yaml(fields))["fields"]) == fields
-
-
 @pytest.mark.parametrize(
     ("path", "told"),
     [
-        ("chatdoctor/format_dataset.csv", "fields: {prompt: disease, completion: reason}"),
+        ("chatdoctor/format_dataset.csv", "The columns: 'idx' (0), 'disease' (Panic disorder)"),
         ("terms-of-service/train-00000-of-00001.parquet", "one of 3 labels"),
         (
             "legalbench/tasks/insurance_policy_interpretation/train.tsv",
-            "fields: {prompt: claim, completion: answer, context: policy}",
+            "'claim' asks, and no column looks like its answer",
         ),
-        ("infibench/suite_v2.0.0_dev.parquet", "nothing to learn"),
+        ("infibench/suite_v2.0.0_dev.parquet", "asks, and no column looks like its answer"),
     ],
 )
 def test_published_files_that_fit_no_shape_get_sensible_advice(path: str, told: str) -> None:

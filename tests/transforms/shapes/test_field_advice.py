@@ -1,0 +1,48 @@
+"""What is said of rows that fit no shape."""
+
+from __future__ import annotations
+
+from versatune.schemas.config import FieldMap
+from versatune.transforms.shapes.base import Row
+from versatune.transforms.shapes.field_advice import advice
+from versatune.transforms.shapes.field_proposal import propose_fields
+
+
+def told(rows: list[Row]) -> str:
+    """Return the advice on rows."""
+    return advice(propose_fields(rows), rows)
+
+
+def test_a_proposal_is_yaml_and_says_what_it_leaves_out() -> None:
+    rows = [{"Ask: now": "hot?", "Reply": "yes it is", "Room": "the kitchen\n\x1b[31m of the house, upstairs"}]
+    assert told(rows) == (
+        'By names and values of the columns, try: fields: {prompt: "Ask: now", completion: Reply}.'
+        " Not used: 'Room' (the kitchen ?[31m of the house...)."
+    )
+
+
+def test_labels_need_a_task_that_is_stated() -> None:
+    said = told([{"text": f"Text {n}.", "cat {x}": "returns" if n % 2 else "delivery"} for n in range(9)])
+    assert "classifier" in said
+    assert 'prompt: "Which cat {{x}} is this?\\n\\n{text}"' in said
+    assert "fields: {text: text}" in said
+
+
+def test_questions_without_an_answer_and_alike_columns_are_named() -> None:
+    assert told([{"Instruction": "Poach an egg.", "Skill": "Cooking"}]).startswith(
+        "'Instruction' asks, and no column looks like its answer. The columns: 'Instruction' (Poach an egg.), 'Skill' (Cooking)."
+    )
+    assert told([{"q": "Why?", "alt_a": "One.", "alt_b": "Two."}]).startswith(
+        "'alt_a', 'alt_b' are alike, and no column says which of them is right."
+    )
+    assert told([{"question": ["Why?"], "answer": ["So."]}]).startswith("'question', 'answer' hold lists")
+
+
+def test_samples_are_short_and_nobody_s() -> None:
+    said = told([{"e-mail": "x", "who": "a@b.org", "card": "4", "n": "4111 1111 1111 1111", "long": "word " * 50}])
+    assert "(" not in said.partition("'long' (")[0].partition("The columns: ")[2]
+    assert "'long' (word word word word word word...)" in said
+
+
+def test_a_document_is_said_to_be_one() -> None:
+    assert advice(FieldMap(text="story"), [{"story": "x"}]).endswith("pre-training with them: fields: {text: story}")

@@ -1,0 +1,86 @@
+"""What to say to a person whose rows fit no shape: a map to paste, or which columns there are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from versatune.schemas.config import FieldMap
+from versatune.transforms.shapes.base import Row
+from versatune.transforms.shapes.choice_proposal import series
+from versatune.transforms.shapes.columns import Column, columns_of
+from versatune.transforms.shapes.field_paths import paths_of
+from versatune.transforms.shapes.field_yaml import fields_yaml
+
+ADVISED = ("unknown_shape", "missing_answer", "missing_prompt", "missing_document", "wrong_type")
+"""Reasons of rejection that another choice of fields may mend."""
+_SHOWN_COLUMNS = 8
+_SAMPLE_CHARS = 30
+_PRIVATE = re.compile(r"@|(\d[ -]?){9}")
+_PRIVATE_WORDS = frozenset("email mail phone password passwd token secret key ssn iban card address ip".split())  # noqa: SIM905
+
+
+def advice(fields: FieldMap | None, rows: Sequence[Row]) -> str:
+    """Say what to do with rows that fit no shape, in a sentence or three.
+
+    Args:
+        fields: the map that is proposed for them, if one is.
+        rows: some of them.
+    """
+    columns = columns_of(rows)
+    if fields is None:
+        return _without_map(columns)
+    if fields.text is not None:
+        return f"One column holds long texts; to go on pre-training with them: {fields_yaml(fields)}"
+    used = set(paths_of(fields))
+    others = [column for column in columns if column.path not in used and not column.names_no_text]
+    more = f" Not used: {', '.join(_shown(column) for column in others[:_SHOWN_COLUMNS])}." if others else ""
+    return f"By names and values of the columns, try: {fields_yaml(fields)}.{more}"
+
+
+def _without_map(columns: Sequence[Column]) -> str:
+    asking = [column for column in columns if column.is_text and column.is_prompt]
+    labels = [column for column in columns if column.is_label and not column.names_no_text and not column.listed]
+    texts = [column for column in columns if column.is_text and not column.is_label]
+    listed = [column for column in columns if column.listed]
+    alike = [column for column in series(columns) if column.is_text]
+    if len(alike) > 1:
+        why = f"{_names(alike)} are alike, and no column says which of them is right"
+    elif len(listed) > 1 and not any(column.is_text for column in columns):
+        return f"{_names(listed)} hold lists where a row has one text. Write a row for each of their items."
+    elif asking:
+        why = f"'{asking[0].path}' asks, and no column looks like its answer"
+    elif labels and len(texts) == 1:
+        return _for_labels(texts[0], min(labels, key=lambda column: not column.is_few))
+    else:
+        why = "no two columns are surely a prompt and its answer"
+    there = ", ".join(map(_shown, columns[:_SHOWN_COLUMNS])) or "none that hold text"
+    if len(columns) > _SHOWN_COLUMNS:
+        there += f" and {len(columns) - _SHOWN_COLUMNS} more"
+    return (
+        f"{why[0].upper()}{why[1:]}. The columns: {there}. If two of them are a prompt and its answer: fields: {{prompt: FIELD,"
+        " completion: FIELD}; texts to go on pre-training with: fields: {text: FIELD}; else take the file out of the source."
+    )
+
+
+def _for_labels(text: Column, label: Column) -> str:
+    name = "label" if label.has_no_name else label.steps[-1].strip().replace("{", "{{").replace("}", "}}")
+    stated = FieldMap(prompt=f"Which {name} is this?\n\n{text.slot}", completion=label.path)
+    return (
+        f"'{label.path}' holds {len(set(label.values))} different short texts: these rows are for training a classifier, and say"
+        f" nowhere what is asked. To train on them all the same, say it: {fields_yaml(stated)}; on the texts alone:"
+        f" {fields_yaml(FieldMap(text=text.path))}"
+    )
+
+
+def _names(columns: Sequence[Column]) -> str:
+    return ", ".join(f"'{column.path}'" for column in columns[:_SHOWN_COLUMNS])
+
+
+def _shown(column: Column) -> str:
+    """Return a column's name with the beginning of one of its values, unless that may be somebody's."""
+    value = " ".join(column.values[0].split())
+    if _PRIVATE.search(value) or _PRIVATE_WORDS & set(column.words):
+        return f"'{column.path}'"
+    cut = value if len(value) <= _SAMPLE_CHARS else value[:_SAMPLE_CHARS].rstrip() + "..."
+    return f"'{column.path}' ({''.join(char if char.isprintable() else '?' for char in cut)})"
