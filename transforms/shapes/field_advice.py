@@ -10,6 +10,7 @@ from versatune.transforms.shapes.base import Row
 from versatune.transforms.shapes.choice_proposal import series
 from versatune.transforms.shapes.columns import Column, columns_of
 from versatune.transforms.shapes.field_paths import paths_of
+from versatune.transforms.shapes.field_proposal import asked_of
 from versatune.transforms.shapes.field_yaml import fields_yaml
 
 ADVISED = ("unknown_shape", "missing_answer", "missing_prompt", "missing_document", "wrong_type")
@@ -39,19 +40,19 @@ def advice(fields: FieldMap | None, rows: Sequence[Row]) -> str:
 
 
 def _without_map(columns: Sequence[Column]) -> str:
-    asking = [column for column in columns if column.is_text and column.is_prompt]
+    asked = asked_of(columns)
     labels = [column for column in columns if column.is_label and not column.names_no_text and not column.listed]
-    texts = [column for column in columns if column.is_text and not column.is_label]
+    answers = [column for column in labels if column.is_answer]
     listed = [column for column in columns if column.listed]
     alike = [column for column in series(columns) if column.is_text]
+    if len(listed) > 1 and not any(column.is_text for column in columns):
+        return f"{_names(listed)} hold lists where a row has one text. Write a row for each of their items."
     if len(alike) > 1:
         why = f"{_names(alike)} are alike, and no column says which of them is right"
-    elif len(listed) > 1 and not any(column.is_text for column in columns):
-        return f"{_names(listed)} hold lists where a row has one text. Write a row for each of their items."
-    elif asking:
-        why = f"'{asking[0].path}' asks, and no column looks like its answer"
-    elif labels and len(texts) == 1:
-        return _for_labels(texts[0], min(labels, key=lambda column: not column.is_few))
+    elif asked and (answers or (labels and not asked.is_prompt)):
+        return _for_labels(asked, answers or sorted(labels, key=lambda column: not column.is_few))
+    elif asked and asked.is_prompt:
+        why = f"'{asked.path}' asks, and no column looks like its answer"
     else:
         why = "no two columns are surely a prompt and its answer"
     there = ", ".join(map(_shown, columns[:_SHOWN_COLUMNS])) or "none that hold text"
@@ -63,7 +64,8 @@ def _without_map(columns: Sequence[Column]) -> str:
     )
 
 
-def _for_labels(text: Column, label: Column) -> str:
+def _for_labels(text: Column, labels: Sequence[Column]) -> str:
+    label = labels[0]
     name = "label" if label.has_no_name else label.steps[-1].strip().replace("{", "{{").replace("}", "}}")
     stated = FieldMap(prompt=f"Which {name} is this?\n\n{text.slot}", completion=label.path)
     return (

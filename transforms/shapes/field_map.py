@@ -7,7 +7,17 @@ from typing import Any
 
 from versatune.schemas.config import FieldMap
 from versatune.schemas.field_template import Slot, Template, parse_part
-from versatune.transforms.shapes.base import Example, Message, Row, RowError, answer_text, joined, shown_keys, text
+from versatune.transforms.shapes.base import (
+    Example,
+    Message,
+    Row,
+    RowError,
+    answer_text,
+    is_blank,
+    joined,
+    shown_keys,
+    text,
+)
 from versatune.transforms.shapes.context import context_text
 from versatune.transforms.shapes.field_paths import Items, value_at
 from versatune.transforms.shapes.multiple_choice import choice_turns
@@ -129,7 +139,7 @@ def _filled(row: Row, template: Template, role: str) -> str:
             filled += piece.lstrip(" ") if beside_nothing else piece
         else:
             found = _slot(row, piece, role)
-            says_something = says_something or bool(found.strip())
+            says_something = says_something or not is_blank(found)
             filled += found
     if not says_something:
         raise RowError(f"empty_{role}", f"no field of '{template.written}' holds anything")
@@ -148,6 +158,8 @@ def _slot(row: Row, slot: Slot, role: str) -> str:
 
 
 def _trimmed(value: str) -> str:
-    """Return a text without blanks around it; of several lines the first keeps its indentation."""
+    """Return a text without blanks around it, or nothing if none of it can be seen; of several lines the first keeps its indentation."""
+    if is_blank(value):
+        return ""
     value = value.rstrip()
     return _BLANK_LINES.sub("", value) if "\n" in value.lstrip() else value.lstrip()

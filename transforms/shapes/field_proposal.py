@@ -34,7 +34,7 @@ def propose_fields(rows: Sequence[Row]) -> FieldMap | None:
 
 def _with_choices(columns: Sequence[Column], choice: Choice) -> FieldMap | None:
     rest = [column for column in columns if column not in (*choice.options, choice.key)]
-    asked = _asked(rest)
+    asked = asked_of(rest)
     if asked is None:
         return None
     return FieldMap(
@@ -54,7 +54,7 @@ def _pair(columns: Sequence[Column]) -> FieldMap | None:
     others = [column for column in columns if column not in (answer, unit)]
     system = _only([column for column in others if column.is_system and not column.is_label])
     rest = [column for column in others if column is not system and not (column.is_answer or column.may_be_answer)]
-    asked = _asked(rest)
+    asked = asked_of(rest)
     if asked is None or (answer.asks and not asked.asks):
         return None
     context = _only([column for column in rest if column.is_context and column is not asked and not column.is_label])
@@ -103,7 +103,7 @@ def _are_sentences(column: Column) -> bool:
     return 2 * ended >= len(column.values)
 
 
-def _asked(columns: Sequence[Column]) -> Column | None:
+def asked_of(columns: Sequence[Column]) -> Column | None:
     """Return the column that asks: by its name, by its question marks, by a name that may ask, or as the one that is left."""
     texts = [column for column in columns if column.is_text]
     for candidates in (

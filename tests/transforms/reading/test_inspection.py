@@ -116,10 +116,10 @@ def test_scores_leave_out_shapes_that_fit_nothing() -> None:
     ("path", "told"),
     [
         ("chatdoctor/format_dataset.csv", "The columns: 'idx' (0), 'disease' (Panic disorder)"),
-        ("terms-of-service/train-00000-of-00001.parquet", "one of 3 labels"),
+        ("terms-of-service/train-00000-of-00001.parquet", "'unfairness_level' holds 3 different short texts"),
         (
             "legalbench/tasks/insurance_policy_interpretation/train.tsv",
-            "'claim' asks, and no column looks like its answer",
+            "'answer' holds 3 different short texts",
         ),
         ("infibench/suite_v2.0.0_dev.parquet", "asks, and no column looks like its answer"),
     ],
