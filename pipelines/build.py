@@ -18,7 +18,7 @@ from versatune.pipelines.build_plan import BuildPlan, plan_build, planned_bytes
 from versatune.pipelines.build_watch import watched_build
 from versatune.pipelines.execute import execute
 from versatune.pipelines.options import local_workers, pipeline_options, runner_name
-from versatune.pipelines.shape_advice import shape_advice
+from versatune.pipelines.shape_advice import shape_advice, source_advice
 from versatune.pipelines.staging import check_inputs
 from versatune.schemas.config import Config
 from versatune.schemas.dataset import DatasetManifest
@@ -36,7 +36,7 @@ from versatune.transforms.reading.tokenize import TokenizeMessages, plan_tokeniz
 from versatune.transforms.shards.plan_shards import PlanShards
 from versatune.transforms.shards.resume import PassOverFinished, fragments_directory, save_read_record
 from versatune.transforms.shards.signatures import ListSignatures, WriteSignatures
-from versatune.transforms.shards.write_manifest import OUTCOME, Outcome, WriteManifest
+from versatune.transforms.shards.write_manifest import OUTCOME, REJECTED, Outcome, WriteManifest
 from versatune.transforms.shards.write_shards import ShardWriter, WriteRejects, WriteShards
 from versatune.transforms.transport import batch_coders  # noqa: F401  # registers how batches travel
 from versatune.transforms.transport.exchange import WriteFragments
@@ -88,6 +88,8 @@ def run(config: Config, *, beam_args: Sequence[str] = (), progress: Progress, re
             execute("build", options, lambda root: graph(root, plan))
         outcome = _outcome(plan)
         delete_tree(plan.staging)
+    if outcome.error is not None:
+        _say_what_was_rejected(config, progress)
     outcome.raise_error()
     path = str(outcome.manifest)
     manifest = DatasetManifest.parse(read_bytes(path), path)
@@ -201,6 +203,18 @@ def _notes(manifest: DatasetManifest) -> Iterator[str]:
         yield f"source '{source}': {first.uri}: {first.note}{more}"
 
 
+def _mapped(config: Config) -> set[str]:
+    return {source.name for source in config.sources if source.fields}
+
+
+def _say_what_was_rejected(config: Config, progress: Progress) -> None:
+    """Say of a build that failed which sources could not be read."""
+    kept = Path(config.home, REJECTED)
+    if is_local(config.home) and kept.is_dir():
+        for advice in shape_advice(sorted(map(str, kept.rglob("*.parquet"))), _mapped(config)).values():
+            progress.say(f"build: {advice}")
+
+
 def _say_what_to_know(manifest: DatasetManifest, directory: str, config: Config, progress: Progress) -> None:
     """Say what a user may have to act on."""
     for file in manifest.inputs:
@@ -208,7 +222,7 @@ def _say_what_to_know(manifest: DatasetManifest, directory: str, config: Config,
             progress.say(f"build: refused: {file.refused}")
     for note in _notes(manifest):
         progress.say(f"build: {note}")
-    for advice in shape_advice(manifest, directory):
+    for advice in source_advice(manifest, directory, _mapped(config)):
         progress.say(f"build: {advice}")
     train, held_out = manifest.totals("train"), manifest.totals("validation")
     if unmeasured := [domain for domain in train if train[domain]["rows"] and not held_out[domain]["rows"]]:

@@ -1,43 +1,113 @@
-"""What to do about files whose rows have no known shape: which field map would read them."""
+"""What to do about sources whose rows could not be read, or that gave nothing: one line for each of them."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
-import orjson
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from versatune.schemas.dataset import DatasetManifest
-from versatune.transforms.shapes.base import Row
-from versatune.transforms.shapes.field_proposal import advice, propose_fields
+from versatune.schemas.dataset import DatasetManifest, SourceBooks
+from versatune.transforms.shapes.base import Row, RowError
+from versatune.transforms.shapes.conversation import parse_row
+from versatune.transforms.shapes.field_advice import ADVISED, advice
+from versatune.transforms.shapes.field_proposal import propose_fields
 from versatune.transforms.transport.storage import is_local
 
-_REASON = "unknown_shape"
-_FILES = 5
+_STAGE = "normalize"
 _ROWS = 50
+_BYTES = 8 << 20
+_REASONS = 3
 
 
-def shape_advice(manifest: DatasetManifest, directory: str) -> Iterator[str]:
-    """Yield a line for each file of which a large part has no known shape, the worst first; none for a version that is not local."""
-    if not is_local(directory) or not any(book.rejected.get(f"normalize.{_REASON}") for book in manifest.books):
-        return
-    rejects = ds.dataset([f"{directory}/{file.path}" for file in manifest.rejects], format="parquet")
-    unknown = pc.field("reason") == _REASON
-    uris = rejects.to_table(columns={"uri": pc.field("origin", "uri")}, filter=unknown)["uri"].to_pylist()
-    read = {file.uri: file.rows for file in manifest.inputs}
-    worst = [(uri, rows) for uri, rows in Counter(uris).most_common() if rows * 2 > read[uri]]
-    for uri, rows in worst[:_FILES]:
-        of_file = rejects.head(_ROWS, columns=["payload"], filter=unknown & (pc.field("origin", "uri") == uri))
-        samples = list(_objects(of_file["payload"].to_pylist()))
-        yield f"{uri}: {rows:,} of {read[uri]:,} rows have no known shape. {advice(propose_fields(samples), samples)}"
-    if len(worst) > _FILES:
-        yield f"... and {len(worst) - _FILES} more files; `versatune inspect FILE` says what would read them"
+def source_advice(manifest: DatasetManifest, directory: str, mapped: Collection[str]) -> Iterator[str]:
+    """Yield a line for each source that gave nothing, or of which a file could mostly not be read.
+
+    Args:
+        manifest: of the version.
+        directory: where it is; of a version that is not local no rows are looked at.
+        mapped: sources that have a field map already; their reasons speak for themselves.
+    """
+    read = {(file.source, file.uri): file.rows for file in manifest.inputs}
+    files = [f"{directory}/{file.path}" for file in manifest.rejects] if is_local(directory) else []
+    found = shape_advice(files, mapped, read)
+    for book in manifest.books:
+        told = found.get(book.source, "")
+        if sum(book.written.values()):
+            if told:
+                yield told
+        else:
+            yield f"source '{book.source}' gave nothing: {told or _why_nothing(book)}"
 
 
-def _objects(payloads: list[bytes]) -> Iterator[Row]:
-    for payload in payloads:
-        value = orjson.loads(payload)
-        if isinstance(value, dict):
-            yield value
+def _why_nothing(book: SourceBooks) -> str:
+    if not book.read:
+        return "no rows could be read from its files"
+    same = sum(book.duplicates.values()) + sum(book.near_duplicates.values())
+    rejected = Counter(book.rejected).most_common()
+    parts = [f"duplicates of other rows {same:,}"] if same else []
+    parts += [f"{reason} {rows:,}" for reason, rows in rejected[:_REASONS]]
+    more = f" and {len(rejected) - _REASONS} more reasons" if len(rejected) > _REASONS else ""
+    return f"of {book.read + book.expanded:,} examples none is left: {', '.join(parts)}{more}"
+
+
+def shape_advice(
+    rejects: Sequence[str], mapped: Collection[str], read: Mapping[tuple[str, str], int] | None = None
+) -> dict[str, str]:
+    """Return what to say of each source, by its file of which the most rows could not be read.
+
+    Args:
+        rejects: Parquet files of rejected rows.
+        mapped: sources to pass over.
+        read: the rows of each source and file, where they are known; a file counts if most of its rows are rejected.
+    """
+    if not rejects:
+        return {}
+    table = ds.dataset(list(rejects), format="parquet")
+    refused = (pc.field("stage") == _STAGE) & pc.field("reason").isin(list(ADVISED))
+    counts: dict[tuple[str, str], Counter[str]] = {}
+    columns = {"source": pc.field("source"), "uri": pc.field("origin", "uri"), "reason": pc.field("reason")}
+    for batch in table.to_batches(columns=columns, filter=refused):
+        for (source, uri, reason), rows in Counter(zip(*(c.to_pylist() for c in batch.columns), strict=True)).items():
+            counts.setdefault((source, uri), Counter())[reason] += rows
+    bad = [place for place, found in counts.items() if read is None or 2 * found.total() > read[place]]
+    told: dict[str, str] = {}
+    for place in sorted(bad, key=lambda place: -counts[place].total()):
+        source, uri = place
+        if source in told or source in mapped:
+            continue
+        rows = _most_alike(
+            _sample(table, refused & (pc.field("source") == source) & (pc.field("origin", "uri") == uri))
+        )
+        more = sum(other == source for other, _ in bad) - 1
+        others = f" (and of {more:,} more of its files)" if more else ""
+        reason, number = counts[place].most_common(1)[0]
+        of = f" of {read[place]:,}" if read else ""
+        what = "have no known shape" if reason == "unknown_shape" else f"are rejected as {reason}"
+        told[source] = f"{uri}: {number:,}{of} rows {what}{others}. {advice(propose_fields(rows), rows)}"
+    return told
+
+
+def _sample(table: ds.Dataset, wanted: ds.Expression) -> list[Row]:
+    """Return some of the rows; of large ones fewer."""
+    rows: list[Row] = []
+    size = 0
+    for batch in table.to_batches(columns=["payload"], filter=wanted, batch_size=_ROWS, batch_readahead=0):
+        for payload in batch["payload"]:
+            size += len(payload.as_buffer())
+            try:
+                rows.append(parse_row(payload.as_py()))
+            except RowError:
+                continue
+            if len(rows) >= _ROWS or size > _BYTES:
+                return rows
+    return rows
+
+
+def _most_alike(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows that have the same fields as most."""
+    layouts: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        layouts.setdefault(tuple(row), []).append(row)
+    return max(layouts.values(), key=len, default=[])

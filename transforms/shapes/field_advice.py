@@ -47,7 +47,7 @@ def _without_map(columns: Sequence[Column]) -> str:
     alike = [column for column in series(columns) if column.is_text]
     if len(listed) > 1 and not any(column.is_text for column in columns):
         return f"{_names(listed)} hold lists where a row has one text. Write a row for each of their items."
-    if len(alike) > 1:
+    if len(alike) > 1 and any(column.is_text for column in columns if column not in alike):
         why = f"{_names(alike)} are alike, and no column says which of them is right"
     elif asked and (answers or (labels and not asked.is_prompt)):
         return _for_labels(asked, answers or sorted(labels, key=lambda column: not column.is_few))

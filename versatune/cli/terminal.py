@@ -11,7 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
-from rich.console import Console, RenderableType
+from rich.cells import cell_len
+from rich.console import Console, Group, RenderableType
+from rich.measure import Measurement
 from rich.progress import (
     BarColumn,
     Progress,
@@ -26,6 +28,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 _SECONDS_BETWEEN_LINES = 20.0
+_WIDEST = 100_000
 
 
 class Terminal:
@@ -100,8 +103,21 @@ class Terminal:
             return
         console = Console(highlight=False)
         if table is not None:
-            console.print(table)
+            _print_whole(console, table)
         console.print(printable(title), markup=False, soft_wrap=True)
+
+
+def _print_whole(console: Console, shown: RenderableType) -> None:
+    """Print tables with every number and name whole: into a file or a pipe as wide as they are, on a terminal no wider than they must be."""
+    if isinstance(shown, Group):
+        for part in shown.renderables:
+            _print_whole(console, part)
+    elif isinstance(shown, Table):
+        needed = Measurement.get(console, console.options.update(width=_WIDEST), shown)
+        width = max(console.width, shown.min_width or 0) if console.is_terminal else needed.maximum
+        Console(highlight=False, width=width).print(shown)
+    else:
+        console.print(shown, soft_wrap=isinstance(shown, Text))
 
 
 class _Rate(ProgressColumn):
@@ -129,6 +145,8 @@ def _whole() -> Column:
     return Column(no_wrap=True)
 
 
+_BORDER = 3  # between two columns, with a blank on both sides
+_FOLDED = 24
 _NAME = re.compile(r"\S{1,40}( \*)?")
 
 
@@ -149,7 +167,16 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
         )
     for row in rows:
         made.add_row(*(Text(printable(cell) if isinstance(cell, str) else _number(cell)) for cell in row))
+    made.min_width = 1 + sum(_least_width(column) + _BORDER for column in made.columns)
     return made
+
+
+def _least_width(column: Column) -> int:
+    """Return the width below which a column would lose something: that of its words, but for long ones, which may be broken."""
+    texts = [text.plain for text in (column.header, *column.cells) if isinstance(text, Text)]
+    if column.no_wrap:
+        return max(map(cell_len, texts))
+    return min(_FOLDED, max(cell_len(word) for text in texts for word in (text.split() or [""])))
 
 
 def printable(text: str) -> str:
