@@ -41,9 +41,9 @@ def test_a_pasted_map_reads_the_columns_that_it_was_made_for(headings: list[str]
 
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=80), heading)
 def test_a_pasted_source_is_one(uri: str, name: str) -> None:
-    (pasted,) = yaml.safe_load(source_yaml(uri, {"header": False, "pattern": name}))["sources"]
+    (pasted,) = yaml.safe_load(source_yaml(uri, {"header": False, "license": name}))["sources"]
     source = SourceConfig(**pasted)
-    assert (source.files, source.header, source.pattern) == ([uri], False, name)
+    assert (source.files, source.header, source.license) == ([uri], False, name)
 
 
 @pytest.mark.parametrize(
