@@ -109,11 +109,17 @@ def test_d2_list_of_objects(build_files: Build) -> None:
 
 
 def test_e1_text_and_category(build_files: Build) -> None:
-    pytest.xfail("to be written: e1-text-and-category.csv")
+    built = build_files("e1-text-and-category.csv")
+    assert not built.rows
+    assert built.reasons == ["unknown_shape"] * 3
+    assert all("'category' looks like a class of 'text'" in reject["detail"] for reject in built.rejects)
 
 
 def test_e2_splits_of_pairs(build_files: Build) -> None:
-    pytest.xfail("to be written: e2-splits-of-pairs.json")
+    built = build_files("e2-splits-of-pairs.json")
+    assert not built.rows
+    assert set(built.reasons) == {"unknown_shape"}
+    assert all("looks like a class of the first" in reject["detail"] for reject in built.rejects)
 
 
 def test_f1_folder_without_readable_files(build_files: Build) -> None:
@@ -125,11 +131,21 @@ def test_g1_literal_end_markers(build_files: Build) -> None:
 
 
 def test_h1_columns_by_task(build_files: Build) -> None:
-    pytest.xfail("to be written: h1-columns-by-task.json")
+    built = build_files("h1-columns-by-task.json")
+    assert sorted(built.turns) == [
+        ask("is basalt igneous", "yes"),
+        ask("what is a moraine", "debris left by ice"),
+        ask("what is loess", "wind-blown silt"),
+    ]
+    assert not built.rejects
 
 
 def test_i1_expected_completion(build_files: Build) -> None:
-    pytest.xfail("to be written: i1-expected-completion.jsonl")
+    built = build_files("i1-expected-completion.jsonl")
+    assert not built.rows
+    (reject,) = built.rejects
+    assert reject["reason"] == "missing_answer"
+    assert "text is also in 'expected completion', 'source_file'" in reject["detail"]
 
 
 def test_j1_heading_with_colon(build_files: Build) -> None:
@@ -137,7 +153,11 @@ def test_j1_heading_with_colon(build_files: Build) -> None:
 
 
 def test_k1_object_of_lists(build_files: Build) -> None:
-    pytest.xfail("to be written: k1-object-of-lists.json")
+    built = build_files("k1-object-of-lists.json")
+    assert not built.rows
+    (reject,) = built.rejects
+    assert reject["reason"] == "unknown_shape"
+    assert "equally long lists" in reject["detail"]
 
 
 def test_l1_quiz_blocks(build_files: Build) -> None:

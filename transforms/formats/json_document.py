@@ -12,6 +12,8 @@ from versatune.transforms.formats.encoding import dump_row
 from versatune.transforms.formats.fault import FormatError, bounded
 from versatune.transforms.formats.json_scan import CutShortError, Scanner
 from versatune.transforms.shapes import exact_json
+from versatune.transforms.shapes.column_table import is_table
+from versatune.transforms.shapes.registry import has_shape
 from versatune.transforms.transport.batch import RowFault
 
 COLUMNS_BYTES = 128 * 2**20
@@ -96,7 +98,7 @@ def layout_of(value: dict[str, Any], *, whole: bool) -> Layout:
     if values and all(isinstance(column, list) and not _turns(column) for column in values):
         lengths = {len(column) for column in (values if whole else values[:-1])}
         if (len(lengths) == 1 and lengths != {0}) or (not whole and not lengths):
-            return Layout("columns")
+            return Layout("columns" if not whole or has_shape(tuple(value)) else "row")
     objects = [row for row in values if isinstance(row, dict)]
     if not objects or 10 * len(objects) < 9 * len(values):
         return Layout("row")
@@ -228,6 +230,12 @@ def _rows_of(text: bytes, max_row_bytes: int) -> Iterator[bytes | RowFault]:
 def _table(text: bytes, layout: Layout, max_row_bytes: int) -> Iterator[bytes | RowFault]:
     """Yield the rows of a table that is written by column."""
     value = _parsed(text)
+    if isinstance(value, dict) and layout.kind == "columns" and is_table(value) and not has_shape(tuple(value)):
+        names = ", ".join(f"'{name[:40]}'" for name in islice(value, 5))
+        raise FormatError(
+            f"found an object of equally long lists ({names}) whose names fit no known shape. If they are a table's columns, write"
+            " it as JSON Lines, e.g. pandas.read_json(FILE).to_json(OUT, orient='records', lines=True)"
+        )
     if not isinstance(value, dict) or layout_of(value, whole=True).kind != layout.kind:
         raise FormatError(
             "found a table by column that is cut short, damaged, or has columns of different lengths: fetch the file"

@@ -58,7 +58,7 @@ NORMALIZE_REASONS = {
     "not_text": "a turn's content has a part that is not text (an image, audio)",
     "wrong_type": "a field holds a number, list or object where text belongs",
     "missing_prompt": "the user's text is absent or null",
-    "missing_answer": "the assistant's text is absent or null",
+    "missing_answer": "the assistant's text is absent or null, or its field has a name that is not known",
     "missing_system": "a system turn's text is null",
     "missing_document": "a document's text is null",
     "empty_prompt": "the user's text is blank",

@@ -233,7 +233,8 @@ def _digest(value: list[Any], digits: int) -> str:
 def parse_row(payload: bytes) -> dict[str, Any]:
     """Return a row's JSON object.
 
-    A list of one object is that object, a list of turns a conversation, a list of two texts a prompt and its answer.
+    A list of one object is that object, a list of turns a conversation; other lists of texts and numbers get their places
+    as names, from "0".
 
     Raises:
         RowError: not UTF-8, not JSON, not an object.
@@ -252,8 +253,8 @@ def parse_row(payload: bytes) -> dict[str, Any]:
         return {"messages": value}
     if type(value) is list and value and all(type(item) is str and written_turn(item) for item in value):
         return {"messages": value}
-    if type(value) is list and len(value) == 2 and type(value[0]) is type(value[1]) is str:
-        return {"prompt": value[0], "completion": value[1]}
+    if type(value) is list and len(value) > 1 and not any(type(item) is dict or type(item) is list for item in value):
+        return {str(place): item for place, item in enumerate(value)}
     if type(value) is list and len(value) == 1 and type(value[0]) is dict:  # published lists of one-element lists
         return value[0]
     raise RowError("not_an_object", f"the row is {type_name(value)}; expected an object with named fields")

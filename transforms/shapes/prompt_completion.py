@@ -13,6 +13,7 @@ from versatune.transforms.shapes.asked import asked_in_turns
 from versatune.transforms.shapes.base import (
     Example,
     Message,
+    OtherShapeError,
     Row,
     RowError,
     answer_text,
@@ -45,6 +46,10 @@ def to_examples(row: Row) -> list[Example]:
     asked, answered = row.get("prompt"), row.get("completion")
     if len(row) == 2 and type(asked) is str and type(answered) is str:
         return [Example([*prompt_turns(asked), ("assistant", answered)])]
+    if _are_columns(asked, answered):
+        raise OtherShapeError(
+            "wrong_type", "'prompt' and 'completion' hold lists of texts; expected texts, or lists of turns"
+        )
     prompt = "prompt" if type(asked) is list else str(first_field(row, _PROMPTS))
     completion = first_field(row, _COMPLETIONS)
     asked, answered = row[prompt], row[completion] if completion else None
@@ -56,6 +61,15 @@ def to_examples(row: Row) -> list[Example]:
         raise RowError("missing_answer", "'history' is empty, and no field holds a completion")
     messages = asked_in_turns(messages, row, prompt, (completion,), answer[-1][1] if answer else "")
     return [Example([*system_turn(row), *messages, *answer], row_tools(row))]
+
+
+def _are_columns(asked: Any, answered: Any) -> bool:
+    """Say whether these are columns of a table, and no turns: lists of as many texts."""
+    return (
+        type(asked) is type(answered) is list
+        and len(asked) == len(answered) > 1
+        and type(asked[0]) is type(answered[0]) is str
+    )
 
 
 def _answer(value: Any, field: str, *, calls: bool) -> list[Message]:

@@ -25,6 +25,7 @@ from versatune.transforms.shapes import (
     unanswered,
 )
 from versatune.transforms.shapes.base import Example, OtherShapeError, Row, RowError, Shape, plain_name, shown_keys
+from versatune.transforms.shapes.column_table import column_rows, is_table
 from versatune.transforms.shapes.field_map import mapped_examples
 from versatune.transforms.shapes.noted_row import forget, renamed
 from versatune.transforms.shapes.qa_pairs import pair_examples
@@ -76,6 +77,11 @@ def detect_layout(names: tuple[str, ...]) -> Layout:
     return found
 
 
+def has_shape(names: tuple[str, ...]) -> bool:
+    """Say whether these field names fit a shape."""
+    return bool(detect_layout(names).shapes)
+
+
 def _fitting(names: tuple[str, ...]) -> Layout:
     exact = frozenset(names)
     shapes = tuple(shape for shape in SHAPES if shape.matches(exact))
@@ -84,20 +90,33 @@ def _fitting(names: tuple[str, ...]) -> Layout:
     # A name in another case may answer what stands there unanswered: {"question", "Answer"}.
     use_plain = shapes[:1] in ((), (unanswered,)) and as_plain[:1] not in ((), (unanswered,))
     chosen, fields = (as_plain, plain) if use_plain else (shapes, exact)
-    return Layout(chosen, use_plain, next((name for name in _VERDICTS if name in fields), None))
+    judged = chosen[:1] != (document,)  # a document has no answer to be bad
+    return Layout(chosen, use_plain, next((name for name in _VERDICTS if judged and name in fields), None))
 
 
 def read_row(row: Row, fields: FieldMap | None = None) -> Sequence[Example | RowError]:
     """Return a row's examples: by the field map if there is one, else by the shape that its field names have.
 
-    Of several shapes that fit, the first one is taken whose fields hold something. What a row becomes depends on the row
-    alone. Where one of a row's several examples cannot be used, its error stands in its place.
+    Of several shapes that fit, the first one is taken whose fields hold something. A row that fits none may be a table by
+    column, or several of them. What a row becomes depends on the row alone. Where one of a row's several examples cannot
+    be used, its error stands in its place.
 
     Raises:
         RowError: unknown shape, or values that the shape cannot use.
     """
     if fields is not None:
-        return mapped_examples(row, fields)
+        return _mapped(row, fields)
+    try:
+        return _by_shape(row)
+    except RowError as error:
+        found = _by_column(row) if error.reason in ("wrong_type", "unknown_shape") else []
+        if any(isinstance(item, Example) for item in found):
+            return found
+        forget(row)
+        raise
+
+
+def _by_shape(row: Row) -> Sequence[Example | RowError]:
     layout = detect_layout(tuple(row))
     if layout.plain_names:
         row = renamed(row, plain_name)
@@ -115,8 +134,41 @@ def read_row(row: Row, fields: FieldMap | None = None) -> Sequence[Example | Row
     pairs = pair_examples(row) if first is None else None
     if pairs:
         return pairs
-    raise first or RowError(
-        "unknown_shape",
+    raise first or RowError("unknown_shape", _why_unknown(row))
+
+
+def _mapped(row: Row, fields: FieldMap) -> Sequence[Example | RowError]:
+    named = fields.prompt or fields.text
+    if named is None or named not in row or type(row[named]) is not list or not is_table(row):
+        return mapped_examples(row, fields)
+    found: list[Example | RowError] = []
+    for item in column_rows(row) or ():
+        try:
+            found += mapped_examples(item, fields)
+        except RowError as error:
+            found.append(error)
+    return found
+
+
+def _by_column(row: Row) -> list[Example | RowError]:
+    """Return the examples of a row that is a table by column, or holds several such tables; else nothing."""
+    found: list[Example | RowError] = []
+    for item in column_rows(row) or ():
+        try:
+            found += _by_shape(item)
+        except RowError as error:
+            found.append(error)
+    return found
+
+
+def _why_unknown(row: Row) -> str:
+    told = (
         f"no known shape has the fields {shown_keys(row)}; tell which ones to use, such as"
-        " fields: {prompt: FIELD, completion: FIELD}",
+        " fields: {prompt: FIELD, completion: FIELD}"
     )
+    if is_table(row):
+        return (
+            f"{told}. They hold equally long lists: if these are a table's columns, write a row for each line, such as"
+            " pandas.read_json(FILE).to_json(OUT, orient='records', lines=True)"
+        )
+    return told

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Container
 
-from versatune.transforms.shapes.base import Example, Row, RowError, shown_keys
+from versatune.transforms.shapes.asked import asking_fields
+from versatune.transforms.shapes.base import SYSTEMS, Example, Row, RowError, shown_keys
 
 NAME = "unanswered"
 _PROMPTS = ("prompt", "question", "instruction", "query", "problem")
@@ -16,10 +17,14 @@ def matches(names: Container[str]) -> bool:
 
 
 def to_examples(row: Row) -> list[Example]:
-    """Refuse the row."""
+    """Refuse the row, and name the fields that may hold the answer."""
     asked = next(name for name in _PROMPTS if name in row)
+    known = {asked, *SYSTEMS, *asking_fields(row)}
+    texts = {name: row[name] for name in row if name not in known and isinstance(row[name], str) and row[name].strip()}
+    named = (
+        f"; text is also in {shown_keys(texts)}. If that is the answer" if texts else ". If a field holds the answer"
+    )
     raise RowError(
         "missing_answer",
-        f"'{asked}' asks, but no field has a usual answer's name; the row has {shown_keys(row)}."
-        f" If one of them is the answer: fields: {{prompt: {asked}, completion: FIELD}}",
+        f"'{asked}' asks, and no field has a usual name of an answer{named}, name it: fields: {{prompt: {asked}, completion: FIELD}}",
     )

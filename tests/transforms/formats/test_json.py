@@ -43,7 +43,9 @@ def rows(data: bytes, max_row_bytes: int = 1 << 20, block: int = 3) -> list[Any]
         ({"schema": {"fields": QA}, "data": QA}, "wrapped"),
         ({"anything": QA}, "wrapped"),
         ({"conversations": [{"id": 1, "messages": TURNS}]}, "wrapped"),
-        ({"q": ["?", "??"], "a": ["!", "!!"]}, "columns"),
+        ({"question": ["?", "??"], "answer": ["!", "!!"]}, "columns"),
+        ({"question": ["?", "??"], "id": [1, 2]}, "columns"),
+        ({"x": ["?", "??"], "y": ["!", "!!"], "z": ["", ""]}, "row"),
         ({"q": {"0": "?", "1": "??"}, "a": {"0": "!", "1": None}}, "indexed_columns"),
         ({"columns": ["q", "a"], "index": [0], "data": [["?", "!"]]}, "split"),
     ],
@@ -59,15 +61,22 @@ def test_two_lists_of_rows_are_refused_by_name() -> None:
 
 @pytest.mark.parametrize("wrap", ["keyed", "data", "columns", "indexed"])
 def test_an_object_that_is_larger_than_a_row_holds_the_same_rows(wrap: str) -> None:
-    items = [{"q": f"question {n}", "a": [n, '"}', "\\"]} for n in range(200)]
+    items = [{"question": f"question {n}", "answer": [n, '"}', "\\"]} for n in range(200)]
     value: Any = {
         "keyed": {f"k{n}": item for n, item in enumerate(items)},
         "data": {"version": {"of": "this"}, "data": items, "end": None},
-        "columns": {name: [item[name] for item in items] for name in ("q", "a")},
-        "indexed": {name: {str(n): item[name] for n, item in enumerate(items)} for name in ("q", "a")},
+        "columns": {name: [item[name] for item in items] for name in ("question", "answer")},
+        "indexed": {name: {str(n): item[name] for n, item in enumerate(items)} for name in ("question", "answer")},
     }[wrap]
     data = orjson.dumps(value)
     assert rows(data, block=100) == rows(data, max_row_bytes=500, block=100) == items
+
+
+def test_a_large_object_of_lists_under_unknown_names_is_refused_with_advice() -> None:
+    data = orjson.dumps({"x": ["?"] * 200, "y": ["!"] * 200})
+    with pytest.raises(FormatError, match=r"equally long lists \('x', 'y'\) .*JSON Lines"):
+        rows(data, max_row_bytes=500)
+    assert rows(data) == [{"x": ["?"] * 200, "y": ["!"] * 200}]
 
 
 def test_a_second_list_of_rows_behind_the_first_is_not_lost_silently() -> None:

@@ -370,7 +370,11 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"chat": {"turn_1": {"Human": "Why?"}}}, "wrong_type", "chat.turn_1"),
     ({"message_tree_id": "t", "prompt": "Why?"}, "wrong_type", "message 0 of the tree"),
     ({"text": None, "url": "x"}, "missing_document", "'text' is null"),
-    ({"text": "Which?", "label": 1}, "unknown_shape", "'text', 'label'; tell which ones to use"),
+    (
+        {"text": "Which?", "label": 1},
+        "unknown_shape",
+        "'label' looks like a class of 'text', and nothing says what is asked",
+    ),
     ({"text": "Because.", "role": "assistant", "parent_id": "x"}, "unknown_shape", "'parent_id'"),
     ({"sentence": "x", "label": 1}, "unknown_shape", "'sentence', 'label'; tell which ones to use"),
     ({}, "unknown_shape", "the fields none"),
