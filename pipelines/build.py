@@ -20,6 +20,7 @@ from versatune.pipelines.execute import execute
 from versatune.pipelines.options import local_workers, pipeline_options, runner_name
 from versatune.pipelines.shape_advice import shape_advice, source_advice
 from versatune.pipelines.staging import check_inputs
+from versatune.pipelines.tail_advice import said_of_tails
 from versatune.schemas.config import Config
 from versatune.schemas.dataset import DatasetManifest
 from versatune.schemas.errors import RunError, VersatuneError
@@ -223,6 +224,8 @@ def _say_what_to_know(manifest: DatasetManifest, directory: str, config: Config,
     for note in _notes(manifest):
         progress.say(f"build: {note}")
     for advice in source_advice(manifest, directory, _mapped(config)):
+        progress.say(f"build: {advice}")
+    for advice in said_of_tails(manifest, config):
         progress.say(f"build: {advice}")
     train, held_out = manifest.totals("train"), manifest.totals("validation")
     if unmeasured := [domain for domain in train if train[domain]["rows"] and not held_out[domain]["rows"]]:

@@ -150,8 +150,8 @@ class SourceConfig(Section):
     """How a quoted cell of delimited text writes a quote: doubled (RFC 4180), after a backslash (Spark, MySQL), or none: quotes are text."""
     pattern: str | None = None
     """A regular expression with named groups for plain text: every match is a row, its groups are the row's fields. ^ and $ are those of lines."""
-    drop_tail: list[str] = Field(default_factory=list)
-    """Literal end markers (</s>, ###eos###) to take off the end of every answer of this source."""
+    drop_tail: list[Annotated[str, Field(pattern=r"\S")]] = Field(default_factory=list)
+    """Literal end markers (</s>, ###eos###) to take off the end of every answer and document of this source."""
     fields: FieldMap | None = None
     """An explicit field map; without one the shape of each row is detected."""
 

@@ -127,7 +127,23 @@ def test_f1_folder_without_readable_files(build_files: Build) -> None:
 
 
 def test_g1_literal_end_markers(build_files: Build) -> None:
-    pytest.xfail("to be written: g1-literal-end-markers.jsonl")
+    name = "g1-literal-end-markers.jsonl"
+    built = build_files(name)
+    assert built.answers == ["Blue.###eos###", "Hello</s>", "Hello<|endoftext|>"]
+    assert 'drop_tail: ["###eos###","</s>","<|endoftext|>"]' in built.said
+    assert [book["counts"] for book in built.manifest["books"]] == [
+        {"tail.###eos###": 1, "tail.</s>": 1, "tail.<|endoftext|>": 1}
+    ]
+
+
+def test_g1_literal_end_markers_are_dropped_where_asked_for(build_files: Build) -> None:
+    built = build_files("g1-literal-end-markers.jsonl", drop_tail=["###eos###", "</s>", "<|endoftext|>", "[END]"])
+    assert built.answers == ["Blue.", "Hello", "Hello"]
+    assert "no answer ends with '[END]'" in built.said
+    assert "literal end marker" not in built.said
+    assert [book["counts"] for book in built.manifest["books"]] == [
+        {"dropped_tail.###eos###": 1, "dropped_tail.</s>": 1, "dropped_tail.<|endoftext|>": 1}
+    ]
 
 
 def test_h1_columns_by_task(build_files: Build) -> None:

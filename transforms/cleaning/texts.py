@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from versatune.transforms.shapes.base import Example, RowError
 from versatune.transforms.shapes.conversation import clean_text
 
-_ANSWER_ROLES = ("assistant", "text")
+ANSWER_ROLES = ("assistant", "text")
+"""Whose texts a model would learn to write: the assistant's, and documents."""
 
 
 def texts(example: Example) -> Iterator[str]:
@@ -22,7 +23,7 @@ def texts(example: Example) -> Iterator[str]:
 def answers(example: Example) -> Iterator[str]:
     """Yield what a model would learn to write: the assistant's turns, or the document."""
     for role, content in example.messages:
-        if role in _ANSWER_ROLES:
+        if role in ANSWER_ROLES:
             yield content
 
 

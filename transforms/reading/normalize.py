@@ -15,6 +15,7 @@ from versatune.schemas.arrow import MESSAGES, NORMALIZED
 from versatune.schemas.config import BuildConfig, SourceConfig
 from versatune.schemas.dataset import EXPANDED, REPAIRED
 from versatune.transforms.cleaning.chain import make_cleaner
+from versatune.transforms.cleaning.tails import count_tail, drop_tails
 from versatune.transforms.reading.repairs import Repairs, no_repairs
 from versatune.transforms.shapes.base import (
     CLEAN_REASONS,
@@ -69,7 +70,7 @@ def normalize_batch(
         for number, example in enumerate(found):
             item = places[number] if several else 0
             try:
-                ready = _ready(example, cleaner, repairs, counts)
+                ready = _ready(example, source.drop_tail, cleaner, repairs, counts)
                 examples.add(row, item, ready)
                 counts.update(tag for tag in ready.tags if tag == WEIGHT_NOT_APPLIED)
             except RowError as error:
@@ -77,14 +78,22 @@ def normalize_batch(
     return Batch(raw.key, raw.split, examples.batch(), rejects.batch(), counts, raw.raw_bytes, audit.counted())
 
 
-def _ready(example: Example, cleaner: Cleaner | None, repairs: Repairs, counts: Counter[str]) -> Example:
+def _ready(
+    example: Example, tails: Sequence[str], cleaner: Cleaner | None, repairs: Repairs, counts: Counter[str]
+) -> Example:
     """Return an example as it goes on: cleaned, and repaired if it was rejected as an example before, here or at a later stage."""
     if repairs.rows:
         example = _repaired(example, repairs, counts)
+    dropped = Counter[str]() if tails else None
+    if dropped is not None:
+        example = drop_tails(example, tails, dropped)
     if cleaner:
         example = cleaner(example, counts)
         if repairs.rows:
             example = _repaired(example, repairs, counts)
+    if dropped:
+        counts.update(dropped)
+    count_tail(example, counts)
     return example
 
 
