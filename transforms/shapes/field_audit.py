@@ -14,7 +14,7 @@ from versatune.schemas.config import FieldMap
 from versatune.transforms.shapes.base import Example
 from versatune.transforms.shapes.field_paths import has_path, paths_of
 from versatune.transforms.shapes.noted_row import NotedRow
-from versatune.transforms.shapes.prose import reads_as_prose
+from versatune.transforms.shapes.prose import reads_as_prose, words_in
 from versatune.transforms.transport.field_counts import PROSE, UNUSED, USED, FieldCounts
 
 _MAX_DEPTH = 8
@@ -23,8 +23,9 @@ _MAX_SEARCHES = 256
 _SEARCHED_CHARS = 2**18
 _TEXTS_OF_PATH = 8
 _MARK_CHARS = 64
-_TEMPLATE_CHARS = 400
-_TELLING_CHARS = 20
+_TEMPLATE_CHARS = 240  # Alpaca's template has 200
+_TELLING_CHARS = 8
+_MARKS = 2  # a speaker's before a turn and one at its end
 _ITEMS_NAMED = 4
 
 
@@ -157,7 +158,10 @@ class _Said:
 
     def _holds_bare(self, text: str) -> bool:
         return any(
-            len(text) - _MARK_CHARS <= len(content) < len(text) and len(content) >= _TELLING_CHARS and content in text
+            len(text) - _MARK_CHARS <= len(content) < len(text)
+            and len(content) >= _TELLING_CHARS
+            and content in text
+            and words_in(text.replace(content, " ", 1)) <= _MARKS
             for content in self._contents
         )
 

@@ -9,8 +9,8 @@ _LOOKED_AT = 400
 """Characters of a text's beginning that tell what it is."""
 _WORDS = 4
 _LETTERS = 8
-# A word of letters with a small one in it, and no more than punctuation around: no part of a path, an address, a code or an id.
-_WORD = re.compile(r"(?<!\S)[^\w\s]*[^\W\d_]*[^\W\d_A-Z]+(?:['’\-][^\W\d_]+)*[^\w\s]*(?!\S)")
+# Letters with no more than punctuation around them: no part of a path, an address, a code or an id.
+_WORD = re.compile(r"(?<!\S)[^\w\s]*[^\W\d_]{2,}(?:['’\-][^\W\d_]+)*[^\w\s]*(?!\S)")
 _FILE_NAME = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,4}\Z")
 _ENDS = (".", "?", "!", "…", '."', ".”", "。", "？", "！", "।", "؟", "۔")
 # Scripts that set no blanks between words: Thai, Lao, Burmese, Khmer, kana, Han.
@@ -29,5 +29,10 @@ def reads_as_prose(text: str) -> bool:
         return False
     if _FILE_NAME.search(text):
         return False
-    words = len(list(islice(_WORD.finditer(text), _WORDS)))
+    words = words_in(text)
     return words == _WORDS or (words >= 2 and text.endswith(_ENDS))
+
+
+def words_in(text: str) -> int:
+    """Count the words that blanks separate, up to four."""
+    return len(list(islice(_WORD.finditer(text), _WORDS)))

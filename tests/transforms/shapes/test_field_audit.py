@@ -142,6 +142,14 @@ def test_a_template_around_all_texts_is_not_a_text_with_more_between_them() -> N
             ),
             (
                 [
+                    {"role": "user", "content": ASKED},
+                    {"role": "assistant", "content": ANSWERED, "thinking": f"They ask for the price. {ANSWERED}"},
+                ],
+                {},
+                {"messages[].thinking"},
+            ),
+            (
+                [
                     {"role": "user", "content": [{"type": "text", "text": ASKED}]},
                     {"role": "assistant", "content": ANSWERED},
                 ],
