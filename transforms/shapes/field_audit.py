@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from itertools import islice
 from typing import Any
 
@@ -12,21 +10,18 @@ import orjson
 
 from versatune.schemas.config import FieldMap
 from versatune.transforms.shapes.base import Example
+from versatune.transforms.shapes.example_texts import ExampleTexts
 from versatune.transforms.shapes.field_paths import has_path, paths_of
 from versatune.transforms.shapes.noted_row import NotedRow
-from versatune.transforms.shapes.prose import reads_as_prose, words_in
+from versatune.transforms.shapes.prose import reads_as_prose
 from versatune.transforms.transport.field_counts import PROSE, UNUSED, USED, FieldCounts
 
 _MAX_DEPTH = 8
 _MAX_LEAVES = 1000
-_MAX_SEARCHES = 256
-_SEARCHED_CHARS = 2**18
 _TEXTS_OF_PATH = 8
-_MARK_CHARS = 64
-_TEMPLATE_CHARS = 240  # Alpaca's template has 200
-_TELLING_CHARS = 8
-_MARKS = 2  # a speaker's before a turn and one at its end
 _ITEMS_NAMED = 4
+_MAX_TOGETHER = 64
+_TURN_KEYS = frozenset(("role", "from", "content", "value"))
 
 
 class FieldAudit:
@@ -40,6 +35,7 @@ class FieldAudit:
 
     def __init__(self, fields: FieldMap | None = None) -> None:
         self._counts = FieldCounts()
+        self._used: dict[tuple[str, ...], int] = {}
         self._mapped = paths_of(fields) if fields is not None else []
 
     def noted(self, row: dict[str, Any]) -> NotedRow:
@@ -56,34 +52,44 @@ class FieldAudit:
 
     def counted(self) -> FieldCounts:
         """Return what was counted."""
+        self._count_used()
         self._counts.prune()
         return self._counts
 
     def add(self, row: NotedRow, examples: Sequence[Example]) -> None:
         """Count the fields of a row that gave these examples."""
-        count, read, said = self._counts.count, row.fields_read, _Said(examples)
+        read, said = row.fields_read, ExampleTexts(examples)
+        used: list[str] = []
         for name, value in row.written():
-            kind = type(value)
             if name in read:
-                if kind is list or kind is dict:
-                    count(name, USED)
-                    self._inside(name, value, said)
-                elif value is not None and value != "":
-                    count(name, USED)
-            elif kind is str:
+                if value is not None and value != "":
+                    used.append(name)
+                    if type(value) is list or type(value) is dict:
+                        self._inside(name, value, said)
+            elif type(value) is str:
                 if value and not value.isspace():
                     self._unread(name, value, said)
-            elif kind is list or kind is dict:
+            elif type(value) is list or type(value) is dict:
                 self._unread_inside(name, value, said)
+        together = tuple(used)  # most rows use the same fields
+        self._used[together] = self._used.get(together, 0) + 1
+        if len(self._used) > _MAX_TOGETHER:
+            self._count_used()
 
-    def _unread(self, name: str, text: str, said: _Said) -> None:
+    def _count_used(self) -> None:
+        for names, rows in self._used.items():
+            for name in names:
+                self._counts.count(name, USED, rows)
+        self._used.clear()
+
+    def _unread(self, name: str, text: str, said: ExampleTexts) -> None:
         prose = reads_as_prose(text)
         if prose and said.repeats(text):
             self._counts.count(name, USED)
         else:
             self._unused(name, prose=prose)
 
-    def _unread_inside(self, name: str, value: Any, said: _Said) -> None:
+    def _unread_inside(self, name: str, value: Any, said: ExampleTexts) -> None:
         texts = [text for _, text in islice(_texts(value, name, _MAX_DEPTH), _MAX_LEAVES)]
         if texts:
             looked_at = texts[:_TEXTS_OF_PATH]
@@ -97,85 +103,37 @@ class FieldAudit:
         if prose:
             self._counts.count(name, PROSE)
 
-    def _inside(self, name: str, value: Any, said: _Said) -> None:
-        if type(value) is list and all(map(_is_plain_turn, value)):
-            return
+    def _inside(self, name: str, value: Any, said: ExampleTexts) -> None:
         found: dict[str, list[bool]] = {}
-        for path, text in islice(_texts(value, name, _MAX_DEPTH), _MAX_LEAVES):
+        for path, text in islice(_texts_beside_turns(value, name), _MAX_LEAVES):
             tried = found.setdefault(path, [])
             if True in tried:
                 continue
             if said.is_one(text):
                 tried.append(True)
             elif len(tried) < _TEXTS_OF_PATH and reads_as_prose(text):
-                tried.append(said.holds(text))
+                tried.append(said.holds(text, in_marks=True))
         for path, tried in found.items():
             if path != name and tried and True not in tried:
                 self._unused(path, prose=True)
 
 
-class _Said:
-    """The texts of a row's examples, in which others are looked for; the cost is bounded by the row's size."""
-
-    def __init__(self, examples: Sequence[Example]) -> None:
-        self._examples = examples
-        self._left = _MAX_SEARCHES
-
-    @cached_property
-    def _contents(self) -> list[str]:
-        return list(islice(self._all(), _MAX_LEAVES))
-
-    def _all(self) -> Iterator[str]:
-        for messages, tools, rejected, *_ in self._examples:
-            yield from (content for _, content in messages)
-            yield from (side for side in (tools, rejected) if side is not None)
-
-    @cached_property
-    def _exact(self) -> set[str]:
-        return set(self._contents)
-
-    @cached_property
-    def _joined(self) -> str:
-        return "\0".join(self._contents)[:_SEARCHED_CHARS]
-
-    def is_one(self, text: str) -> bool:
-        """Say whether a text is one of those of the examples."""
-        return text.strip() in self._exact
-
-    def holds(self, text: str) -> bool:
-        """Say whether an example holds a text, as it is, written as JSON, or without the marks around it.
-
-        True too where that cannot be told in bounded time: what is said of a field must be right.
-        """
-        if self.is_one(text):
-            return True
-        text = text.strip()
-        self._left -= 1
-        if self._left < 0 or len(text) > _SEARCHED_CHARS or len(self._joined) == _SEARCHED_CHARS:
-            return True
-        forms = (text, unicodedata.normalize("NFC", text), orjson.dumps(text)[1:-1].decode())
-        return any(form in self._joined for form in dict.fromkeys(forms)) or self._holds_bare(text)
-
-    def _holds_bare(self, text: str) -> bool:
-        return any(
-            len(text) - _MARK_CHARS <= len(content) < len(text)
-            and len(content) >= _TELLING_CHARS
-            and content in text
-            and words_in(text.replace(content, " ", 1)) <= _MARKS
-            for content in self._contents
-        )
-
-    def repeats(self, text: str) -> bool:
-        """Say whether a text says nothing but what the examples say: it is part of one, or a template around all of one's texts."""
-        if self._left > 0 and self.holds(text):
-            return True
-        contents = [content for _, content in self._examples[0].messages]
-        size = sum(map(len, contents))
-        return size <= len(text) <= size + _TEMPLATE_CHARS and all(content in text for content in contents)
+def _texts_beside_turns(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Yield the texts in a value; of turns, whose content is text, those beside speaker and content."""
+    if type(value) is not list:
+        yield from _texts(value, path, _MAX_DEPTH)
+        return
+    for item in value:
+        if type(item) is dict and _is_turn(item):
+            if len(item) > 2:
+                beside = {key: inner for key, inner in item.items() if key not in _TURN_KEYS and inner}
+                yield from _texts([beside], path, _MAX_DEPTH)
+        else:
+            yield from _texts([item], path, _MAX_DEPTH)
 
 
-def _is_plain_turn(turn: Any) -> bool:
-    return type(turn) is dict and len(turn) == 2 and ("role" in turn or "from" in turn)
+def _is_turn(item: dict[str, Any]) -> bool:
+    return ("role" in item and type(item.get("content")) is str) or ("from" in item and type(item.get("value")) is str)
 
 
 def _texts(value: Any, path: str, depth: int) -> Iterator[tuple[str, str]]:

@@ -23,13 +23,13 @@ class FieldCounts:
     mapped: dict[str, int] = field(default_factory=dict)
     """By path of the source's field map: rows that have it; nothing where no row could be parsed."""
 
-    def count(self, path: str, kind: int) -> None:
-        """Count a row for a path."""
-        self.total[kind] += 1
+    def count(self, path: str, kind: int, rows: int = 1) -> None:
+        """Count rows for a path."""
+        self.total[kind] += rows
         counts = self.fields.get(path)
         if counts is None:
             counts = self._new(path)
-        counts[kind] += 1
+        counts[kind] += rows
 
     def name(self, path: str) -> None:
         """Keep a path's name, though nothing is known of its rows."""

@@ -1,0 +1,84 @@
+"""Looks for texts of a row in the examples that it gave."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from itertools import islice
+
+import orjson
+
+from versatune.transforms.shapes.base import Example
+from versatune.transforms.shapes.prose import words_in
+
+_MAX_TEXTS = 1000
+_MAX_SEARCHES = 256
+_SEARCHED_CHARS = 2**18
+_MARK_CHARS = 64
+_TELLING_CHARS = 8
+_MARKS = 2  # a speaker's before a turn and one at its end
+_TEMPLATE_CHARS = 240  # Alpaca's template has 200
+
+
+class ExampleTexts:
+    """The texts of a row's examples, in which others are looked for; the cost is bounded by the row's size."""
+
+    def __init__(self, examples: Sequence[Example]) -> None:
+        self._examples = examples
+        self._searches_left = _MAX_SEARCHES
+
+    @cached_property
+    def _contents(self) -> list[str]:
+        return list(islice(self._all(), _MAX_TEXTS))
+
+    def _all(self) -> Iterator[str]:
+        for messages, tools, rejected, _ in self._examples:
+            yield from (content for _, content in messages)
+            yield from (side for side in (tools, rejected) if side is not None)
+
+    @cached_property
+    def _exact(self) -> set[str]:
+        return set(self._contents)
+
+    @cached_property
+    def _joined(self) -> str:
+        return "\0".join(self._contents)[:_SEARCHED_CHARS]
+
+    def is_one(self, text: str) -> bool:
+        """Say whether a text is one of those of the examples."""
+        return text.strip() in self._exact
+
+    def holds(self, text: str, *, in_marks: bool = False) -> bool:
+        """Say whether an example holds a text: as it is, or written as JSON; with ``in_marks`` also without the marks around it.
+
+        True too where that cannot be told in bounded time: what is said of a field must be right.
+        """
+        text = text.strip()
+        if text in self._exact:
+            return True
+        self._searches_left -= 1
+        if self._searches_left < 0 or len(text) > _SEARCHED_CHARS or len(self._joined) == _SEARCHED_CHARS:
+            return True
+        if text in self._joined or (in_marks and self._holds_bare(text)):
+            return True
+        if not text.isascii() and unicodedata.normalize("NFC", text) in self._joined:
+            return True
+        return "\\" in self._joined and orjson.dumps(text)[1:-1].decode() in self._joined
+
+    def _holds_bare(self, text: str) -> bool:
+        return any(
+            len(text) - _MARK_CHARS <= len(content) < len(text)
+            and len(content) >= _TELLING_CHARS
+            and content in text
+            and words_in(text.replace(content, " ", 1)) <= _MARKS
+            for content in self._contents
+        )
+
+    def repeats(self, text: str) -> bool:
+        """Say whether a text says nothing but what the examples say: it is part of one, or a template around all of one's texts."""
+        if self._searches_left > 0 and self.holds(text):
+            return True
+        contents = [content for _, content in self._examples[0].messages]
+        size = sum(map(len, contents))
+        return size <= len(text) <= size + _TEMPLATE_CHARS and all(content in text for content in contents)
