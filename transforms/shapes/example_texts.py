@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator, Sequence
-from functools import cached_property
-from itertools import islice
+from collections.abc import Sequence
 
 import orjson
 
@@ -14,6 +12,7 @@ from versatune.transforms.shapes.prose import words_in
 
 _MAX_TEXTS = 1000
 _MAX_SEARCHES = 256
+_COMPARED = 64
 _SEARCHED_CHARS = 2**18
 _MARK_CHARS = 64
 _TELLING_CHARS = 8
@@ -27,27 +26,22 @@ class ExampleTexts:
     def __init__(self, examples: Sequence[Example]) -> None:
         self._examples = examples
         self._searches_left = _MAX_SEARCHES
+        self._found: list[str] = []
+        self._text = ""
 
-    @cached_property
+    @property
     def _contents(self) -> list[str]:
-        return list(islice(self._all(), _MAX_TEXTS))
+        if not self._found:  # of most rows nobody asks
+            for messages, tools, rejected, _ in self._examples[:_MAX_TEXTS]:
+                self._found += [content for _, content in messages]
+                self._found += [side for side in (tools, rejected) if side is not None]
+        return self._found
 
-    def _all(self) -> Iterator[str]:
-        for messages, tools, rejected, _ in self._examples:
-            yield from (content for _, content in messages)
-            yield from (side for side in (tools, rejected) if side is not None)
-
-    @cached_property
-    def _exact(self) -> set[str]:
-        return set(self._contents)
-
-    @cached_property
+    @property
     def _joined(self) -> str:
-        return "\0".join(self._contents)[:_SEARCHED_CHARS]
-
-    def is_one(self, text: str) -> bool:
-        """Say whether a text is one of those of the examples."""
-        return text.strip() in self._exact
+        if not self._text:
+            self._text = "\0".join(self._contents)[:_SEARCHED_CHARS]
+        return self._text
 
     def holds(self, text: str, *, in_marks: bool = False) -> bool:
         """Say whether an example holds a text: as it is, or written as JSON; with ``in_marks`` also without the marks around it.
@@ -55,16 +49,19 @@ class ExampleTexts:
         True too where that cannot be told in bounded time: what is said of a field must be right.
         """
         text = text.strip()
-        if text in self._exact:
-            return True
+        joined = self._joined
         self._searches_left -= 1
-        if self._searches_left < 0 or len(text) > _SEARCHED_CHARS or len(self._joined) == _SEARCHED_CHARS:
+        if self._searches_left < 0 or len(text) > _SEARCHED_CHARS or len(joined) == _SEARCHED_CHARS:
             return True
-        if text in self._joined or (in_marks and self._holds_bare(text)):
+        if text in joined or (in_marks and self._holds_bare(text)):
             return True
-        if not text.isascii() and unicodedata.normalize("NFC", text) in self._joined:
+        if not text.isascii() and unicodedata.normalize("NFC", text) in joined:
             return True
-        return "\\" in self._joined and orjson.dumps(text)[1:-1].decode() in self._joined
+        return "\\" in joined and orjson.dumps(text)[1:-1].decode() in joined
+
+    def is_one(self, text: str) -> bool:
+        """Say whether a text is one of those of the first examples."""
+        return text.strip() in self._contents[:_COMPARED]
 
     def _holds_bare(self, text: str) -> bool:
         return any(
@@ -72,7 +69,7 @@ class ExampleTexts:
             and len(content) >= _TELLING_CHARS
             and content in text
             and words_in(text.replace(content, " ", 1)) <= _MARKS
-            for content in self._contents
+            for content in self._contents[:_COMPARED]
         )
 
     def repeats(self, text: str) -> bool:

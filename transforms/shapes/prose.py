@@ -8,9 +8,9 @@ from itertools import islice
 _LOOKED_AT = 400
 """Characters of a text's beginning that tell what it is."""
 _WORDS = 4
+_TOKENS = 50
+_PUNCTUATION = ".,;:!?()[]{}<>\"'`*_#|…“”‘’«»„、。，？！（）।؟"
 _LETTERS = 8
-# Letters with no more than punctuation around them: no part of a path, an address, a code or an id.
-_WORD = re.compile(r"(?<!\S)[^\w\s]*[^\W\d_]{2,}(?:['’\-][^\W\d_]+)*[^\w\s]*(?!\S)")
 _FILE_NAME = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,4}\Z")
 _ENDS = (".", "?", "!", "…", '."', ".”", "。", "？", "！", "।", "؟", "۔")
 # Scripts that set no blanks between words: Thai, Lao, Burmese, Khmer, kana, Han.
@@ -34,5 +34,21 @@ def reads_as_prose(text: str) -> bool:
 
 
 def words_in(text: str) -> int:
-    """Count the words that blanks separate, up to four."""
-    return len(list(islice(_WORD.finditer(text), _WORDS)))
+    """Count the words that blanks separate, up to four: letters with no more than punctuation around them."""
+    words = 0
+    for token in text.split(None, _TOKENS):
+        words += _is_word(token)
+        if words == _WORDS:
+            break
+    return words
+
+
+def _is_word(token: str) -> bool:
+    """Say whether a token is no part of a path, an address, a code or an id."""
+    bare = token.strip(_PUNCTUATION)
+    if len(bare) < 2 or bare.isalpha():
+        return len(bare) >= 2
+    if bare.isascii():
+        return bare.replace("'", "").replace("-", "").isalpha()
+    # Marks of Indic scripts, and apostrophes of typography, are no letters.
+    return not any(char.isascii() and not char.isalpha() for char in bare) and any(map(str.isalpha, bare))
