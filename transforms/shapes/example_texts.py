@@ -32,7 +32,7 @@ class ExampleTexts:
     @property
     def _contents(self) -> list[str]:
         if not self._found:  # of most rows nobody asks
-            for messages, tools, rejected, _ in self._examples[:_MAX_TEXTS]:
+            for messages, tools, rejected, *_ in self._examples[:_MAX_TEXTS]:
                 self._found += [content for _, content in messages]
                 self._found += [side for side in (tools, rejected) if side is not None]
         return self._found
