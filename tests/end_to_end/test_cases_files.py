@@ -89,11 +89,19 @@ def test_b3_quoted_headings(build_files: Build) -> None:
 
 
 def test_c1_headerless_first_row_eaten(build_files: Build) -> None:
-    pytest.xfail("to be written: c1-headerless-first-row-eaten.csv")
+    fields = {"prompt": "column_0", "choices": [f"column_{at}" for at in range(1, 5)], "completion": "column_5"}
+    built = build_files("c1-headerless-first-row-eaten.csv", fields=fields)
+    assert [turns[1][1] for turns in sorted(built.turns)] == ["A. pressure rises", "C. Mercury"]
+    assert built.manifest["books"][0]["read"] == 2
 
 
 def test_c2_headerless_pairs(build_files: Build) -> None:
-    pytest.xfail("to be written: c2-headerless-pairs.csv")
+    built = build_files("c2-headerless-pairs.csv", fields={"prompt": "column_0", "completion": "column_1"})
+    assert sorted((turns[0][1], turns[1][1]) for turns in built.turns) == [
+        ("capital of Norway", "Oslo"),
+        ("capital of Spain", "Madrid"),
+        ("capital of Sweden", "Stockholm"),
+    ]
 
 
 def test_d1_mistyped_context(build_files: Build) -> None:
@@ -176,12 +184,24 @@ def test_k1_object_of_lists(build_files: Build) -> None:
     assert "equally long lists" in reject["detail"]
 
 
+QUIZ = (
+    r"^#Q (?P<question>.+)\n\^ (?P<answer>.+)(?:\nA (?P<A>.+))?(?:\nB (?P<B>.+))?(?:\nC (?P<C>.+))?(?:\nD (?P<D>.+))?"
+)
+
+
 def test_l1_quiz_blocks(build_files: Build) -> None:
-    pytest.xfail("to be written: l1-quiz-blocks.txt")
+    built = build_files("l1-quiz-blocks.txt", pattern=QUIZ, fields={"prompt": "question", "completion": "answer"})
+    assert sorted(turns[0][1] + " " + turns[1][1] for turns in built.turns) == [
+        "Which animal barks? Dog",
+        "Which bird cannot fly? Penguin",
+    ]
+    assert built.rejects == []
 
 
 def test_l2_latin_1_line(build_files: Build) -> None:
-    pytest.xfail("to be written: l2-latin-1-line.txt")
+    built = build_files("l2-latin-1-line.txt", pattern=QUIZ, fields={"prompt": "question", "completion": "answer"})
+    assert built.turns == [[("user", "Café?"), ("assistant", "Yes")]]
+    assert "read as cp1252" in built.said
 
 
 def test_m1_answer_and_unit(build_files: Build) -> None:

@@ -110,7 +110,16 @@ def test_15_row_labels(build_folder: Build) -> None:
 
 
 def test_17_csv_quotes(build_folder: Build) -> None:
-    pytest.xfail("to be written: 17-csv-quotes")
+    built = build_folder("17-csv-quotes")
+    assert sorted((turns[0][1], turns[1][1]) for turns in built.turns) == [
+        ('"Hamlet" is by whom?', "Shakespeare"),
+        ("Plain?", "yes"),
+        ('Print "hi" in C', 'puts("hi");'),
+        ("Regex, for a digit", r"\d+"),
+        ('What does "hi" mean?', "It is a greeting"),
+        ("Who wrote it?", '"Macbeth" and "Lear" are his'),
+    ]
+    assert built.rejects == []
 
 
 def test_18_single_line_code(build_folder: Build) -> None:
@@ -139,7 +148,9 @@ def test_20_parquet_types(build_folder: Build) -> None:
 
 
 def test_21_zstd_skippable(build_folder: Build) -> None:
-    pytest.xfail("to be written: 21-zstd-skippable")
+    built = build_folder("21-zstd-skippable")
+    assert built.manifest["books"][0]["read"] == 600
+    assert (len(built.rows), built.reasons) == (300, ["unknown_shape"] * 300)  # of "suestion", which is as written
 
 
 def test_22_datasetdict_saved(build_folder: Build) -> None:

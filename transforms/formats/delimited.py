@@ -9,13 +9,12 @@ from versatune.transforms.formats.blocks import HEAD, Blocks, peek, text_lines
 from versatune.transforms.formats.dialect import find_dialect, records, sample
 from versatune.transforms.formats.encoding import UNDECODABLE, dump_row
 from versatune.transforms.formats.fault import FormatError, bounded
-from versatune.transforms.formats.header import header_evidence
+from versatune.transforms.formats.header import SURE_EVIDENCE, header_evidence
 from versatune.transforms.transport.batch import ReadOptions, RowFault
 
 CELLS_KEY = "__cells__"
 HEADER_KEY = "__header__"
 _MOST_COLUMNS = 1000
-_SURE = 1.0
 _NO_OPTIONS = ReadOptions()
 _SHOWN_NAMES = 8
 
@@ -83,7 +82,7 @@ def _header(
     if not first_rows:
         return []
     evidence = header_evidence(first_rows) if named is None else 0.0
-    if named is None and abs(evidence) < _SURE:
+    if named is None and abs(evidence) < SURE_EVIDENCE:
         shown = " | ".join(" ".join(cell.split())[:40] for cell in first_rows[0][:_SHOWN_NAMES])
         note(
             f"its first row ({shown}) may name the columns or not; it was taken as "

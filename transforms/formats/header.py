@@ -31,6 +31,8 @@ _TOKEN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W_\u3040-\u30
 _CAMEL = re.compile(r"(?<=[a-z\d])(?=[A-Z])")
 _IDENTIFIER = re.compile(r"[^\W\d]\w*_\w+|[a-z]+(?:[A-Z][a-z\d]*)+|[a-z]\w*(?:\.\w+)+")
 _SENTENCE_ENDS = (".", "!", "?", "。", "！", "？", "…", ":")
+SURE_EVIDENCE = 1.0
+"""With less of it, either way, the first row may be the other."""
 _LONGEST_NAME = 64
 _SENTENCE_WORDS = 4
 _KINDS = [

@@ -18,6 +18,7 @@ from versatune.transforms.formats.detect import ARROW, DELIMITED, JSON, LINES, P
 from versatune.transforms.formats.fault import FormatError
 from versatune.transforms.formats.hub import SCHEME
 from versatune.transforms.formats.listing import open_stored
+from versatune.transforms.formats.option_proposal import propose_options
 from versatune.transforms.reading.field_use import absent_field, absent_fields, field_uses, unused_texts
 from versatune.transforms.reading.read import plan_inputs, read_rows
 from versatune.transforms.shapes import unanswered
@@ -36,6 +37,7 @@ PREVIEWS = 3
 _READING = tuple(shape for shape in SHAPES if shape is not unanswered)
 _FIELD_MAP = "field map"
 _SHOWN_LAYOUTS = 3
+_LOOKED_AT = 8  # files, for options
 
 
 class ShapeScore(NamedTuple):
@@ -149,6 +151,7 @@ def inspect_file(
         source=source_yaml(uri, {"fields": proposed}) if proposed else "",
         field_uses=uses,
         advice=[
+            *_option_advice(splits),
             *outcome.advice(strange, proposed),
             *(absent_field(path, counts.fields) for path in absent_fields(counts)),
             *(line for _, line in unused_texts(uses, {"": len(rows)})),
@@ -156,6 +159,12 @@ def inspect_file(
         previews=outcome.previews,
         problems=outcome.problems(),
     )
+
+
+def _option_advice(splits: Sequence[InputSplit]) -> list[str]:
+    """Return what the first files seem to need in their source's options, each option once."""
+    told = {str(proposal): split.uri for split in splits[:_LOOKED_AT] for proposal in propose_options(split)}
+    return [f"{uri}: {proposal}" for proposal, uri in told.items()]
 
 
 class _Outcome:
