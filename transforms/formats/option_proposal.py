@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
-
-import yaml
 
 from versatune.transforms.formats.blocks import HEAD
 from versatune.transforms.formats.delimited import whole_lines
@@ -37,8 +36,9 @@ class Proposal(NamedTuple):
     """What was seen in the file."""
 
     def __str__(self) -> str:
-        shown = yaml.safe_dump(self.options, sort_keys=False, allow_unicode=True, width=10_000).strip()
-        return f"{self.reason} In its source write:\n{shown}"
+        # JSON is YAML too, on one line, whatever the value holds.
+        shown = ", ".join(f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in self.options.items())
+        return f"{self.reason} To say so, write in its source: {shown}"
 
 
 def propose_options(split: InputSplit) -> list[Proposal]:
