@@ -66,6 +66,6 @@ def instruction_prompt(row: Row, used: tuple[str, ...], answer: str) -> str:
             text(row[name], "prompt", name)
     field = question_field(row) or ("input" if more else named)
     if row.get(field) is None:
-        raise RowError("missing_prompt", f"'{named}' and 'input' are null; expected text in one of them")
+        raise RowError("missing_prompt", f"'{named}' and 'input' are null or absent; expected text in one of them")
     found = asked(row, field, row[field], used, answer)
     return joined((found.question, found.before, found.after)) if field in _INSTRUCTIONS else found.prompt

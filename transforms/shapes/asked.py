@@ -23,7 +23,7 @@ _CERTAIN_CONTEXTS = (
 )  # fmt: skip
 CONTEXTS = (
     "background", *_CERTAIN_CONTEXTS, "document", "source_text", "input_text", "original_text", "sentence", "text", "content", "abstract", "excerpt", "statute", "contract", "clause",
-    "policy", "transcript", "input", "pre_text", "table", "tables", "post_text", "schema", "db_schema", "database_schema", "table_schema",
+    "policy", "transcript", "dialogue", "dialog", "conversation", "input", "pre_text", "table", "tables", "post_text", "schema", "db_schema", "database_schema", "table_schema",
     "hint",
 )  # fmt: skip
 """What the question is about, in the order in which it is written."""

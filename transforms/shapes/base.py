@@ -56,7 +56,7 @@ NORMALIZE_REASONS = {
     "unknown_shape": "no known shape fits the row's fields; a field map makes it readable",
     "unknown_role": "a turn's speaker is none of the known names",
     "not_text": "a turn's content has a part that is not text (an image, audio)",
-    "wrong_type": "a field holds a number, list or object where text belongs",
+    "wrong_type": "a field holds another kind of value than belongs there, such as a number or an object in place of text",
     "missing_prompt": "the user's text is absent or null",
     "missing_answer": "the assistant's text is absent or null, or its field has a name that is not known",
     "missing_system": "a system turn's text is null",
@@ -202,7 +202,8 @@ def answer_text(value: Any, field: str) -> str:
     if isinstance(value, list):
         if not value:
             raise RowError("missing_answer", f"field '{field}' is an empty list; expected text")
-        return answer_text(value[0], field) if not isinstance(value[0], list) else text(value[0], "answer", field)
+        first = f"{field}.0"
+        return text(value[0], "answer", first) if isinstance(value[0], list) else answer_text(value[0], first)
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
     return text(value, "answer", field)

@@ -39,7 +39,8 @@ def _moss(chat: dict[str, Any]) -> list[Message]:
         if turn is None:
             continue  # Arrow gives every row the turns of the longest
         if not isinstance(turn, dict) or "Human" not in turn or "MOSS" not in turn:
-            raise RowError("wrong_type", f"{where} is {type_name(turn)}; expected an object with 'Human' and 'MOSS'")
+            found = "an object without 'Human' or 'MOSS'" if isinstance(turn, dict) else type_name(turn)
+            raise RowError("wrong_type", f"{where} is {found}; expected an object with both")
         messages.append(("user", _bare(turn["Human"], "prompt", f"{where}.Human")))
         command = _bare(turn.get("Commands") or "", "answer", f"{where}.Commands")
         if command not in _NO_COMMANDS:

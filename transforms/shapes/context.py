@@ -69,7 +69,8 @@ def table_text(value: Any, field: str) -> str:
     if isinstance(rows, str):
         return rows
     if not isinstance(rows, list) or not all(isinstance(cells, list) for cells in rows):
-        raise RowError("wrong_type", f"field '{field}' holds {type_name(rows)}; expected a list of rows of cells")
+        found = type_name(value if rows is None else rows)
+        raise RowError("wrong_type", f"field '{field}' holds {found}; expected a table as a list of lists of cells")
     header = value.get("header") if isinstance(value, dict) else None
     lines = [header, *rows] if isinstance(header, list) else rows
     return "\n".join(" | ".join(_cell(cell, field) for cell in cells) for cells in lines)

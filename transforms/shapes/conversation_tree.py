@@ -60,6 +60,9 @@ def _turn(node: Any, depth: int) -> Message:
     speaker = node.get("role")
     known = ROLES.get(speaker.lower()) if isinstance(speaker, str) else ("assistant" if depth % 2 else "user")
     if known not in PART_OF_ROLE:
-        raise RowError("unknown_role", f"the speaker of {where} is none of {', '.join(ROLES)}")
+        raise RowError(
+            "unknown_role",
+            f"the speaker of {where} is none of {', '.join(name for name, role in ROLES.items() if role in PART_OF_ROLE)}",
+        )
     field = first_field(node, ("text", "content", "value", "body")) or "text"
     return str(known), text(node.get(field), PART_OF_ROLE[str(known)], f"{where}, '{field}'")

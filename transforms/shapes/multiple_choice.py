@@ -41,6 +41,7 @@ _ANSWERS = (
     "label",
     "correct",
     "correct_option",
+    "correct_answer",
     "target",
     "output",
     "response",
@@ -92,10 +93,11 @@ def to_examples(row: Row) -> list[Example]:
     )
     field = str(field)
     question: Any = row[field]
+    where = field
     nested = question if isinstance(question, dict) else {}
     if "choices" in nested:
         options = _listed(nested["choices"])
-        question = nested.get("stem")
+        question, where = nested.get("stem"), f"{field}.stem"
     else:
         listed = first_field(row, _LISTS)
         if field in _PROMPTS and not _are_options(row[listed] if listed else None):
@@ -103,10 +105,12 @@ def to_examples(row: Row) -> list[Example]:
         options = _listed(row[listed]) if listed and row[listed] is not None else _columns(row)
     answer = first_field(row, _ANSWERS)
     if answer is None:
-        raise RowError("missing_answer", f"no field names the right one of the {len(options.texts)} options")
+        raise RowError(
+            "missing_answer", f"no field of a usual name names the right one of the {len(options.texts)} options"
+        )
     if field == "premise" and "question" in row:  # COPA
         question = f"{question}\nWhat was the {row['question']}?"
-    prompt = text(question, "prompt", field).strip()
+    prompt = text(question, "prompt", where).strip()
     right = positions(row[answer], options, answer)
     found = asked(row, field, prompt, (answer, "question" if field == "premise" else None)) if prompt else Asked("", "")
     if found.after:
@@ -208,7 +212,8 @@ def _texts(value: Any) -> list[str]:
     if isinstance(value, list) and value and all(_is_number(item) for item in value):
         value = [str(item) for item in value]
     if not isinstance(value, list) or not value or not all(isinstance(item, str) for item in value):
-        raise RowError("bad_choices", f"the options or their labels are {type_name(value)}; expected a list of texts")
+        found = f"{type_name(value)} that holds no text alone" if isinstance(value, list) else type_name(value)
+        raise RowError("bad_choices", f"the options or their labels are {found}; expected a list of texts")
     if len(value) > _MAX_OPTIONS:
         raise RowError("bad_choices", f"there are {len(value)} options; expected at most {_MAX_OPTIONS}")
     return value

@@ -13,7 +13,6 @@ from versatune.transforms.shapes.asked import asked_in_turns
 from versatune.transforms.shapes.base import (
     Example,
     Message,
-    OtherShapeError,
     Row,
     RowError,
     answer_text,
@@ -47,9 +46,7 @@ def to_examples(row: Row) -> list[Example]:
     if len(row) == 2 and type(asked) is str and type(answered) is str:
         return [Example([*prompt_turns(asked), ("assistant", answered)])]
     if _are_columns(asked, answered):
-        raise OtherShapeError(
-            "wrong_type", "'prompt' and 'completion' hold lists of texts; expected texts, or lists of turns"
-        )
+        raise RowError("wrong_type", "'prompt' and 'completion' hold lists of texts; expected texts, or lists of turns")
     prompt = "prompt" if type(asked) is list else str(first_field(row, _PROMPTS))
     completion = first_field(row, _COMPLETIONS)
     asked, answered = row[prompt], row[completion] if completion else None

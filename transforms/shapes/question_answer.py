@@ -38,11 +38,11 @@ def to_examples(row: Row) -> list[Example]:
     """Return everything that is asked as one user turn, and the answer."""
     question = _question(row)
     field = str(first_field(row, _ANSWERS))
-    value = row[question]
+    value, where = row[question], question
     if isinstance(value, dict):  # {"question": {"text": ...}}
         inner = first_field(value, ("text", "full_text", "stem")) or "text"
-        value = value.get(inner)
-    prompt = text(value, "prompt", question)
+        value, where = value.get(inner), f"{question}.{inner}"
+    prompt = text(value, "prompt", where)
     answer = accepted_answer(row[field], field)
     messages = [*system_turn(row), *history_turns(row.get("history"))]
     return [
@@ -63,8 +63,8 @@ def accepted_answer(value: Any, field: str) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list) and value and isinstance(value[0], dict):
-        value = value[0]
+        value, field = value[0], f"{field}.0"
     if isinstance(value, dict):
         inner = first_field(value, _INNER_ANSWERS)
-        value = value[inner] if inner else value
+        value, field = (value[inner], f"{field}.{inner}") if inner else (value, field)
     return answer_text(value, field)

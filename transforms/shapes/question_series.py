@@ -27,7 +27,8 @@ def to_examples(row: Row) -> list[Example]:
     if not questions:
         raise RowError("missing_prompt", "field 'questions' is an empty list")
     if len(questions) != len(answers):
-        raise RowError("missing_answer", f"there are {len(answers)} answers to {len(questions)} questions")
+        missing = "missing_answer" if len(answers) < len(questions) else "missing_prompt"
+        raise RowError(missing, f"there are {len(answers)} answers to {len(questions)} questions")
     messages: list[Message] = []
     for number, (question, answer) in enumerate(zip(questions, answers, strict=True)):
         wording = question[0] if isinstance(question, list) and question else question  # of several the first

@@ -127,7 +127,8 @@ def _by_shape(row: Row) -> Sequence[Example | RowError]:
         try:
             return shape.to_examples(row)
         except RowError as error:
-            first = first or error
+            if first is None or isinstance(first, OtherShapeError):
+                first = error
             forget(row)
             if not error.reason.startswith("missing_") and not isinstance(error, OtherShapeError):
                 break

@@ -33,8 +33,10 @@ def to_examples(row: Row) -> list[Example | RowError]:
     found: list[Example | RowError] = []
     for number, instance in enumerate(instances):
         try:
-            if not isinstance(instance, dict) or not alpaca.matches({**instance, "instruction": None}):
-                raise RowError("missing_answer", f"instances.{number} is {type_name(instance)} without an output")
+            if not isinstance(instance, dict):
+                raise RowError("wrong_type", f"instances.{number} is {type_name(instance)}; expected an object")
+            if not alpaca.matches({**instance, "instruction": None}):
+                raise RowError("missing_answer", f"instances.{number} has no field of an answer's usual name")
             found += alpaca.to_examples({**beside, **instance, "instruction": instruction})
         except RowError as error:
             found.append(error)

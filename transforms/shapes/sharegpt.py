@@ -7,11 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from versatune.transforms.shapes.base import Example, Row, RowError, first_field, has_any, system_turn, type_name
+from versatune.transforms.shapes.base import (
+    Example,
+    OtherShapeError,
+    Row,
+    RowError,
+    first_field,
+    has_any,
+    system_turn,
+    type_name,
+)
 from versatune.transforms.shapes.tool_use import row_tools
 from versatune.transforms.shapes.turns import turns
 
 NAME = "sharegpt"
+_ANSWERS = ("answer", "answers", "output", "response", "completion", "summary")
 _FIELDS = ("conversations", "conversation", "dialogue", "dialog", "turns", "items")
 
 
@@ -24,8 +34,14 @@ def to_examples(row: Row) -> Sequence[Example | RowError]:
     """Return the turns."""
     field = first_field(row, _FIELDS) or "data"
     value, tools = row[field], row_tools(row)
-    if not isinstance(value, list | str):  # a number of turns, or null: another field may hold what was said
-        raise RowError("missing_prompt", f"field '{field}' holds {type_name(value)}; expected a list of turns")
+    if value is None:
+        raise RowError("missing_prompt", f"field '{field}' is null; expected a list of turns")
+    if not isinstance(value, list | str):  # a number of turns: another field may hold what was said
+        raise OtherShapeError("wrong_type", f"field '{field}' holds {type_name(value)}; expected a list of turns")
+    if isinstance(value, str) and has_any(row, _ANSWERS):  # what the answer is about
+        raise OtherShapeError(
+            "unknown_shape", f"text in '{field}' stands beside an answer; expected a list of turns, or text alone"
+        )
     if isinstance(value, list) and value and all(isinstance(item, list) for item in value):
         found: list[Example | RowError] = []
         for number, conversation in enumerate(value):

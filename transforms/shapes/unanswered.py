@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container
 
 from versatune.transforms.shapes.asked import asking_fields
-from versatune.transforms.shapes.base import SYSTEMS, Example, Row, RowError, shown_keys
+from versatune.transforms.shapes.base import SYSTEMS, Example, Row, RowError, first_field, shown_keys
 
 NAME = "unanswered"
 _PROMPTS = ("prompt", "question", "instruction", "query", "problem")
@@ -18,7 +18,9 @@ def matches(names: Container[str]) -> bool:
 
 def to_examples(row: Row) -> list[Example]:
     """Refuse the row, and name the fields that may hold the answer."""
-    asked = next(name for name in _PROMPTS if name in row)
+    asked = str(first_field(row, _PROMPTS))
+    if row[asked] is None:
+        raise RowError("missing_prompt", f"field '{asked}' is null, and no other asks")
     known = {asked, *SYSTEMS, *asking_fields(row)}
     texts = {name: row[name] for name in row if name not in known and isinstance(row[name], str) and row[name].strip()}
     named = (
