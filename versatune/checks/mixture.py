@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from versatune.checks.estimate import domain_rows
 from versatune.checks.report import Findings, Problem, amount
 from versatune.checks.subject import Subject
 from versatune.mixing.compose import compose
@@ -62,7 +61,7 @@ def held_out(subject: Subject) -> Findings:
             " 'constant'",
         )
         return
-    for domain, rows in domain_rows(subject).items():
+    for domain, rows in subject.estimate.items():
         none = (1.0 - fraction) ** rows
         if rows >= 1.0 and none > _LIKELY:
             yield Problem(
@@ -75,26 +74,52 @@ def held_out(subject: Subject) -> Findings:
             )
 
 
-def target(subject: Subject) -> Findings:
+def named_domains(subject: Subject) -> Findings:
     """A domain to expand, or with a given weight, that no source can have."""
-    config = subject.config
-    pinned = {source.domain for source in config.sources}
-    if subject.dataset is not None or None in pinned or "build" not in subject.stages:
+    mix, taxonomy, have = subject.config.mix, subject.config.taxonomy, _pinned(subject)
+    if have is None or subject.dataset is not None:
         return
-    have = {config.taxonomy.domains[config.taxonomy.index(str(domain))] for domain in pinned}
-    wanted = {domain: "mix.weights" for domain, weight in (config.mix.weights or {}).items() if weight}
-    if config.mix.on_empty != "error":
-        wanted = {}
-    if config.mix.mixer.target is not None:
-        wanted[config.mix.mixer.target] = "mix.mixer.target"
-    for name, key in wanted.items():
-        if config.taxonomy.domains[config.taxonomy.index(name)] not in have:
-            yield Problem(
-                stage="mix",
-                key=key,
-                message=f"it names {name}, and every source is pinned to another domain ({', '.join(sorted(have))}), so there will be no"
-                " such rows; add a source, or take the domain out",
+    wanted = [
+        (name, "mix.weights") for name, weight in (mix.weights or {}).items() if weight and mix.on_empty == "error"
+    ]
+    if mix.mixer.target is not None:
+        wanted.append((mix.mixer.target, "mix.mixer.target"))
+    for name, key in wanted:
+        if taxonomy.index(name) not in have:
+            pinned = ", ".join(taxonomy.domains[index] for index in sorted(have))
+            message = (
+                f"it names {name}, and every source is pinned to another domain ({pinned}), so there will be no such rows; add a source,"
+                " or take the domain out"
             )
+            yield Problem(stage="mix", key=key, message=message)
+
+
+def empty_domains(subject: Subject) -> Findings:
+    """Domains without rows, to which the probe that is still to come will very likely give a share."""
+    mix, domains, dataset = subject.config.mix, subject.config.taxonomy.domains, subject.dataset
+    if mix.policy != "versatune-constant" or mix.on_empty != "error" or subject.probe is not None:
+        return
+    how = "(an estimate from the first rows of each source)"
+    if dataset is not None:
+        how, empty = f"in dataset {dataset.version}", [d for d, n in dataset.totals("train").items() if not n["rows"]]
+    elif (have := _pinned(subject)) is not None:
+        how, empty = "because every source is pinned to another", [d for i, d in enumerate(domains) if i not in have]
+    else:
+        empty = [domain for domain in domains if domain not in subject.estimate] if subject.estimate else []
+    if empty:
+        message = (
+            f"it is 'error', and there are no rows of {', '.join(empty)} {how}: if the probe gives them a share, mix refuses. Add a source,"
+            " or take mix.on_empty: drop"
+        )
+        yield Problem(stage="mix", key="mix.on_empty", message=message, refused=False)
+
+
+def _pinned(subject: Subject) -> set[int] | None:
+    """Return the positions of the domains that sources are pinned to; None if one of them is not, or nothing will be built."""
+    pinned = [source.domain for source in subject.config.sources]
+    if "build" not in subject.stages or not pinned or None in pinned:
+        return None
+    return {subject.config.taxonomy.index(str(domain)) for domain in pinned}
 
 
 def references(subject: Subject) -> Findings:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from versatune.checks.report import Fact, Findings, Problem
 from versatune.checks.subject import Subject
-from versatune.schemas.model_files import context_length, read_json
+from versatune.mixing.mixers import mixer_from_config
+from versatune.schemas.model_files import context_length, read_json, tensors_of
 from versatune.schemas.model_fit import check_model_fit
 from versatune.sft_runner.generation_settings import check_generation_settings
 from versatune.transforms.engines.memory_fit import weight_bytes
@@ -104,6 +105,25 @@ def tokens(subject: Subject) -> Findings:
             message=f"dataset {dataset.name} {dataset.version} has no tokens, which training needs; set model and build.tokenize: true, and"
             " run build and mix again",
         )
+
+
+def adapters(subject: Subject) -> Findings:
+    """Adapters for modules that the model has not."""
+    folder, train = subject.weights.value, subject.config.train
+    if folder is None:
+        return
+    measured = "reference_loss" in mixer_from_config(subject.config.mix.mixer).requires
+    asked = [("train.lora", train.lora)] if train.method == "lora" else []
+    if measured and train.reference.source == "self_adapter":
+        asked.append(("train.reference.lora", train.reference.lora))
+    modules = {name.removesuffix(".weight") for file in folder.glob("*.safetensors") for name in tensors_of(file)}
+    for section, lora in asked:
+        wanted = lora.target_modules
+        if isinstance(wanted, str) or any(f".{module}".endswith(f".{name}") for module in modules for name in wanted):
+            continue  # all linear ones, or a pattern over names that only the loaded model has
+        known = sorted({module.rpartition(".")[2] for module in modules})
+        message = f"{section}.target_modules is {wanted}, and the model has no such module; it has {', '.join(known)}"
+        yield Problem(stage="train", key=f"{section}.target_modules", message=message)
 
 
 def generation_settings(subject: Subject) -> Findings:

@@ -45,12 +45,15 @@ _CHECKS = (
     _Check(find=model.files, key="model.path", stages=("probe", "train"), wanted=_needs_weights),
     _Check(find=model.known_type, key="model", stages=("probe", "train"), wanted=_needs_weights),
     _Check(find=probe.settings, key="probe", stages=("probe",)),
+    _Check(find=machine.memory, key="probe.engine", stages=("probe",)),
     _Check(find=mixture.unit, key="mix.unit", stages=("mix",)),
-    _Check(find=mixture.target, key="mix", stages=("mix",)),
+    _Check(find=mixture.named_domains, key="mix", stages=("mix",)),
+    _Check(find=mixture.empty_domains, key="mix.on_empty", stages=("mix",)),
     _Check(find=mixture.composed, key="mix", stages=("mix",)),
     _Check(find=model.tokens, key="build.tokenize", stages=("train",)),
     _Check(find=model.rows_of_a_dataset, key="model", stages=("mix", "train")),
     _Check(find=mixture.held_out, key="build.validation_fraction", stages=("train",)),
+    _Check(find=model.adapters, key="train.lora.target_modules", stages=("train",)),
     _Check(find=mixture.references, key="train.reference.losses", stages=("train",)),
     _Check(find=model.generation_settings, key="model", stages=("train",)),
     _Check(find=machine.device, key="train.device", stages=("train",)),
@@ -73,12 +76,15 @@ def preflight(subject: Subject) -> CheckReport:
 
 
 def _found(check: _Check, stage: str, subject: Subject) -> list[Problem | Fact]:
-    """Return what a check finds; what it raises is what the stage itself would raise, one problem a line."""
+    """Return what a check finds; what it raises is what the stage itself would raise."""
     found: list[Problem | Fact] = []
     try:
         found.extend(check.find(subject))
     except VersatuneError as error:
         found.append(Problem(stage=stage, key=check.key, message=str(error)))
+    except ImportError as error:
+        message = f"it needs the package {error.name}: pip install 'versatune[train]'"
+        found.append(Problem(stage=stage, key="machine", message=message))
     except OSError as error:
         found.append(Problem(stage=stage, key=check.key, message=f"{error.filename}: {error.strerror}"))
     return found

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from versatune.checks.estimate import domain_rows
 from versatune.schemas.config import Config
 from versatune.schemas.dataset import DatasetManifest
 from versatune.schemas.errors import VersatuneError
@@ -75,6 +76,12 @@ class Subject:
         """What labels text."""
         config = self.config
         return Attempt(lambda: shared_classifier(config.classifier_path, config.taxonomy, config.classifier.sha256))
+
+    @cached_property
+    def estimate(self) -> dict[str, float]:
+        """About how many rows each domain will have; empty where that cannot be estimated."""
+        splits, classifier = self.splits.value, self.classifier.value
+        return {} if splits is None or classifier is None else domain_rows(self.config, splits, classifier)
 
     @cached_property
     def folder(self) -> Attempt[Path]:

@@ -130,6 +130,8 @@ def test_the_quickstart_passes_and_is_summed_up(value: Value, tmp_path: Path) ->
         (_set("build.tokenize", False), "build", "build.tokenize", "set it to true"),
         (_set("build.validation_fraction", 0.0), "train", "build.validation_fraction", "no row is held out"),
         (_model_json("generation_config.json", temperature=0.5), "train", "model", "cannot be saved with the trained model"),
+        (_both(_set("train.method", "lora"), _set("train.lora", {"target_modules": ["c_attn"]})), "train", "train.lora.target_modules", "no such module; it has"),
+        (_set("train.reference.lora", {"target_modules": ["c_attn"]}), "train", "train.reference.lora.target_modules", "c_attn"),
         (_set("train.keep_checkpoints", 10**9), "train", "output", "lower train.keep_checkpoints"),
     ],
 )  # fmt: skip
@@ -180,7 +182,7 @@ def test_an_engine_for_gpus_needs_one_but_not_on_other_machines(
     value: Value, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(machine, "find_spec", lambda name: object())
-    monkeypatch.setattr(machine, "_cpu_engine", lambda: False)
+    monkeypatch.setattr(machine, "cpu_engine", lambda: False)
     monkeypatch.setattr(machine, "gpu_visible", lambda: False)
     assert _keys(check(_job(value, tmp_path), ["probe"]), refused=True) == [("probe", "machine")]
     remote = _job(value, tmp_path, beam_args=("--runner=DataflowRunner",))
@@ -191,6 +193,8 @@ def test_an_engine_for_gpus_needs_one_but_not_on_other_machines(
     ("change", "stage", "key", "said"),
     [
         (_file("model/chat_template.jinja", "{% for m in messages %}{{ m['content'] }}{% endfor %}"), "build", "model.chat_template", "teaches the model to stop"),
+        (_pinned_to_law, "mix", "mix.on_empty", "no rows of medicine, finance, science, code, general because every source"),
+        (lambda value, folder: value.update(sources=value["sources"][:1]), "mix", "mix.on_empty", "code"),
         (_set("build.validation_fraction", 0.01), "train", "build.validation_fraction", "an estimate"),
     ],
 )  # fmt: skip
@@ -202,6 +206,24 @@ def test_what_may_go_on_is_a_warning(
     assert report.refused == []
     assert said in next(p.message for p in report.warnings if (p.stage, p.key) == (stage, key))
     report.raise_refused()
+
+
+def test_an_engine_that_can_never_fit_into_memory_is_refused(
+    value: Value, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "cpu_engine", lambda: True)
+    _set("probe.engine", {"cpu_kv_cache_gib": 10**6})(value, tmp_path)
+    (problem,) = check(_job(value, tmp_path), ["probe"]).refused
+    assert (problem.key, problem.stage) == ("probe.engine", "probe")
+    assert "the engine needs" in problem.message
+
+
+def test_a_package_that_a_check_needs_itself_is_named(
+    value: Value, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    problems = check(_job(value, tmp_path)).refused
+    assert any("transformers" in problem.message for problem in problems)
 
 
 def test_bfloat16_on_a_cpu_without_it_is_a_warning(
