@@ -328,6 +328,27 @@ def test_a_domain_without_held_out_rows_stops_a_mixer_that_follows_losses(workpl
     assert [r.loss[1] for r in records] == [None] * 4 and records[3].loss[0] is not None
 
 
+@pytest.mark.parametrize(
+    ("file", "changes", "said"),
+    [
+        ("generation_config.json", {"temperature": 0.5}, "cannot be saved with the trained model"),
+        ("config.json", {"pad_token_id": -1}, "pad_token_id is -1"),
+        ("config.json", {"max_position_embeddings": 95}, "context of 95 tokens, and rows may have 96"),
+    ],
+)
+def test_a_model_that_would_break_the_run_or_its_export_is_refused_before_the_first_step(
+    workplace: Callable, tiny_model: Path, tmp_path: Path, file: str, changes: dict[str, Any], said: str
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_model, folder)
+    (folder / file).write_text(json.dumps(json.loads((folder / file).read_text()) | changes))
+    work = workplace()
+    model = work.config.model.model_copy(update={"path": str(folder)})
+    with pytest.raises(DataError, match=said):
+        trained(work._replace(config=work.config.model_copy(update={"model": model})))
+    assert not list(tmp_path.glob("work/runs/*/metrics.jsonl"))
+
+
 def test_settings_that_do_not_fit_are_refused(workplace: Callable) -> None:
     work = workplace()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +45,10 @@ class Work:
         monkeypatch.setattr(stages, "_FUNCTIONS", functions)
         monkeypatch.setattr(stages, "_KEYS", dict(stages._KEYS) | {"build": lambda job: "built"})
 
-    def configure(self, **mix: Any) -> None:
+    def configure(self, model: dict[str, Any] | None = None, **mix: Any) -> None:
         settings = {"policy": "uniform", "budget": 20, "mixer": {"name": "constant"}} | mix
-        (self.folder / "c.yaml").write_text(yaml.safe_dump({"name": "made", "output": ".", "mix": settings}))
+        value = {"name": "made", "output": ".", "model": model, "mix": settings}
+        (self.folder / "c.yaml").write_text(yaml.safe_dump(value))
 
     def _train(self, config: Any, mixture_path: Path, **_: Any) -> Path:
         self.trained.append(MixtureManifest.load(mixture_path))
@@ -110,6 +113,19 @@ def test_a_mixture_that_is_named_may_be_trained_with_another_seed(work: Work) ->
     with pytest.raises(DataError, match="name a mixture with --mixture"):
         work.train("seed=4")
     assert work.train("seed=4", mixture=newest.digest[:8]).digest == newest.digest
+
+
+def test_mix_compares_the_rows_with_the_model(
+    work: Work, make_version: Any, row: Any, tiny_model: Path, tmp_path: Path
+) -> None:
+    make_version(rows=[row(f"a {n}", row=n) for n in range(9)], version="3", tokenized=True)
+    shutil.copytree(tiny_model, tmp_path / "model")
+    work.configure(model={"path": "model"})
+    work.mix()
+    settings = json.loads((tmp_path / "model" / "config.json").read_text())
+    (tmp_path / "model" / "config.json").write_text(json.dumps(settings | {"pad_token_id": 512}))
+    with pytest.raises(DataError, match="pad_token_id is 512"):
+        work.mix()
 
 
 def test_other_settings_make_no_trial(work: Work) -> None:
