@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 Build = Callable[..., Any]
 """Returns the ``Built`` of conftest.py."""
+CASES = Path(__file__).parents[1] / "cases"
+Cli = Callable[..., tuple[int, str, str]]
+"""Returns exit code, standard output and standard error."""
+
+
+def built_as_proposed(file: Path, cli: Cli, build_config: Build) -> Any:
+    """Paste the source that ``versatune inspect`` proposes for a file into a configuration, and build it."""
+    _, shown, _ = cli("inspect", file)
+    entry = "sources:" + shown.rpartition("sources:")[2]
+    (source,) = yaml.safe_load(entry)["sources"]
+    config = file.parent / "pasted.yaml"
+    rest = {"name": "pasted", "output": "out", "build": {"validation_fraction": 0.0}}
+    source |= {"license": "CC0-1.0", "domain": "general"}
+    config.write_text(yaml.safe_dump(rest | {"sources": [source]}))
+    return build_config(config)
 
 
 def ask(prompt: str, answer: str) -> list[tuple[str, str]]:
@@ -76,16 +94,38 @@ def test_a8_instructions_beside_query(build_files: Build) -> None:
     assert not built.rejects
 
 
-def test_b1_headerless_choices(build_files: Build) -> None:
-    pytest.xfail("to be written: b1-headerless-choices.csv")
+def test_b1_headerless_choices(build_files: Build, build_config: Build, cli: Cli) -> None:
+    built = build_files("b1-headerless-choices.csv")
+    assert built.said.count("fields:") == 1
+    again = built_as_proposed(built.folder / "b1-headerless-choices.csv", cli, build_config)
+    assert sorted(again.turns) == [
+        [("user", "How many legs does a spider have?\nA. Eight\nB. Six\nC. Ten\nD. Four"), ("assistant", "A. Eight")],
+        [
+            ("user", "Which metal is liquid at room temperature?\nA. Iron\nB. Gold\nC. Mercury\nD. Zinc"),
+            ("assistant", "C. Mercury"),
+        ],
+        [("user", "Which planet is red?\nA. Venus\nB. Mars\nC. Saturn\nD. Neptune"), ("assistant", "B. Mars")],
+    ]
 
 
-def test_b2_no_answers(build_files: Build) -> None:
-    pytest.xfail("to be written: b2-no-answers.jsonl")
+def test_b2_no_answers(build_files: Build, cli: Cli) -> None:
+    built = build_files("b2-no-answers.jsonl")
+    assert built.rows == []
+    (line,) = [line for line in built.said.splitlines() if "Instruction" in line]
+    assert "'Instruction' asks, and no column looks like its answer" in line
+    assert "'Skill' (Cooking)" in line
+    _, shown, _ = cli("inspect", built.folder / "b2-no-answers.jsonl")
+    assert "asks, and no column looks like its answer" in shown
+    assert "sources:" not in shown
 
 
-def test_b3_quoted_headings(build_files: Build) -> None:
-    pytest.xfail("to be written: b3-quoted-headings.csv")
+def test_b3_quoted_headings(build_files: Build, build_config: Build, cli: Cli) -> None:
+    built = build_files("b3-quoted-headings.csv")
+    again = built_as_proposed(built.folder / "b3-quoted-headings.csv", cli, build_config)
+    assert sorted(again.turns) == [
+        [("user", "Can I return shoes?"), ("assistant", "Yes, within a month.")],
+        [("user", "Where is my parcel?"), ("assistant", "It arrives on Monday.")],
+    ]
 
 
 def test_c1_headerless_first_row_eaten(build_files: Build) -> None:
@@ -113,7 +153,10 @@ def test_d1_mistyped_context(build_files: Build) -> None:
 
 
 def test_d2_list_of_objects(build_files: Build) -> None:
-    pytest.xfail("to be written: d2-list-of-objects.jsonl")
+    fields = {"prompt": "question", "completion": "answer", "context": "evidence.text"}
+    built = build_files("d2-list-of-objects.jsonl", fields=fields)
+    asked = "Acme sold goods for $5.\n\nHow much did Acme sell?"
+    assert built.turns == [[("user", asked), ("assistant", "$5")]]
 
 
 def test_e1_text_and_category(build_files: Build) -> None:
@@ -172,8 +215,14 @@ def test_i1_expected_completion(build_files: Build) -> None:
     assert "text is also in 'expected completion', 'source_file'" in reject["detail"]
 
 
-def test_j1_heading_with_colon(build_files: Build) -> None:
-    pytest.xfail("to be written: j1-heading-with-colon.csv")
+def test_j1_heading_with_colon(build_files: Build, build_config: Build, cli: Cli) -> None:
+    built = build_files("j1-heading-with-colon.csv")
+    assert 'fields: {prompt: "Ask: now", completion: Reply}' in built.said
+    again = built_as_proposed(built.folder / "j1-heading-with-colon.csv", cli, build_config)
+    assert sorted(again.turns) == [
+        [("user", "it's cold?"), ("assistant", "no it is not")],
+        [("user", "it's hot?"), ("assistant", "yes it is")],
+    ]
 
 
 def test_k1_object_of_lists(build_files: Build) -> None:
@@ -204,5 +253,35 @@ def test_l2_latin_1_line(build_files: Build) -> None:
     assert "read as cp1252" in built.said
 
 
-def test_m1_answer_and_unit(build_files: Build) -> None:
-    pytest.xfail("to be written: m1-answer-and-unit.jsonl")
+def test_m1_answer_and_unit(build_files: Build, build_config: Build, cli: Cli) -> None:
+    built = build_files("m1-answer-and-unit.jsonl")
+    again = built_as_proposed(built.folder / "m1-answer-and-unit.jsonl", cli, build_config)
+    assert again.turns == [[("user", "How far does it fall?"), ("assistant", "3.2 $\\mathrm{m}$")]]
+
+
+def test_each_source_that_gives_nothing_gets_one_line_with_what_to_do(tmp_path: Path, build_config: Build) -> None:
+    names = [
+        "b1-headerless-choices.csv",
+        "b2-no-answers.jsonl",
+        "e1-text-and-category.csv",
+        "i1-expected-completion.jsonl",
+    ]
+    (tmp_path / "good.jsonl").write_text('{"question": "Why?", "answer": "Because."}\n')
+    sources = [{"name": "good", "files": ["good.jsonl"]}]
+    for name in names:
+        shutil.copy(CASES / "files" / name, tmp_path)
+        sources.append({"name": name[:2], "files": [name]})
+    build = {"validation_fraction": 0.0, "max_rejected_fraction": 1.0}
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump({"name": "d", "output": "out", "sources": sources, "build": build}))
+    built = build_config(tmp_path / "c.yaml")
+    assert built.exit_code == 0
+    told = {name: [line for line in built.said.splitlines() if name in line] for name in names}
+    assert [len(lines) for lines in told.values()] == [1, 1, 1, 1]
+    b1, b2, e1, i1 = (lines[0] for lines in told.values())
+    assert "source 'b1' gave nothing" in b1
+    assert "fields: {prompt: column_0, completion: column_5" in b1
+    assert "no column looks like its answer" in b2
+    assert "classifier" in e1
+    assert 'fields: {prompt: "Which category is this?\\n\\n{text}", completion: category}' in e1
+    assert "fields: {prompt: prompt, completion: expected completion}" in i1
+    assert "nothing to learn" not in built.said

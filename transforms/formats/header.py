@@ -49,10 +49,11 @@ def header_evidence(sample: Sequence[Sequence[str]]) -> float:
     """Weigh whether the first of some rows names the columns: above 0 it does, below it is a row, and near 0 nobody can tell.
 
     A column speaks for names where its first cell is a usual name (``question``, ``Antwort``), is written like one
-    (``user_prompt``), is of another kind than the cells below it (a word over numbers, letters, dates), much shorter, in
-    other letter case, or none of the few values that come again below. It speaks against them where the first cell is a
-    number, a sentence, long or empty (the first may be: an index), comes again below, is of the kind of those below (a
-    letter over letters), or is built of the same words (``capital of Norway`` over ``capital of Sweden``).
+    (``user_prompt``), ends no sentence where all cells below it do, is of another kind than those (a word over numbers,
+    letters, dates), much shorter, in other letter case, or none of the few values that come again below. It speaks against
+    them where the first cell is a number, a sentence, long or empty (the first may be: an index), comes again below, is of
+    the kind of those below (a letter over letters), or is built of the same words (``capital of Norway`` over ``capital of
+    Sweden``).
     """
     first = [cell.strip() for cell in sample[0]]
     while first and not first[-1]:
@@ -123,6 +124,8 @@ def _of_form(cell: str, below: list[str]) -> float:
         evidence += 1.0
     elif len(tokens) >= _SENTENCE_WORDS and median(map(len, rows)) <= 2 * len(tokens):
         evidence -= 1.5
+    if len(below) > 1 and all(text.endswith(_SENTENCE_ENDS) for text in below) and not cell.endswith(_SENTENCE_ENDS):
+        evidence += 2.0
     if len(below) > 2 and {text[0].isupper() for text in below} == {not cell[0].isupper()} and cell[0].isalpha():
         evidence += 1.0
     return evidence
