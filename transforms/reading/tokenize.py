@@ -288,10 +288,19 @@ class Tokenizer:
                 TEMPLATE_WITHOUT_TOOLS,
                 "the chat template writes nothing of a tool call; use a model whose template does",
             )
-        text, spans = self.answers(*template_turns(turns, tools))
+        text, spans = self._answers(turns, tools)
         if unlearned:
             spans = [span for span, number in zip(spans, _acts(turns), strict=True) if number not in unlearned]
         return text, spans
+
+    def _answers(self, turns: list[Turn], tools: str | None) -> tuple[str, list[Span]]:
+        """Return what :meth:`answers` does; a template that refuses the calls' own ids (Mistral's) gets numbers in their place."""
+        try:
+            return self.answers(*template_turns(turns, tools))
+        except CannotTokenize as refusal:
+            if refusal.reason != TEMPLATE_ERROR or not any(role == "tool_call" for role, _ in turns):
+                raise
+            return self.answers(*template_turns(turns, tools, own_ids=False))
 
     def answers(
         self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None = None

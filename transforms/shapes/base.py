@@ -68,7 +68,7 @@ NORMALIZE_REASONS = {
     "starts_with_assistant": "no user turn comes before the first assistant turn",
     "system_not_first": "a system turn comes after the first turn",
     "roles_do_not_alternate": "the same speaker has two turns in a row",
-    "tool_order": "a tool's result without a call before it, or a call without a result after it",
+    "tool_order": "a tool's result without a call before it, a call without a result after it, or a result that names another call",
     "bad_tool_call": "a tool call is no JSON object with a name and arguments",
     "bad_tools": "the list of tools is not a JSON list of objects with names",
     "bad_choices": "the options of a multiple choice cannot be read, or the answer is none of them",

@@ -214,9 +214,11 @@ def example_id(example: Example) -> str:
     The first eight are BLAKE2b-32 of what comes before the assistant's first act, so all answers to one prompt begin
     alike. The others are BLAKE2b-96 of the whole. Both are of JSON: the array of [role, content] pairs; the whole, with
     tools, a worse answer or turns that are not learned, is the array of those pairs, the tools, the worse answer and, if
-    there are some, the positions of the turns that are not learned. Tags do not count.
+    there are some, the positions of the turns that are not learned. Tags and the ids of calls do not count.
     """
     messages, tools, rejected, _, unlearned = example
+    if any(role == "tool_call" and '"id":' in content for role, content in messages):
+        messages = [(role, _without_ids(content) if role == "tool_call" else content) for role, content in messages]
     content: list[Any] = messages
     if unlearned:
         content = [messages, tools, rejected, unlearned]
@@ -224,6 +226,12 @@ def example_id(example: Example) -> str:
         content = [messages, tools, rejected]
     prompt = messages[: next((at for at, (role, _) in enumerate(messages) if role in _ACTS), len(messages))]
     return _digest(prompt, _PROMPT_DIGITS) + _digest(content, _ID_DIGITS - _PROMPT_DIGITS)
+
+
+def _without_ids(calls: str) -> str:
+    return exact_json.dumps(
+        [{"name": call["name"], "arguments": call["arguments"]} for call in exact_json.loads(calls)]
+    ).decode()
 
 
 def _digest(value: list[Any], digits: int) -> str:

@@ -13,9 +13,7 @@ _LEARNED = (
 _NOT_LEARNED = ("mask", "masked", "ignore", "ignore_loss", "no_loss")
 MARKS = frozenset((*_LEARNED, *_NOT_LEARNED))
 """Fields of a turn that say whether it is learned."""
-_WORDS = {
-    "true": 1.0, "yes": 1.0, "on": 1.0, "y": 1.0, "t": 1.0, "false": 0.0, "no": 0.0, "off": 0.0, "n": 0.0, "f": 0.0,
-}  # fmt: skip
+_WORDS = {"true": 1.0, "yes": 1.0, "on": 1.0, "false": 0.0, "no": 0.0, "off": 0.0}
 
 
 def amount(value: Any) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from versatune.schemas.config import FieldMap
 from versatune.transforms.shapes import (
@@ -27,6 +27,7 @@ from versatune.transforms.shapes import (
 from versatune.transforms.shapes.base import Example, OtherShapeError, Row, RowError, Shape, plain_name, shown_keys
 from versatune.transforms.shapes.column_table import column_rows, is_table
 from versatune.transforms.shapes.field_map import mapped_examples
+from versatune.transforms.shapes.marks import amount
 from versatune.transforms.shapes.noted_row import forget, renamed
 from versatune.transforms.shapes.qa_pairs import pair_examples
 
@@ -49,7 +50,14 @@ SHAPES: tuple[Shape, ...] = (
     unanswered,
     document,
 )
-_VERDICTS = ("kto_tag", "label")  # true or false beside a completion: whether it is a good one
+# Beside an answer: whether it is a good one.
+_VERDICTS = (
+    "kto_tag", "kto_label", "label", "is_good", "is_correct", "is_chosen", "is_accepted", "is_desirable", "is_preferred",
+    "desirable", "accepted", "thumbs_up",
+)  # fmt: skip
+# Shapes whose rows have no answer to be bad, two of them, or an answer that is the label itself.
+_UNJUDGED: tuple[Shape, ...] = (document, unanswered, multiple_choice, preference_pair)
+_CLASS_NAMES = ("no", "off")  # as a label more likely the name of a class than a verdict
 _MAX_LAYOUTS = 4096  # rows may have any names; forget all rather than grow
 
 
@@ -60,8 +68,8 @@ class Layout(NamedTuple):
     """The shapes that fit, in order."""
     plain_names: bool
     """They fit the names in lower case, with ``_`` for blanks and hyphens (``Question``, ``Correct Answer``)."""
-    verdict: str | None
-    """A field that may say whether the answer is a good one."""
+    verdicts: tuple[str, ...]
+    """Fields that may say whether the answer is a good one."""
 
 
 _LAYOUTS: dict[tuple[str, ...], Layout] = {}
@@ -90,8 +98,8 @@ def _fitting(names: tuple[str, ...]) -> Layout:
     # A name in another case may answer what stands there unanswered: {"question", "Answer"}.
     use_plain = shapes[:1] in ((), (unanswered,)) and as_plain[:1] not in ((), (unanswered,))
     chosen, fields = (as_plain, plain) if use_plain else (shapes, exact)
-    judged = chosen[:1] != (document,)  # a document has no answer to be bad
-    return Layout(chosen, use_plain, next((name for name in _VERDICTS if judged and name in fields), None))
+    judged = bool(chosen) and chosen[0] not in _UNJUDGED
+    return Layout(chosen, use_plain, tuple(name for name in _VERDICTS if judged and name in fields))
 
 
 def read_row(row: Row, fields: FieldMap | None = None) -> Sequence[Example | RowError]:
@@ -116,12 +124,24 @@ def read_row(row: Row, fields: FieldMap | None = None) -> Sequence[Example | Row
         raise
 
 
+def _says_bad(name: str, value: Any) -> bool:
+    """Say whether a verdict is some form of false; other values are no verdicts (a class's name or number, a score, null)."""
+    if name == "label" and isinstance(value, str) and value.strip().lower() in _CLASS_NAMES:
+        return False
+    return amount(value) == 0
+
+
 def _by_shape(row: Row) -> Sequence[Example | RowError]:
     layout = detect_layout(tuple(row))
     if layout.plain_names:
         row = renamed(row, plain_name)
-    if layout.verdict is not None and row[layout.verdict] is False:
-        raise RowError("bad_answer", f"'{layout.verdict}' is false: the row's answer is a bad one")
+    for name in layout.verdicts:
+        if _says_bad(name, row[name]):
+            raise RowError(
+                "bad_answer",
+                f"'{name}' says no: the row's answer is a bad one. Where it means something else, name the fields to use,"
+                " such as fields: {prompt: FIELD, completion: FIELD}",
+            )
     first: RowError | None = None
     for shape in layout.shapes:
         try:

@@ -8,6 +8,7 @@ from typing import Any
 
 from versatune.transforms.shapes import exact_json
 from versatune.transforms.shapes.base import Message, Row, RowError, type_name
+from versatune.transforms.shapes.tool_results import written_id
 
 _ARGUMENTS = ("arguments", "parameters", "args")
 _TAGGED_CALL = re.compile(r"<tool_call>\s*(.*?)\s*</tool_call>", re.DOTALL)
@@ -53,7 +54,7 @@ def _tool(value: Any, where: str) -> dict[str, Any]:
 
 
 def calls_json(value: Any, where: str) -> str:
-    """Return calls as the JSON array ``[{"name": ..., "arguments": {...}}]``.
+    """Return calls as the JSON array ``[{"name": ..., "arguments": {...}}]``, each with its ``id`` where the source gives one.
 
     Args:
         value: one call or a list of them, as objects or JSON text; OpenAI's ``{"function": {...}}`` or the call itself.
@@ -84,7 +85,9 @@ def _call(value: Any, where: str) -> dict[str, Any]:
         arguments = _parsed(arguments, "bad_tool_call", problem) if arguments.strip() else {}
     if not isinstance(arguments, dict):
         raise RowError("bad_tool_call", f"the arguments of a call in {where} are {type_name(arguments)}, no object")
-    return {"name": call["name"], "arguments": arguments}
+    called = {"name": call["name"], "arguments": arguments}
+    identity = written_id(value.get("id")) or written_id(value.get("call_id"))
+    return called | {"id": identity} if identity else called
 
 
 def result_text(value: Any, where: str) -> str:

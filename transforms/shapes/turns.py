@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from versatune.transforms.shapes import exact_json
-from versatune.transforms.shapes.base import PART_OF_ROLE, Message, RowError, first_field, text, type_name
+from versatune.transforms.shapes.base import PART_OF_ROLE, Message, RowError, first_field, plain_role, text, type_name
 from versatune.transforms.shapes.marks import MARKS, marked
+from versatune.transforms.shapes.tool_results import Origin, in_order_of_calls, origin
 from versatune.transforms.shapes.tool_use import calls_json, result_text, tagged_calls
 from versatune.transforms.shapes.transcript import transcript_turns
 
@@ -43,6 +44,7 @@ def turns(value: Any, field: str) -> list[Message]:
     if not isinstance(value, list):
         return _from_text(value, field)
     messages: list[Message] = []
+    origins: list[Origin] = []
     unusual = False
     for number, turn in enumerate(value):
         if type(turn) is dict and len(turn) == 2:  # the ordinary turn, read quickly
@@ -57,7 +59,12 @@ def turns(value: Any, field: str) -> list[Message]:
             continue
         unusual = True
         messages += _turn(turn, f"{field}.{number}")
-    return _with_tagged_calls(messages, field) if unusual else messages
+        if messages[-1][0] == "tool":
+            origins.append(origin(turn if isinstance(turn, dict) else {}))
+    if not unusual:
+        return messages
+    messages = _with_tagged_calls(messages, field)
+    return in_order_of_calls(messages, origins, field) if origins else messages
 
 
 def _from_text(value: Any, field: str) -> list[Message]:
@@ -143,11 +150,14 @@ def _part(part: Any, where: str) -> str:
 
 def _with_tagged_calls(messages: list[Message], field: str) -> list[Message]:
     """Where results follow calls that are written into the assistant's text, take the calls out of it."""
-    roles = {role for role, _ in messages}
+    roles = {plain_role(role) for role, _ in messages}
     if "tool" not in roles or "tool_call" in roles:
         return messages
     found: list[Message] = []
     for number, (role, content) in enumerate(messages):
-        tagged = role == "assistant" and "<tool_call>" in content
-        found += tagged_calls(content, f"{field}.{number}") if tagged else [(role, content)]
+        if plain_role(role) != "assistant" or "<tool_call>" not in content:
+            found.append((role, content))
+            continue
+        mark = role.removeprefix("assistant")
+        found += [(f"{part}{mark}", said) for part, said in tagged_calls(content, f"{field}.{number}")]
     return found

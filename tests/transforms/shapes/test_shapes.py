@@ -255,7 +255,7 @@ READ: list[tuple[dict[str, Any], list[tuple[str, str]]]] = [
                 }
             ]
         },
-        [CALL],
+        [("tool_call", '[{"name":"f","arguments":{"a":1},"id":"1"}]')],
     ),
     (
         {
