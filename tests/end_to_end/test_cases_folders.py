@@ -59,11 +59,20 @@ def test_02_json_extension_type(build_folder: Build) -> None:
 
 
 def test_03_tool_results_out_of_order(build_folder: Build) -> None:
-    pytest.xfail("to be written: 03-tool-results-out-of-order")
+    built = build_folder("03-tool-results-out-of-order")
+    (turns,) = built.turns
+    assert [content for role, content in turns if role == "tool"] == ["rain, 4 degrees", "14:05"]
+    text = built.text(built.rows[0])
+    assert "[weather a] rain, 4 degrees" in text
+    assert "[clock b] 14:05" in text
 
 
 def test_05_turns_not_to_learn(build_folder: Build) -> None:
-    pytest.xfail("to be written: 05-turns-not-to-learn")
+    built = build_folder("05-turns-not-to-learn")
+    assert [row["unlearned"] for row in built.rows] == [[1]] * 4
+    learned = {"No. It is Lima.", "It is N'Djamena.", "It is Bamako.", "It is Lome."}
+    assert {built.learned(row) for row in built.rows} == {f"{answer}<|im_end|>" for answer in learned}
+    assert all("WRONG" in built.text(row) for row in built.rows)
 
 
 def test_09_numbers_in_calls(build_folder: Build) -> None:
@@ -106,7 +115,10 @@ def test_14_invisible_answers(build_folder: Build) -> None:
 
 
 def test_15_row_labels(build_folder: Build) -> None:
-    pytest.xfail("to be written: 15-row-labels")
+    built = build_folder("15-row-labels")
+    assert built.answers == ["good", "good csv", "good int8"]
+    assert built.reasons == ["bad_answer"] * 8
+    assert any(b"bad zero msgs" in reject["payload"] for reject in built.rejects)
 
 
 def test_17_csv_quotes(build_folder: Build) -> None:
@@ -132,7 +144,13 @@ def test_18_single_line_code(build_folder: Build) -> None:
 
 
 def test_19_prompt_in_both_splits(build_folder: Build) -> None:
-    pytest.xfail("to be written: 19-prompt-in-both-splits")
+    built = build_folder("19-prompt-in-both-splits")
+    prompts = {
+        split: {row["messages"][0]["content"] for row in built.rows if row["split"] == split}
+        for split in ("train", "validation")
+    }
+    assert min(map(len, prompts.values())) > 0
+    assert prompts["train"].isdisjoint(prompts["validation"])
 
 
 def test_20_parquet_types(build_folder: Build) -> None:
