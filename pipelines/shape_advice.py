@@ -69,8 +69,8 @@ def shape_advice(
     counts: dict[tuple[str, str], Counter[str]] = {}
     columns = {"source": pc.field("source"), "uri": pc.field("origin", "uri"), "reason": pc.field("reason")}
     for batch in table.to_batches(columns=columns, filter=refused):
-        for (source, uri, reason), rows in Counter(zip(*(c.to_pylist() for c in batch.columns), strict=True)).items():
-            counts.setdefault((source, uri), Counter())[reason] += rows
+        for (source, uri, reason), number in Counter(zip(*(c.to_pylist() for c in batch.columns), strict=True)).items():
+            counts.setdefault((source, uri), Counter())[reason] += number
     bad = [place for place, found in counts.items() if read is None or 2 * found.total() > read[place]]
     told: dict[str, str] = {}
     for place in sorted(bad, key=lambda place: -counts[place].total()):

@@ -21,6 +21,7 @@ class Number(float):
     """A number that comes back from no float and no 64-bit integer as it was written; its text is what was written."""
 
     __slots__ = ("text",)
+    text: str
 
     def __new__(cls, text: str) -> Self:
         """Take a JSON number."""
@@ -108,7 +109,7 @@ def _may_change(value: Any, raw: bytes) -> bool:
 def kinds(value: Any) -> set[type]:
     """Return the types of all values that are no lists and objects, and maybe those."""
     found: set[type] = set()
-    nested = [[value]]
+    nested: list[list[Any]] = [[value]]
     for inner in nested:
         here = set(map(type, inner))
         if here == _OBJECTS:

@@ -57,7 +57,7 @@ def _mark(field: str, value: Any, where: str) -> str:
         raise RowError("bad_mark", f"'{field}' of {where} is {_shown(value)}; expected true or false")
     if number is None or number < 0:
         raise RowError("bad_mark", f"'{field}' of {where} is {_shown(value)}; expected true, false, or a number from 0")
-    return {0: UNLEARNED, 1: ""}.get(number, WEIGHT_NOT_APPLIED)
+    return UNLEARNED if number == 0 else "" if number == 1 else WEIGHT_NOT_APPLIED
 
 
 def _shown(value: Any) -> str:

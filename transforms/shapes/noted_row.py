@@ -55,12 +55,12 @@ class NotedRow(dict[str, Any]):
         self._read.add(name)
         return dict.get(self, name, default)
 
-    def items(self) -> ItemsView[str, Any]:
+    def items(self) -> ItemsView[str, Any]:  # type: ignore[override]  # typeshed's own kind of view has no public name
         """Return everything, noted."""
         self._read.update(self)
         return dict.items(self)
 
-    def values(self) -> ValuesView[Any]:
+    def values(self) -> ValuesView[Any]:  # type: ignore[override]
         """Return all values, noted."""
         self._read.update(self)
         return dict.values(self)
