@@ -239,12 +239,28 @@ QUIZ = (
 
 
 def test_l1_quiz_blocks(build_files: Build) -> None:
-    built = build_files("l1-quiz-blocks.txt", pattern=QUIZ, fields={"prompt": "question", "completion": "answer"})
+    built = build_files("l1-quiz-blocks.txt", **example("Plain text with a pattern"))
     assert sorted(turns[0][1] + " " + turns[1][1] for turns in built.turns) == [
         "Which animal barks? Dog",
         "Which bird cannot fly? Penguin",
     ]
     assert built.rejects == []
+
+
+def test_parallel_files_as_documented(build_config: Build, tmp_path: Path) -> None:
+    (tmp_path / "corpus.en").write_text("Good morning\r\n\nYes\u2028, really.\n")
+    (tmp_path / "corpus.de").write_text("Guten Morgen\nLeer\nJa, wirklich.\n")
+    source = {"name": "s", "license": "CC0-1.0", "domain": "general", **example("Parallel files")}
+    build = {"validation_fraction": 0.0, "max_rejected_fraction": 1.0}
+    (tmp_path / "c.yaml").write_text(
+        yaml.safe_dump({"name": "d", "output": "out", "sources": [source], "build": build})
+    )
+    built = build_config(tmp_path / "c.yaml")
+    assert sorted((turns[0][1], turns[1][1]) for turns in built.turns) == [
+        ("Translate into German: Good morning", "Guten Morgen"),
+        ("Translate into German: Yes\u2028, really.", "Ja, wirklich."),
+    ]
+    assert built.reasons == ["empty_prompt"]
 
 
 def test_l2_latin_1_line(build_files: Build) -> None:
