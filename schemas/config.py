@@ -169,6 +169,10 @@ class SourceConfig(Section):
             raise ValueError(
                 f"source '{self.name}': '{said[0]}' does not go with 'parallel', of which every line is a text"
             )
+        if self.hub is not None and (said or self.encoding is not None):
+            raise ValueError(
+                f"source '{self.name}': '{[*said, 'encoding'][0]}' does not go with 'hub', whose rows have fields already"
+            )
         if self.delimiter is not None and self.delimiter in '"\\\r\n':
             raise ValueError(
                 f"source '{self.name}': 'delimiter' is {self.delimiter!r}; expected no quote, backslash or line end"

@@ -34,6 +34,14 @@ def ask(prompt: str, answer: str) -> list[tuple[str, str]]:
     return [("user", prompt), ("assistant", answer)]
 
 
+def example(heading: str) -> dict[str, Any]:
+    """Return the source that stands under a heading of docs/data-formats.md."""
+    page = (Path(__file__).parents[2] / "docs" / "data-formats.md").read_text()
+    block = page.partition(f"## {heading}\n")[2].partition("```yaml\n")[2].partition("```")[0]
+    (source,) = yaml.safe_load(block)["sources"]
+    return {name: value for name, value in source.items() if name not in {"name", "files"}}
+
+
 def test_a1_instruction_beside_question(build_files: Build) -> None:
     built = build_files("a1-instruction-beside-question.jsonl")
     assert sorted(built.turns) == [
