@@ -23,7 +23,7 @@ def propose_fields(rows: Sequence[Row]) -> FieldMap | None:
     An answer needs a name that says so, or to be the one column of sentences beside one of questions where columns have
     no names. It is never one of several columns that are alike, nor a few short texts again and again, nor a column of
     questions. Columns that are alike, with one that says which of them is right, are a multiple choice. One column of
-    long texts alone is a document. The map reads nearly all of the rows; it is for a person to look at, and never used by
+    long texts alone is a document. The map reads the rows; it is for a person to look at, and never used by
     itself.
     """
     columns = columns_of(rows)
@@ -134,10 +134,11 @@ def _path(column: Column | None) -> str | None:
 
 
 def _reads(fields: FieldMap, rows: Sequence[Row]) -> bool:
-    read = 0
+    """Say whether a map reads nearly all of the rows that have something where it looks, and half of all."""
+    read = lacking = 0
     for row in rows:
         try:
             read += all(check_turns(example.messages) for example in mapped_examples(row, fields))
-        except RowError:
-            continue
-    return read >= _READ_SHARE * len(rows)
+        except RowError as error:
+            lacking += error.reason.startswith(("missing_", "empty_"))
+    return 2 * read >= len(rows) and read >= _READ_SHARE * (len(rows) - lacking)

@@ -92,6 +92,11 @@ PROPOSED: list[tuple[str, list[Row], dict[str, Any]]] = [
         {"prompt": "The customer's words", "completion": "Our reply"},
     ),
     (
+        "an answer that is missing here and there",
+        [{"ask": f"Who is {n}?", "reply": "" if n == 2 else f"Person {n}."} for n in range(4)],
+        {"prompt": "ask", "completion": "reply"},
+    ),
+    (
         "a verdict",
         [{"policy": f"Policy {n}.", "claim": f"Is {n} covered?", "verdict": f"Case {n}."} for n in range(9)],
         {"prompt": "claim", "completion": "verdict", "context": "policy"},
