@@ -160,7 +160,7 @@ class Column:
     @property
     def is_prompt(self) -> bool:
         """By its name it asks."""
-        return self._any(_PROMPTS) and not self._any(_ANSWERS) and not self.names_no_text
+        return self._any(_PROMPTS) and not (self._any(_ANSWERS) or self.is_system or self.names_no_text)
 
     @property
     def may_be_prompt(self) -> bool:

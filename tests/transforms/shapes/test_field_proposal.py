@@ -97,6 +97,11 @@ PROPOSED: list[tuple[str, list[Row], dict[str, Any]]] = [
         {"prompt": "ask", "completion": "reply"},
     ),
     (
+        "a system text",
+        [{"system_prompt": f"You are {n}.", "ask": f"Who is {n}?", "reply": f"Person {n}."} for n in range(4)],
+        {"prompt": "ask", "completion": "reply", "system": "system_prompt"},
+    ),
+    (
         "a verdict",
         [{"policy": f"Policy {n}.", "claim": f"Is {n} covered?", "verdict": f"Case {n}."} for n in range(9)],
         {"prompt": "claim", "completion": "verdict", "context": "policy"},
