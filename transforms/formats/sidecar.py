@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -47,6 +48,46 @@ def saved_state(location: str) -> dict[str, Any]:
     return state if isinstance(state, dict) and "_data_files" in state else {}
 
 
+def stated_splits(folder: str, paths: Sequence[str]) -> dict[str, str]:
+    """Return the split of those files below a folder of which a note there tells.
+
+    Looked at are ``dataset_dict.json``, which ``DatasetDict.save_to_disk`` writes, of every folder on the way, and the ``data_files``
+    in the front matter of the folder's own ``README.md``.
+    """
+    stated = dict(_of_card_files(folder, paths))
+    saved: dict[str, set[str]] = {}
+    for path in paths:
+        parts = path.split("/")
+        for at in range(len(parts) - 1):
+            above = "/".join(parts[:at])
+            if above not in saved:
+                noted = _json(f"{folder}/{above}/dataset_dict.json" if above else f"{folder}/dataset_dict.json")
+                names = noted.get("splits") if isinstance(noted, dict) else None
+                saved[above] = set(map(str, names)) if isinstance(names, list) else set()
+            if parts[at] in saved[above]:
+                stated[path] = parts[at]
+    return stated
+
+
+def _of_card_files(folder: str, paths: Sequence[str]) -> Iterator[tuple[str, str]]:
+    card = _card(f"{folder}/README.md")
+    configs = card.get("configs") if card else None
+    for config in configs if isinstance(configs, list) else []:
+        files = config.get("data_files") if isinstance(config, dict) else None
+        entries = files.items() if isinstance(files, dict) else _entries(files)
+        for split, patterns in entries:
+            below = str(config.get("data_dir") or "").strip("./")
+            for pattern in patterns if isinstance(patterns, list) else [patterns]:
+                whole = f"{below}/{pattern}" if below else str(pattern)
+                yield from ((path, str(split)) for path in fnmatch.filter(paths, whole.removeprefix("./").replace("**/", "*")))
+
+
+def _entries(files: Any) -> list[tuple[Any, Any]]:
+    """Return split and paths of a list of ``{split, path}``."""
+    listed = files if isinstance(files, list) else []
+    return [(entry["split"], entry["path"]) for entry in listed if isinstance(entry, dict) and {"split", "path"} <= entry.keys()]
+
+
 @lru_cache(maxsize=4096)
 def _of_folder(folder: str) -> str | None:
     look: list[tuple[str, Callable[[str], str | None]]] = [
@@ -63,16 +104,19 @@ def _spdx(path: str) -> str | None:
 
 
 def _of_card(path: str) -> str | None:
-    found = _FRONT_MATTER.match(_text(path))
-    if not found:
-        return None
-    try:
-        card = yaml.safe_load(found.group(1))
-    except yaml.YAMLError:
-        return None
-    stated = card.get("license") if isinstance(card, dict) else None
+    stated = _card(path).get("license")
     names = [name for name in (stated if isinstance(stated, list) else [stated]) if isinstance(name, str) and name]
     return " AND ".join(names) or None
+
+
+def _card(path: str) -> dict[str, Any]:
+    """Return the front matter of a dataset card; empty if there is none."""
+    found = _FRONT_MATTER.match(_text(path))
+    try:
+        card = yaml.safe_load(found.group(1)) if found else None
+    except yaml.YAMLError:
+        return {}
+    return card if isinstance(card, dict) else {}
 
 
 def _of_dataset_info(path: str) -> str | None:
