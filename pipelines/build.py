@@ -64,7 +64,7 @@ def run(config: Config, *, beam_args: Sequence[str] = (), progress: Progress, re
         RunError: a worker failed, or the books do not balance.
     """
     started = time.time()
-    splits = plan_inputs(config)
+    splits = plan_inputs(config, lambda line: progress.say(f"build: {line}"))
     check_inputs(config, splits)
     workers = local_workers(config.build.workers, planned_bytes(splits))
     if workers < config.build.workers:

@@ -138,7 +138,8 @@ class SourceConfig(Section):
     domain: str | None = None
     """Give every row of this source this domain instead of the classifier's most probable one."""
     split: str | None = None
-    """Which split to read of a folder that holds several (train, validation, test); when absent the training split alone."""
+    """Which split to read of a folder, glob, archive or JSON object that holds several (train, validation, test); all reads every one.
+    When absent it is the training split alone. A file that is named itself is always read."""
     encoding: str | None = None
     """Encoding of text files without a byte-order mark (cp1252, shift_jis, any that Python knows); when absent it is UTF-8, and of CSV and
     plain text that is none it is found out where the bytes show it."""
@@ -160,6 +161,8 @@ class SourceConfig(Section):
         places = {"files": self.files, "hub": self.hub, "parallel": self.parallel}
         if sum(place is not None for place in places.values()) != 1:
             raise ValueError(f"source '{self.name}' needs either 'files' or 'hub' or 'parallel'")
+        if self.hub is not None and self.split is not None:
+            raise ValueError(f"source '{self.name}' is a dataset of the hub; name its split as 'hub.split'")
         return self
 
     @model_validator(mode="after")

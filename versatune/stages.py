@@ -275,7 +275,10 @@ def _run(job: Job, stage: str, key: str) -> Path:
 def _build_key(job: Job) -> str:
     from versatune.transforms.reading.read import plan_inputs
 
-    inputs = [[split.source, split.uri, split.bytes, *_file_key(split.location)] for split in plan_inputs(job.config)]
+    inputs = [
+        [split.source, split.uri, split.bytes, *([split.refused] if split.refused else _file_key(split.location))]
+        for split in plan_inputs(job.config)
+    ]
     return sha256_json([VERSION, job.config.build_fingerprint(), inputs, _model_key(job), _classifier_key(job)])
 
 

@@ -181,8 +181,27 @@ def test_e2_splits_of_pairs(build_files: Build) -> None:
     assert all("looks like a class of the first" in reject["detail"] for reject in built.rejects)
 
 
-def test_f1_folder_without_readable_files(build_files: Build) -> None:
-    pytest.xfail("to be written: f1-folder-without-readable-files")
+def test_f1_folder_without_readable_files(tmp_path: Path, build_config: Build) -> None:
+    shutil.copytree(CASES / "files" / "f1-folder-without-readable-files", tmp_path / "f1")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "q.jsonl").write_text('{"question": "q?", "answer": "a"}\n')
+    sources = [
+        {"name": name, "files": files, "license": "CC0-1.0", "domain": "general"}
+        for name, files in {"good": ["q.jsonl"], "other": ["f1"], "nothing": ["empty", "f1/*.csv"]}.items()
+    ]
+    config = {"name": "d", "output": "out", "sources": sources, "build": {"validation_fraction": 0.0}}
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
+    built = build_config(tmp_path / "c.yaml")
+    assert built.answers == ["a"]
+    refused = {(file["source"], file["uri"]) for file in built.manifest["inputs"] if file["refused"]}
+    assert refused == {("other", "f1"), ("nothing", "empty"), ("nothing", "f1/*.csv")}
+    assert "source 'other': f1: none of the 1 files there is data" in " ".join(built.said.split())
+
+
+def test_f1_nothing_is_left(build_files: Build) -> None:
+    built = build_files("f1-folder-without-readable-files")
+    assert built.exit_code
+    assert "none of the 1 files there is data" in " ".join(built.said.split())
 
 
 def test_g1_literal_end_markers(build_files: Build) -> None:

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 Build = Callable[..., Any]
 """Returns the ``Built`` of conftest.py."""
+CASES = Path(__file__).parents[1] / "cases" / "folders"
+
+
+def configured(folder: Path, *sources: dict[str, Any]) -> Path:
+    """Write a configuration of some sources, without a model."""
+    build = {"validation_fraction": 0.0, "max_rejected_fraction": 1.0}
+    config = {"name": "d", "output": "out", "sources": list(sources), "build": build}
+    (folder / "c.yaml").write_text(yaml.safe_dump(config))
+    return folder / "c.yaml"
 
 
 def test_01_padded_structs(build_folder: Build) -> None:
@@ -171,5 +183,29 @@ def test_21_zstd_skippable(build_folder: Build) -> None:
     assert built.answers == sorted(f"a{row}" for row in range(300))  # the other frame's fields have other names
 
 
-def test_22_datasetdict_saved(build_folder: Build) -> None:
-    pytest.xfail("to be written: 22-datasetdict-saved")
+@pytest.mark.parametrize(
+    ("split", "answers", "left_out"),
+    [
+        (None, ["x1", "x2"], "test (1 file)"),
+        ("test", ["SECRET TEST ANSWER"], "train (1 file)"),
+        ("all", ["SECRET TEST ANSWER", "x1", "x2"], ""),
+    ],
+)
+def test_22_datasetdict_saved(
+    tmp_path: Path, build_config: Build, split: str | None, answers: list[str], left_out: str
+) -> None:
+    shutil.copytree(CASES / "22-datasetdict-saved", tmp_path / "saved")
+    source = {"name": "s", "files": ["saved"], "license": "CC0-1.0", "domain": "general"}
+    built = build_config(configured(tmp_path, source | ({"split": split} if split else {})))
+    assert built.answers == answers
+    assert ("left out" in built.said) == bool(left_out)
+    assert left_out in built.said
+
+
+def test_22_a_split_that_is_not_there(tmp_path: Path, build_config: Build) -> None:
+    shutil.copytree(CASES / "22-datasetdict-saved", tmp_path / "saved")
+    source = {"name": "s", "files": ["saved"], "license": "CC0-1.0", "domain": "general", "split": "validation"}
+    built = build_config(configured(tmp_path, source))
+    assert built.exit_code
+    assert "source 's': split: validation is none of the splits" in " ".join(built.said.split())
+    assert "test (1 file), train (1 file)" in " ".join(built.said.split())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from itertools import pairwise
@@ -21,7 +21,8 @@ from versatune.transforms.formats.columnar import row_group_bytes
 from versatune.transforms.formats.compressed import codec_of
 from versatune.transforms.formats.detect import ARROW, KNOWN, extensions, looks_like_data, may_hold_data, text_kind
 from versatune.transforms.formats.hub import addresses
-from versatune.transforms.formats.sidecar import UNKNOWN, license_of, saved_state
+from versatune.transforms.formats.sidecar import UNKNOWN, license_of, saved_state, stated_splits
+from versatune.transforms.formats.splits import ALL, TRAIN, SplitChoice
 from versatune.transforms.transport.batch import InputSplit, ReadOptions
 from versatune.transforms.transport.storage import is_local, literal_directories, open_arrow
 
@@ -35,10 +36,31 @@ class _Found(NamedTuple):
     modified: str
     root: str
     """The folder up to which a licence is looked for."""
+    named: bool = False
+    """The configuration names this very file."""
 
 
-def source_splits(source: SourceConfig, directory: Path, part_bytes: int) -> list[InputSplit]:
-    """List what is to be read for one source, ordered by uri and part; see :func:`versatune.transforms.reading.read.plan_inputs`."""
+class NothingFoundError(DataError):
+    """An entry of a source stands for no file that could be read."""
+
+
+def source_splits(
+    source: SourceConfig,
+    directory: Path,
+    part_bytes: int,
+    *,
+    skip: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+) -> list[InputSplit]:
+    """List what is to be read for one source, ordered by uri and part; see :func:`versatune.transforms.reading.read.plan_inputs`.
+
+    Args:
+        source: what to list.
+        directory: what its paths are relative to.
+        part_bytes: from which size files are divided.
+        skip: an entry without a file is a split that is refused, and no error.
+        say: told which splits of its folders (test, validation) are left out.
+    """
     if source.hub is not None:
         named, opened = addresses(source.hub, directory)
         license_ = source.license or (license_of(f"{opened.id}/.", opened.id) if os.path.isdir(opened.id) else UNKNOWN)
@@ -51,10 +73,22 @@ def source_splits(source: SourceConfig, directory: Path, part_bytes: int) -> lis
     if source.parallel is not None:
         return [_side_by_side(source, source.parallel, directory)]
     options = read_options(source)
+    choice = SplitChoice(source.split)
     found: dict[str, InputSplit] = {}
     for pattern in source.files or []:
-        for file in _expand(source, pattern, directory):
-            uri = _uri(file, directory)
+        try:
+            files = _chosen(_expand(source, pattern, directory), choice)
+        except NothingFoundError as error:
+            if not skip:
+                raise
+            found[pattern] = InputSplit(source=source.name, uri=pattern, location=pattern, bytes=0, refused=str(error))
+            continue
+        for file in files:
+            uri = _uri(file.location, directory)
+            if uri in found and found[uri].location != file.location:
+                raise DataError(
+                    f"source '{source.name}': two files would be called {uri} in the books; rename one of them"
+                )
             if uri not in found:
                 found[uri] = InputSplit(
                     source=source.name,
@@ -65,7 +99,10 @@ def source_splits(source: SourceConfig, directory: Path, part_bytes: int) -> lis
                     license=source.license or license_of(file.location, file.root),
                     options=options,
                 )
-    splits = [part for split in found.values() for part in _divided(split, part_bytes)]
+    splits = [part for split in found.values() for part in _divided(split, part_bytes, choice)]
+    _say_choice(source, choice, say)
+    if source.split is not None and not choice.fits:  # no file's name says one: maybe its content does
+        splits = [replace(split, options=replace(options, split=source.split)) for split in splits]
     return sorted(splits, key=lambda split: (split.uri, split.part))
 
 
@@ -92,7 +129,7 @@ def _side_by_side(source: SourceConfig, paths: Mapping[str, str], directory: Pat
         files += found
     return InputSplit(
         source=source.name,
-        uri="+".join(_uri(file, directory) for file in files),
+        uri="+".join(_uri(file.location, directory) for file in files),
         location=files[0].location,
         bytes=sum(file.bytes for file in files),
         modified=" ".join(file.modified for file in files),
@@ -102,9 +139,35 @@ def _side_by_side(source: SourceConfig, paths: Mapping[str, str], directory: Pat
     )
 
 
-def _uri(file: _Found, directory: Path) -> str:
-    remote = not is_local(file.location)
-    return file.location if remote else Path(os.path.relpath(file.location, directory)).as_posix()
+def _uri(location: str, directory: Path) -> str:
+    r"""Return how the books name a file; bytes of its name that are not UTF-8 are written as escapes (``caf\\xe9.csv``)."""
+    if not is_local(location):
+        return location
+    path = Path(os.path.relpath(location, directory)).as_posix()
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _chosen(files: list[_Found], choice: SplitChoice) -> list[_Found]:
+    """Return those of an entry's files that belong to the split that is read; a file that was named itself always does."""
+    if len(files) == 1 and files[0].named:
+        return files
+    found = []
+    for root in sorted({file.root for file in files}):
+        paths = {file.location.removeprefix(root).lstrip("/"): file for file in files if file.root == root}
+        kept = choice.of(list(paths), stated_splits(root, list(paths)))
+        found += [file for path, file in paths.items() if path in kept]
+    return found
+
+
+def _say_choice(source: SourceConfig, choice: SplitChoice, say: Callable[[str], None]) -> None:
+    if choice.left_out and not choice.fits:
+        raise DataError(
+            f"source '{source.name}': split: {source.split} is none of the splits of its files; there are {choice.listed()}"
+        )
+    if choice.left_out:
+        say(
+            f"source '{source.name}': read the split {source.split or TRAIN}; left out {choice.listed()}. Its 'split' names another, or all"
+        )
 
 
 def open_stored(location: str) -> BinaryIO:
@@ -115,25 +178,25 @@ def open_stored(location: str) -> BinaryIO:
     return file
 
 
-def _expand(source: SourceConfig, pattern: str, directory: Path) -> Iterator[_Found]:
-    """Yield the files that one entry of a source's list stands for."""
+def _expand(source: SourceConfig, pattern: str, directory: Path) -> list[_Found]:
+    """Return the files that one entry of a source's list stands for."""
     remote = "://" in pattern
     where = pattern if remote else os.path.normpath(os.path.join(directory, os.path.expanduser(pattern)))
     what = f"source '{source.name}': {pattern}"
     if not remote and os.path.isfile(where):
-        yield _local(where, os.path.dirname(where))  # taken literally, whatever characters its name has
-        return
+        # taken literally, whatever characters its name has
+        return [_local(where, os.path.dirname(where))._replace(named=True)]
     if not remote and os.path.isdir(where):
         found = [_local(file, where) for file in _files_below(where)]
     else:
         found = list(_matches(f"{where}**" if remote and where.endswith("/") else where, what))
     if not any(character in where for character in _GLOB) and remote and not where.endswith("/"):
-        data = found  # named, and so not judged by its name
+        data = [file._replace(named=True) for file in found]  # and so not judged by its name
     else:
         data = [file for file in found if _is_data(file.location, hidden=os.path.basename(pattern).startswith("."))]
     if not data:
-        raise DataError(_nothing_found(what, where, len(found)))
-    yield from data
+        raise _nothing_found(what, where, len(found))
+    return data
 
 
 def _files_below(directory: str) -> Iterator[str]:
@@ -202,28 +265,36 @@ def _literal_folder(where: str) -> str:
     return where[:first].rpartition("/")[0]
 
 
-def _nothing_found(what: str, where: str, others: int) -> str:
+def _nothing_found(what: str, where: str, others: int) -> DataError:
     if others:
-        return f"{what}: none of the {others:,} files there is data by its name or its content; known are {KNOWN}"
+        return NothingFoundError(
+            f"{what}: none of the {others:,} files there is data by its name or its content; known are {KNOWN}"
+        )
     if os.path.isdir(where):
-        return f"{what}: the directory {where} holds no data file; known are {KNOWN}"
+        return NothingFoundError(f"{what}: the directory {where} holds no data file; known are {KNOWN}")
     if not any(character in where for character in _GLOB):
-        return f"{what}: no such file: {where}. Paths are relative to the configuration's directory; check the spelling"
+        return DataError(
+            f"{what}: no such file: {where}. Paths are relative to the configuration's directory; check the spelling"
+        )
     parent = _literal_folder(where)
-    exists = "://" in parent or os.path.isdir(parent)
-    hint = "check the pattern; ** crosses directories" if exists else "there is no such directory"
-    return f"{what}: matches no file in {parent or '/'}; {hint}"
+    if "://" in parent or os.path.isdir(parent):
+        return NothingFoundError(
+            f"{what}: matches no file in {parent or '/'}; check the pattern; ** crosses directories"
+        )
+    return DataError(f"{what}: matches no file in {parent or '/'}; there is no such directory")
 
 
 def _modified_below(folder: str) -> str:
     return str(max((os.stat(path).st_mtime_ns for path in _files_below(folder)), default=0))
 
 
-def _divided(split: InputSplit, part_bytes: int) -> list[InputSplit]:
+def _divided(split: InputSplit, part_bytes: int, choice: SplitChoice | None = None) -> list[InputSplit]:
     """Return the parts of a file, or the members of an archive; a file that cannot be looked at stays whole."""
+    if split.refused:
+        return [split]
     try:
         if extensions(split.location)[0] == ".zip":
-            return _members(split) or [split]
+            return _members(split, choice or SplitChoice(ALL)) or [split]
         if split.bytes <= part_bytes:
             return [split]
         bounds = _bounds(split, part_bytes)
@@ -265,14 +336,16 @@ def _packed(sizes: list[int], part_bytes: int) -> list[tuple[int, int]]:
     return bounds
 
 
-def _members(split: InputSplit) -> list[InputSplit]:
-    """Return the members of a zip archive that hold data."""
+def _members(split: InputSplit, choice: SplitChoice) -> list[InputSplit]:
+    """Return the members of a zip archive that hold data of the split that is read."""
     with closing(open_stored(split.location)) as file, zipfile.ZipFile(file) as archive:
         members = {info.filename: info for info in archive.infolist() if not info.is_dir()}
+        data = [name for name, info in sorted(members.items()) if _is_data_member(archive, info)]
+        kept = choice.of(data, {})
         return [
-            replace(split, uri=f"{split.uri}!/{name}", member=name, bytes=info.file_size)
-            for name, info in sorted(members.items())
-            if _is_data_member(archive, info)
+            replace(split, uri=f"{split.uri}!/{name}", member=name, bytes=members[name].file_size)
+            for name in data
+            if name in kept
         ]
 
 

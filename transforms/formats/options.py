@@ -13,6 +13,7 @@ from versatune.transforms.formats.detect import ARROW, extensions, text_kind
 from versatune.transforms.formats.fault import FormatError
 from versatune.transforms.formats.hub import SCHEME
 from versatune.transforms.formats.listing import open_stored
+from versatune.transforms.formats.splits import ALL
 from versatune.transforms.transport.batch import InputSplit, ReadOptions
 
 _COLUMNAR = (b"PAR1", b"ARROW1", b"\xff\xff\xff\xff")
@@ -23,8 +24,9 @@ _FITS = {
     "quoting": {"delimited text"},
     "encoding": set(_TEXT_KINDS.values()),
     "pattern": {"plain text"},
+    "split": {"JSON"},
 }
-_WHAT_FITS = {"encoding": "text"}
+_WHAT_FITS = {"encoding": "text", "split": "a folder or a JSON object of several splits"}
 
 
 def check_options(source: str, splits: Sequence[InputSplit]) -> None:
@@ -36,6 +38,10 @@ def check_options(source: str, splits: Sequence[InputSplit]) -> None:
     if not splits or splits[0].options == ReadOptions():
         return
     left = {name for name in _FITS if getattr(splits[0].options, name) != getattr(ReadOptions(), name)}
+    if splits[0].options.split == ALL:  # fits whatever there is
+        left.discard("split")
+    if not left:
+        return
     kinds: dict[str, str] = {}
     for split in splits:
         kind = kinds[split.uri] = kinds.get(split.uri) or _kind(split)

@@ -79,13 +79,19 @@ def _of_card_files(folder: str, paths: Sequence[str]) -> Iterator[tuple[str, str
             below = str(config.get("data_dir") or "").strip("./")
             for pattern in patterns if isinstance(patterns, list) else [patterns]:
                 whole = f"{below}/{pattern}" if below else str(pattern)
-                yield from ((path, str(split)) for path in fnmatch.filter(paths, whole.removeprefix("./").replace("**/", "*")))
+                yield from (
+                    (path, str(split)) for path in fnmatch.filter(paths, whole.removeprefix("./").replace("**/", "*"))
+                )
 
 
 def _entries(files: Any) -> list[tuple[Any, Any]]:
     """Return split and paths of a list of ``{split, path}``."""
     listed = files if isinstance(files, list) else []
-    return [(entry["split"], entry["path"]) for entry in listed if isinstance(entry, dict) and {"split", "path"} <= entry.keys()]
+    return [
+        (entry["split"], entry["path"])
+        for entry in listed
+        if isinstance(entry, dict) and {"split", "path"} <= entry.keys()
+    ]
 
 
 @lru_cache(maxsize=4096)

@@ -73,7 +73,9 @@ class SplitChoice:
         """
         if self.wanted == ALL:
             return set(paths)
-        splits = {path: (part.split, part.own) for path, part in _named_splits(paths, asked=self.wanted is not None).items()}
+        splits = {
+            path: (part.split, part.own) for path, part in _named_splits(paths, asked=self.wanted is not None).items()
+        }
         told = {path: (split_name(name), name.casefold()) for path, name in stated.items() if path in set(paths)}
         if self.wanted is not None or TRAIN in {split for split, _ in told.values()}:
             splits |= told

@@ -15,6 +15,7 @@ from versatune.schemas.dataset import DatasetManifest
 from versatune.schemas.errors import DataError
 from versatune.schemas.labels import LabelInput
 from versatune.transforms.formats.listing import source_splits
+from versatune.transforms.formats.splits import ALL
 from versatune.transforms.reading.read import read_rows
 from versatune.transforms.transport.batch import InputSplit, RowFault
 
@@ -79,7 +80,7 @@ def _splits(path: str, directory: Path) -> list[InputSplit]:
     if "://" not in path and manifest.is_file():
         files = [f"{path}/{shard.path}" for shard in DatasetManifest.load(manifest).shards]
     try:
-        return source_splits(SourceConfig(name="label", files=files), directory, _WHOLE)
+        return source_splits(SourceConfig(name="label", files=files, split=ALL), directory, _WHOLE)
     except DataError as error:  # which speaks of a source in a configuration
         message = str(error).removeprefix("source 'label': ").replace("the configuration's directory", str(directory))
         raise DataError(message) from None

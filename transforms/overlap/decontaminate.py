@@ -25,6 +25,7 @@ from versatune.schemas.config import BenchmarkConfig, Config, DecontaminateConfi
 from versatune.schemas.errors import DataError
 from versatune.schemas.files import canonical_json, sha256_bytes
 from versatune.transforms.formats.listing import source_splits
+from versatune.transforms.formats.splits import ALL
 from versatune.transforms.overlap.shingles import (
     Words,
     running_sums,
@@ -226,7 +227,7 @@ def index_benchmarks(config: Config) -> BenchmarkIndex | None:
 
 def _items(benchmark: BenchmarkConfig, config: Config) -> Iterator[list[str]]:
     """Yield the texts of each item of a benchmark's files."""
-    source = SourceConfig(name=benchmark.name, files=benchmark.files, fields=benchmark.fields)
+    source = SourceConfig(name=benchmark.name, files=benchmark.files, fields=benchmark.fields, split=ALL)
     for split in source_splits(source, config.directory, _PART_BYTES):
         rows = read_rows(split, max_row_bytes=config.build.max_row_bytes)
         while True:

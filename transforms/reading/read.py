@@ -73,7 +73,7 @@ class ReadRecord:
     """What was decided about the file without being sure; empty if nothing was."""
 
 
-def plan_inputs(config: Config) -> list[InputSplit]:
+def plan_inputs(config: Config, say: Callable[[str], None] = lambda _: None) -> list[InputSplit]:
     """List what is to be read, ordered by source, uri and part; each file once per source.
 
     A path may be a file, a folder (everything below it) or a glob (``*``, ``?``, ``[...]``; ``**`` crosses directories),
@@ -86,19 +86,29 @@ def plan_inputs(config: Config) -> list[InputSplit]:
     A zip archive stands for its members that hold data, ``a.zip!/member``. JSON Lines and Parquet files of more than
     ``build.part_bytes`` are divided; how they are changes neither rows nor their order.
 
+    Of a folder, glob or archive that holds several splits (train, test), the source's ``split`` is read, or the training split.
+
     A source without a licence gets that of each file, see :func:`versatune.transforms.formats.sidecar.license_of`.
 
+    Args:
+        config: names the sources.
+        say: told which splits are left out.
+
     Raises:
-        DataError: no sources, no such file, a glob or folder without data, an option that fits no file of its source.
+        DataError: no sources; no such file; a glob or folder without data, where ``build.on_refused_file`` is fail or nothing
+            else is left; an option that fits no file of its source; a ``split`` that is not there.
     """
     if not config.sources:
         raise DataError("the configuration lists no sources; add e.g. sources: [{name: mine, files: [data/*.jsonl]}]")
     sidecar.forget()
+    skip = config.build.on_refused_file == "skip"
     found: list[InputSplit] = []
     for source in sorted(config.sources, key=lambda source: source.name):
-        splits = source_splits(source, config.directory, config.build.part_bytes)
+        splits = source_splits(source, config.directory, config.build.part_bytes, skip=skip, say=say)
         check_options(source.name, splits)
         found += splits
+    if all(split.refused for split in found):
+        raise DataError("\n".join(split.refused for split in found))
     return found
 
 
@@ -123,9 +133,9 @@ def read_rows(
     """
     stored = _Stored()
     rows = batches = 0
-    refused = ""
+    refused = split.refused
     try:
-        for batch in _batches(split, _rows(split, max_row_bytes, stored), batch_rows):
+        for batch in () if refused else _batches(split, _rows(split, max_row_bytes, stored), batch_rows):
             rows += len(batch.payloads)
             batches += 1
             yield batch

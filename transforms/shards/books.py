@@ -116,16 +116,17 @@ def list_inputs(records: Iterable[dict[str, Any]]) -> list[InputFile]:
 
 
 def check_refused(inputs: Sequence[InputFile], *, skip: bool) -> None:
-    """Refuse to go on without a file where that is wanted, and always without all files of a source.
+    """Refuse to go on without a file where that is wanted, and always without all of them.
 
     Raises:
         DataError: naming the files.
     """
-    read = {file.source for file in inputs if not file.refused}
-    broken = [file.refused for file in inputs if file.refused and not (skip and file.source in read)]
+    broken = [file.refused for file in inputs if file.refused]
+    if skip and len(broken) < len(inputs):
+        return
     if broken:
         more = f"\n... and {len(broken) - _SHOWN} more files" if len(broken) > _SHOWN else ""
-        why = "\nNothing is left of their source." if skip else ""
+        why = "\nNothing is left to read." if skip else ""
         raise DataError("\n".join(broken[:_SHOWN]) + more + why)
 
 

@@ -30,6 +30,8 @@ class ReadOptions:
     """Of text; None is UTF-8, or another that is found out."""
     pattern: str | None = None
     """Each match in plain text is a row."""
+    split: str | None = None
+    """Of a JSON object that holds several; None is the training split alone, ``all`` every one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +60,8 @@ class InputSplit:
     options: ReadOptions = field(default=ReadOptions(), repr=False)
     parallel: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     """Fields and the files that hold them, line by line; ``location`` is the first of these files."""
+    refused: str = field(default="", repr=False)
+    """Why there is nothing to read, where the files of a source were listed in vain."""
 
     @property
     def key(self) -> str:

@@ -5,12 +5,12 @@ In a build's graph the steps that hand batches on are fused, so nothing is encod
 
 from __future__ import annotations
 
+import json  # and not orjson: a file's name may hold bytes that are not UTF-8, as lone surrogates
 from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
 import apache_beam as beam
-import orjson
 import pyarrow as pa
 from apache_beam.coders.typecoders import registry
 
@@ -32,12 +32,12 @@ class BatchCoder(beam.coders.Coder):
             "raw_bytes": value.raw_bytes,
             "fields": asdict(value.fields),
         }
-        return _join(orjson.dumps(head), _ipc(value.examples), _ipc(value.rejects))
+        return _join(json.dumps(head).encode(), _ipc(value.examples), _ipc(value.rejects))
 
     def decode(self, encoded: bytes) -> Batch:
         """Read it back; the columns are views of ``encoded``."""
         head, examples, rejects = _cut(encoded)
-        fields = orjson.loads(head)
+        fields = json.loads(head)
         return Batch(
             fields["key"],
             InputSplit.from_dict(fields["split"]),
@@ -68,12 +68,14 @@ class RawBatchCoder(beam.coders.Coder):
         """Serialise a batch."""
         faults = {str(at): list(row[:2]) for at, row in enumerate(value.payloads) if isinstance(row, RowFault)}
         head = {"split": asdict(value.split), "number": value.number, "first": value.first, "faults": faults}
-        return _join(orjson.dumps(head), *(row.head if isinstance(row, RowFault) else row for row in value.payloads))
+        return _join(
+            json.dumps(head).encode(), *(row.head if isinstance(row, RowFault) else row for row in value.payloads)
+        )
 
     def decode(self, encoded: bytes) -> RawBatch:
         """Read it back."""
         head, *payloads = _cut(encoded)
-        fields = orjson.loads(head)
+        fields = json.loads(head)
         rows: list[bytes | RowFault] = list(payloads)
         for at, (reason, detail) in fields["faults"].items():
             rows[int(at)] = RowFault(reason, detail, payloads[int(at)])
