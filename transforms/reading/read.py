@@ -6,7 +6,7 @@ import errno
 import hashlib
 import tempfile
 import zipfile
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
