@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ from versatune.transforms.formats.blocks import Blocks
 from versatune.transforms.formats.encoding import dump_row
 from versatune.transforms.formats.fault import FormatError, bounded
 from versatune.transforms.formats.json_scan import CutShortError, Scanner
+from versatune.transforms.formats.splits import ALL, TRAIN, is_split_word, split_name
 from versatune.transforms.shapes import exact_json
 from versatune.transforms.shapes.column_table import is_table
 from versatune.transforms.shapes.registry import has_shape
@@ -38,19 +39,28 @@ class Layout(NamedTuple):
     """What one JSON object is."""
 
     kind: str
-    """row, keyed (its values are the rows), wrapped (one list is), or columns, indexed_columns, split (tables by column)."""
+    """row, keyed (its values are the rows), wrapped (one list is), splits (each list is a split), or columns, indexed_columns, split (tables by column)."""
     key: str = ""
     """Of the list of rows in a wrapped one."""
 
 
-def rows(blocks: Blocks, max_row_bytes: int) -> Iterator[bytes | RowFault]:
+def rows(
+    blocks: Blocks, max_row_bytes: int, split: str | None = None, note: Callable[[str], None] = lambda _: None
+) -> Iterator[bytes | RowFault]:
     """Yield each row as the bytes that stand in the file; rows of column-oriented documents are written anew.
 
+    Args:
+        blocks: the text.
+        max_row_bytes: a larger row comes out as a fault.
+        split: of an object whose keys are splits, which to read: a name, ``all``, or None for the training split alone.
+        note: told which splits are left out.
+
     Raises:
-        FormatError: not JSON, cut short, or an object of which it cannot be told what its rows are.
+        FormatError: not JSON, cut short, an object of which it cannot be told what its rows are, or without such a split.
     """
     scanner = Scanner(blocks, max_row_bytes)
     if scanner.peek() == b"[":
+        _refuse_split(split)
         yield from _items(scanner)
         if scanner.peek():
             raise scanner.error("the end of the file, since its first value, a list, ends here,")
@@ -61,12 +71,17 @@ def rows(blocks: Blocks, max_row_bytes: int) -> Iterator[bytes | RowFault]:
     if whole:
         scanner.value()
         if not scanner.peek():
-            yield from _rows_of(beginning, max_row_bytes)
+            yield from _rows_of(beginning, max_row_bytes, split, note)
             return
+        _refuse_split(split)
         yield beginning
         yield from _values(scanner)
         return
     layout = layout_of(_prefix(beginning), whole=False)
+    if layout.kind == "splits":
+        yield from _of_split(scanner, split, note)
+        return
+    _refuse_split(split)
     if layout.kind in {"columns", "indexed_columns", "split"}:
         text = scanner.rest(COLUMNS_BYTES)
         if text is None:
@@ -90,6 +105,8 @@ def layout_of(value: dict[str, Any], *, whole: bool) -> Layout:
         FormatError: more than one list could be that of the rows.
     """
     values = list(value.values())
+    if _are_splits(value, whole=whole):
+        return Layout("splits")
     wrapper = _wrapper(value, whole=whole)
     if wrapper is not None:
         return Layout("wrapped", wrapper)
@@ -105,6 +122,17 @@ def layout_of(value: dict[str, Any], *, whole: bool) -> Layout:
     if len(objects) == len(values) and _same_numbered_keys(objects, whole=whole):
         return Layout("indexed_columns")
     return Layout("keyed" if _alike(value, objects, whole=whole) else "row")
+
+
+def _are_splits(value: dict[str, Any], *, whole: bool) -> bool:
+    """Say whether an object holds lists of rows by the names of splits; of a large one the other splits may come later."""
+    names = [key for key, rows in value.items() if is_split_word(key) and isinstance(rows, list)]
+    if len(names) < (2 if whole else 1) or (whole and TRAIN not in map(split_name, names)):
+        return False
+    if any(isinstance(rows, dict | list) for key, rows in value.items() if key not in names):
+        return False
+    lists = [value[name] for name in names]
+    return all((_all(dict, rows) and not _turns(rows)) or _all(list, rows) for rows in lists)
 
 
 def _wrapper(value: dict[str, Any], *, whole: bool) -> str | None:
@@ -188,6 +216,36 @@ def _values(scanner: Scanner) -> Iterator[bytes | RowFault]:
             yield scanner.value()
 
 
+def _of_split(scanner: Scanner, split: str | None, note: Callable[[str], None]) -> Iterator[bytes | RowFault]:
+    """Yield the rows of one split, or of all, of the object that comes next."""
+    read, left_out = [], []
+    for key in _entries(scanner):
+        name = _text(key)
+        if not is_split_word(name) or scanner.peek() != b"[":
+            scanner.value()
+        elif split == ALL or split_name(name) == split_name(split or TRAIN):
+            read.append(name)
+            yield from _items(scanner)
+        else:
+            left_out.append(name)
+            for _ in _items(scanner):
+                pass
+    if not read:
+        raise FormatError(
+            f"found the splits {', '.join(left_out)} and not '{split or TRAIN}'. Name one of them, or all, as the source's 'split'"
+        )
+    if left_out:
+        note(
+            f"its split {', '.join(read)} was read and {', '.join(left_out)} left out, which split: OTHER (or all) changes"
+        )
+
+
+def _refuse_split(split: str | None) -> None:
+    """Raise FormatError where a split is asked for and there are none."""
+    if split not in {None, ALL}:
+        raise FormatError(f"found no object of splits, and the source's 'split' asks for '{split}'. Take 'split' out")
+
+
 def _entries(scanner: Scanner) -> Iterator[bytes | RowFault]:
     """Yield the keys of the object that comes next; the caller passes the values."""
     scanner.expect(b"{")
@@ -215,10 +273,16 @@ def _members(scanner: Scanner, layout: Layout) -> Iterator[bytes | RowFault]:
                 raise _ambiguous([layout.key, _text(key)])
 
 
-def _rows_of(text: bytes, max_row_bytes: int) -> Iterator[bytes | RowFault]:
+def _rows_of(
+    text: bytes, max_row_bytes: int, split: str | None, note: Callable[[str], None]
+) -> Iterator[bytes | RowFault]:
     """Yield the rows of an object that is the whole file."""
     value = _parsed(text)
     layout = layout_of(value, whole=True) if isinstance(value, dict) else Layout("row")
+    if layout.kind == "splits":
+        yield from _of_split(Scanner(iter([text]), max_row_bytes), split, note)
+        return
+    _refuse_split(split)
     if layout.kind == "row":
         yield text
     elif layout.kind in {"keyed", "wrapped"}:

@@ -336,7 +336,7 @@ def _stream_rows(
     if kind == "lines":
         yield from json_lines.rows(plain, max_row_bytes)
     elif kind == "document":
-        yield from _grouped(json_document.rows(plain, max_row_bytes))
+        yield from _grouped(json_document.rows(plain, max_row_bytes, options.split, notes.append))
     else:
         plain = plain if options.encoding else as_utf8(plain, notes.append)
         if kind == "delimited":

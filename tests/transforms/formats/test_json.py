@@ -55,8 +55,8 @@ def test_layouts_of_an_object(value: dict[str, Any], kind: str) -> None:
 
 
 def test_two_lists_of_rows_are_refused_by_name() -> None:
-    with pytest.raises(FormatError, match=r"'train', 'test'.*a file of its own"):
-        layout_of({"train": QA, "test": QA}, whole=True)
+    with pytest.raises(FormatError, match=r"'rows', 'items'.*a file of its own"):
+        layout_of({"rows": QA, "items": QA}, whole=True)
 
 
 @pytest.mark.parametrize("wrap", ["keyed", "data", "columns", "indexed"])
