@@ -40,6 +40,16 @@ HITS = {
         ("<j.o-neil+news@mail.firma.co.uk>", "j.o-neil+news@mail.firma.co.uk"),
         ("邮箱：li_wei@163.com。", "li_wei@163.com"),
         ("end with a dot: x@y.org.", "x@y.org"),
+        ("an müller@web.de!", "müller@web.de"),
+        ("Jürgen.Groß@müller-söhne.de", "Jürgen.Groß@müller-söhne.de"),
+        ("иван@почта.рф", "иван@почта.рф"),
+        ("to a@firma.xn--p1ai now", "a@firma.xn--p1ai"),
+        ("o'brien@firma.ie", "o'brien@firma.ie"),
+        ("x='bob@web.de'", "bob@web.de"),
+        ("mailto:anna+tag@web.de?subject=x", "anna+tag@web.de"),
+        ('"Anna@web.de"', "Anna@web.de"),
+        ('write "john doe"@web.de', '"john doe"@web.de'),
+        ("x@例子.中国是", "x@例子.中国"),
     ],
     "phone": [
         ("call +49 30 901820 now", "+49 30 901820"),
@@ -50,12 +60,20 @@ HITS = {
         ("my phone is 2127365000", "2127365000"),
         ("手机号码：13812345678，谢谢", "13812345678"),
         ("toll free (1-800-952-5210)", "1-800-952-5210"),
+        ("+33 1 42 68 53 00 in Paris", "+33 1 42 68 53 00"),
+        ("+33\u00a01\u00a042\u00a068\u00a053\u00a000", "+33\u00a01\u00a042\u00a068\u00a053\u00a000"),
+        ("+33 (0)1 42 68 53 00", "+33 (0)1 42 68 53 00"),
+        ("phone=+33142685300&x", "+33142685300"),
+        ("a,+33142685300,b", "+33142685300"),
+        ("+7 495 123-45-67", "+7 495 123-45-67"),
     ],
     "ip": [
         ("from 203.104.52.14 at noon", "203.104.52.14"),
         ("地址203.104.52.14。", "203.104.52.14"),
         ("http://81.200.17.9/x", "81.200.17.9"),
         ("2a00:1450:4001:82a::200e is up", "2a00:1450:4001:82a::200e"),
+        ("[2a00:1450:4001:82a::200e]:443", "2a00:1450:4001:82a::200e"),
+        ("from ::ffff:203.104.52.14 on", "::ffff:203.104.52.14"),
     ],
     "iban": [
         ("to GB82 WEST 1234 5698 7654 32 please", "GB82 WEST 1234 5698 7654 32"),
@@ -68,12 +86,25 @@ HITS = {
         ("4539 1488 0343 6467 12/27", "4539 1488 0343 6467"),
         ("5555-5555-5555-4444", "5555-5555-5555-4444"),
         ("Amex 3782 822463 10005", "3782 822463 10005"),
+        ("card=4111111111111111", "4111111111111111"),
+        ("4111111111111111,12/27,123", "4111111111111111"),
+        ("1,4111111111111111,2", "4111111111111111"),
+        ("4111.1111.1111.1111", "4111.1111.1111.1111"),
+        ("https://x.test/pay?card=4111111111111111", "4111111111111111"),
         ("卡号6222020200112233446。", "6222020200112233446"),
     ],
     "secret": [
         (f"token={GITHUB}", GITHUB),
         (f"id {AWS}.", AWS),
         (f'aws_secret_access_key = "{AWS_SECRET}"', AWS_SECRET),
+        (f'"SecretAccessKey": "{AWS_SECRET}",', AWS_SECRET),
+        (f'{{\\"SecretAccessKey\\": \\"{AWS_SECRET}\\"}}', AWS_SECRET),
+        (f"<SecretAccessKey>{AWS_SECRET}</SecretAccessKey>", AWS_SECRET),
+        (f"export AWS_SECRET_ACCESS_KEY={AWS_SECRET}", AWS_SECRET),
+        (f"secretAccessKey: {AWS_SECRET}\nregion: x", AWS_SECRET),
+        (f"fs.s3a.secret.key={AWS_SECRET}", AWS_SECRET),
+        (f"my_secret_key => '{AWS_SECRET}'", AWS_SECRET),
+        (f'"SessionToken": "{AWS_SECRET * 4}=="', AWS_SECRET * 4 + "=="),
         (f"({STRIPE})", STRIPE),
         (f"key={GOOGLE}&x=1", GOOGLE),
         (f"'{SLACK}'", SLACK),
@@ -105,7 +136,7 @@ NEAR_MISSES = {
     "credit_card": [
         "4539148803436468", "1234567812345678", "9780306406157000", "0.4539148803436467", "45391488034364670000",
         "id=a4539148803436467", "1453914880343646", "2024-01-01 12:00:00", "4539-1488 0343-6467",
-        "https://x.test/4539148803436467",
+        "https://x.test/4539148803436467", "https://x.test/p?id=4111111111111111", "4111111111111111.5",
     ],
     "secret": [
         "sk-" + "x" * 48, "AK" + "IAIOSFODNN7EXAMPLE", "da39a3ee5e6b4b0d3255bfef95601890afd80709",
@@ -119,6 +150,21 @@ NEAR_MISSES = {
 @pytest.mark.parametrize(("kind", "text", "found"), [(kind, *case) for kind, cases in HITS.items() for case in cases])
 def test_a_hit_is_found_where_it_stands(kind, text, found):
     assert [text[start:end] for start, end in FIND[kind](text)] == [found]
+
+
+def test_the_national_forms_of_a_region_are_found_where_it_is_chosen():
+    french = phone_finder(["FR"])
+    for number in ("01 42 68 53 00", "01.42.68.53.00", "01-42-68-53-00", "+33 1 42 68 53 00"):
+        assert list(french(f"Paris: {number}.")) == [(7, 7 + len(number))]
+    for other in (
+        "10 20 30 40 50",
+        "2019-08-24",
+        "1.42.68.53.00",
+        "0142685300",
+        "01 42 68 53 00 17 33",
+        "550e8400-e29b-41d4",
+    ):
+        assert list(french(other)) == []
 
 
 @pytest.mark.parametrize(("kind", "text"), [(kind, text) for kind, texts in NEAR_MISSES.items() for text in texts])
@@ -157,7 +203,7 @@ def test_strings_inside_a_tool_call_are_masked_and_the_rest_of_its_json_stays(cl
     call = '[{"name":"send","arguments":{"to":"\\nanna.schmidt@web.de","n":1.50,"cc":[null,"x"]}}]'
     example = Example([("user", "send it"), ("tool_call", call), ("tool", "sent to anna.schmidt@web.de")])
     masked, counts = clean(example, pii={"email": "mask"})
-    assert masked.messages[1] == ("tool_call", call.replace("anna.schmidt@web.de", "[EMAIL]").replace("1.50", "1.5"))
+    assert masked.messages[1] == ("tool_call", call.replace("anna.schmidt@web.de", "[EMAIL]"))
     assert masked.messages[2] == ("tool", "sent to [EMAIL]")
     assert counts["pii.email.masked"] == 2
     untouched = Example([("user", "send it"), ("tool_call", '[{"name": "f", "arguments": {"n": 1.50}}]')])
@@ -187,5 +233,5 @@ def test_long_runs_cost_time_in_proportion(clean, text):
         clean(text * times, pii=dict.fromkeys(FIND, "mask"))
         return time.process_time() - start
 
-    seconds(10)
-    assert seconds(4000) < 40 * max(seconds(400), 0.001)  # 10 if linear, 100 if quadratic
+    few, many = (min(seconds(times) for _ in range(3)) for times in (400, 4000))
+    assert many < 40 * max(few, 0.001)  # 10 if linear, 100 if quadratic

@@ -5,10 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-_LOCAL = r"[A-Za-z0-9](?:[A-Za-z0-9._%+-]{0,62}[A-Za-z0-9_%+-])?"
-_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+# Letters of the scripts that are written with blanks between words: Latin, Greek, Cyrillic (RFC 6531). A Chinese word before an
+# address is no part of it.
+_LETTER = "A-Za-z0-9\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u0370-\u03ff\u0400-\u052f\u1e00-\u1eff"
+_LOCAL = rf"[{_LETTER}](?:(?:[{_LETTER}._%+-]|(?<=[{_LETTER}])['’](?=[{_LETTER}])){{0,62}}[{_LETTER}_%+-])?"
+_QUOTED = r"\"[^\"@\s\\](?:[^\"@\n\\]{0,60}[^\"@\s\\])?\""
+_LABEL = r"[^\W_](?:[^\W_]|-){0,61}"
+_OTHER_ENDINGS = "рф|бел|укр|срб|бг|ею|қаз|мон|онлайн|сайт|орг|ком|ελ|ευ|中国|中國|公司|网络|网址|台湾|台灣|香港|한국|भारत|xn--[a-z0-9-]{2,59}"
 _ADDRESS = re.compile(
-    rf"(?<![A-Za-z0-9._%+-]){_LOCAL}@((?:{_LABEL}\.)+([A-Za-z]{{2,24}}))(?![A-Za-z0-9_(@]|-[A-Za-z0-9]|\.[A-Za-z0-9])"
+    rf"(?:(?<![{_LETTER}._%+-]){_LOCAL}|{_QUOTED})@((?:{_LABEL}\.)+?({_OTHER_ENDINGS}|[A-Za-z]{{2,24}}))"
+    rf"(?![{_LETTER}_(@]|-[{_LETTER}-]|\.[{_LETTER}])"
 )
 
 # Every two-letter ending is a country's; of the longer ones those in wide use: "a@b.shape" is Python, not an address.
@@ -98,7 +104,11 @@ def find(text: str) -> Iterator[tuple[int, int]]:
         return
     for match in _ADDRESS.finditer(text):
         ending = match[2].lower()
-        if (len(ending) == 2 or ending in _ENDINGS) and not _RESERVED.search(match[1]) and not _is_git(text, match):
+        if (
+            (len(ending) == 2 or ending in _ENDINGS or not ending.isascii() or ending.startswith("xn--"))
+            and not _RESERVED.search(match[1])
+            and not _is_git(text, match)
+        ):
             yield match.span()
 
 

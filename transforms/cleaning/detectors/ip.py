@@ -15,6 +15,7 @@ _VERSION_BEFORE = re.compile(
     re.IGNORECASE,
 )
 _VERSION_CHARS = 12
+_MAPPED = re.compile(r"(?<![\w:])::(?:ffff|FFFF):\Z")  # ::ffff:203.104.52.14
 
 
 def find(text: str) -> Iterator[tuple[int, int]]:
@@ -31,7 +32,8 @@ def find(text: str) -> Iterator[tuple[int, int]]:
                 and _is_public(match[0])
                 and not _VERSION_BEFORE.search(text[max(0, match.start() - _VERSION_CHARS) : match.start()])
             ):
-                yield match.span()
+                mapped = _MAPPED.search(text, max(0, match.start() - _VERSION_CHARS), match.start())
+                yield (mapped.start() if mapped else match.start()), match.end()
     if ":" in text:
         for match in _V6.finditer(text):
             if _is_public(match[0].rstrip(":")) and match[0].count(":") >= 3:

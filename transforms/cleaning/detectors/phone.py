@@ -10,7 +10,9 @@ from phonenumbers import SUPPORTED_REGIONS, Leniency, PhoneNumberMatcher
 from versatune.schemas.errors import ConfigError, nearest
 
 # Cheap, and wider than any number: seven or more digits, a few other signs between them.
-_RUN = re.compile(r"(?<![\w.,$€£¥^*/=-])(?:\(?\+\)? ?)?\(?\d(?:[ \-./()]{0,3}\d){6,}", re.ASCII)
+_RUN = re.compile(
+    r"(?:(?<![\w.$€£¥^*-])\(?\+\)? ?|(?<![\w.,$€£¥^*/=-]))\(?\d(?:[ \u00a0\u202f\-./()]{0,3}\d){6,}", re.ASCII
+)
 _MOST_DIGITS = 30  # two numbers side by side; more are a table
 _GOES_ON = re.compile(r"[\w%^*=]|[.,]\d", re.ASCII)  # the last digits belong to a word, a formula or a fraction
 _LAST_GROUP = re.compile(r"\D*\d+\Z", re.ASCII)
@@ -52,7 +54,10 @@ def phone_finder(regions: Sequence[str]) -> Callable[[str], Iterator[tuple[int, 
 def _may_hold_numbers(candidate: str) -> bool:
     groups = _GROUP.findall(candidate)
     digits = sum(map(len, groups))
-    return 7 <= digits <= _MOST_DIGITS and digits >= 2 * len(groups)  # "1 2 3 4 5 6 7" is no number
+    if digits < 7 or digits > _MOST_DIGITS:
+        return False
+    # "1 2 3 4 5 6 7" is no number; behind a country code one group may be of one digit: +33 1 42 68 53 00
+    return digits >= 2 * len(groups) - (2 if "+" in candidate[:2] else 0)
 
 
 def _numbers(text: str, offset: int, candidate: str, regions: Sequence[str]) -> Iterator[tuple[int, int]]:
@@ -74,7 +79,7 @@ def _is_written_as_one(text: str, start: int, end: int) -> bool:
         return True
     dividers = re.sub(r"[\d()]|(?<=\)) ?", "", number.removeprefix("1-").removeprefix("1 "))
     if "." in dividers:
-        return dividers == ".."  # 555.123.4567, but no decimal and no section of a law
+        return dividers in ("..", "....")  # 555.123.4567 and 01.42.68.53.00, but no decimal and no section of a law
     return len(set(dividers)) == 1 or (not dividers and ")" in number)
 
 

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 
 from versatune.transforms.cleaning.detectors import private_key
 
+_ASSIGNED = r"[\"'\\]{0,3}\s{0,3}(?:=>|:=|[:=>(,])\s{0,3}[\"'\\]{0,3}"  # in JSON, YAML, XML, shells, code
 _KINDS = (
     r"(?:AKIA|ASIA)[A-Z0-9]{16}",  # AWS access key id
-    r"(?i:aws_?secret_?access_?key)[\"']?\s{0,3}[:=]\s{0,3}[\"']?(?P<aws>[A-Za-z0-9/+]{40})(?![A-Za-z0-9/+=])",
+    rf"(?i:[a-z0-9_-]{{0,40}}?secret[_. -]?(?:access[_. -]?)?key){_ASSIGNED}(?P<aws>[A-Za-z0-9/+]{{40}})(?![A-Za-z0-9/+=])",
+    rf"(?i:[a-z0-9_-]{{0,40}}?session[_. -]?token){_ASSIGNED}(?P<session>[A-Za-z0-9/+]{{100,2000}}={{0,2}})(?![A-Za-z0-9/+=])",
     r"gh[pousr]_[A-Za-z0-9]{36,251}|github_pat_[A-Za-z0-9_]{82}",
     r"glpat-[A-Za-z0-9_-]{20,64}",
     r"xox[abeprs]-[A-Za-z0-9-]{20,250}|xapp-\d-[A-Za-z0-9-]{20,250}",  # Slack
@@ -29,6 +31,8 @@ _HINTS: tuple[str, ...] = (
     "ASIA",
     "ecret",
     "ECRET",
+    "ession",
+    "ESSION",
     "ghp_",
     "gho_",
     "ghu_",
@@ -61,7 +65,7 @@ def find(text: str) -> Iterator[tuple[int, int]]:
     spans = list(private_key.find(text))
     if any(hint in text for hint in _HINTS):
         for match in _TOKEN.finditer(text):
-            span = match.span("aws" if match["aws"] else 0)
+            span = match.span(match.lastgroup or 0)
             token = text[slice(*span)]
             if any(start <= span[0] < end for start, end in spans):
                 continue
