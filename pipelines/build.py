@@ -25,6 +25,7 @@ from versatune.schemas.config import Config
 from versatune.schemas.dataset import DatasetManifest
 from versatune.schemas.errors import RunError, VersatuneError
 from versatune.schemas.files import sha256_json
+from versatune.schemas.licenses import say_unknown_licenses
 from versatune.schemas.lock import only_one
 from versatune.schemas.progress import Progress
 from versatune.transforms.classifier.classify import ClassifyDomains
@@ -225,6 +226,8 @@ def _say_what_to_know(manifest: DatasetManifest, directory: str, config: Config,
         progress.say(f"build: {note}")
     for advice in source_advice(manifest, directory, _mapped(config)):
         progress.say(f"build: {advice}")
+    for unknown in say_unknown_licenses(manifest.inputs):
+        progress.say(f"build: {unknown}")
     for advice in said_of_tails(manifest, config):
         progress.say(f"build: {advice}")
     train, held_out = manifest.totals("train"), manifest.totals("validation")

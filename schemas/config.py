@@ -333,7 +333,7 @@ class LicensePolicy(Section):
     allow: list[str] | None = None
     """Patterns (``CC-BY-*``) of which a licence must fit one; absent allows all that are not denied."""
     deny: list[str] = Field(default_factory=list)
-    """Patterns of which a licence must fit none (``*-NC-*``, ``unknown``)."""
+    """Patterns of which a licence must fit none (``*-NC-*``, ``unknown``). Licences are compared in their SPDX form: CC BY-NC 4.0 is CC-BY-NC-4.0."""
 
 
 class BuildConfig(Section):

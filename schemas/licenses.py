@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 
 from versatune.schemas.config import LicensePolicy
 from versatune.schemas.dataset import InputFile, Shard
 from versatune.schemas.errors import LicenseError
+from versatune.schemas.spdx import satisfies, spdx
 
+UNKNOWN = "unknown"
+"""Stands for a licence that nothing states."""
 _SHOWN = 5
 
 
 def is_allowed(policy: LicensePolicy, name: str) -> bool:
-    """Say whether a policy lets a licence pass; patterns ignore case."""
-    return not _fits(name, policy.deny) and (policy.allow is None or _fits(name, policy.allow))
+    """Say whether a policy lets a licence pass; patterns ignore case.
+
+    A name is compared in its SPDX form, see :func:`versatune.schemas.spdx.spdx`, and as it is written. Of licences that
+    are joined by AND all have to pass, of those joined by OR one.
+    """
+    expression = spdx(name)
+    if expression is None:
+        return _passes(policy, name)
+    return satisfies(expression, lambda one: _passes(policy, *((one,) if " " in expression else (one, name))))
+
+
+def say_unknown_licenses(inputs: Sequence[InputFile]) -> Iterator[str]:
+    """Yield a line for each licence of a source that is no SPDX identifier."""
+    for source, name in sorted({(file.source, file.license) for file in inputs}):
+        if name != UNKNOWN and spdx(name) is None:
+            yield f"source '{source}': its licence '{name}' is no SPDX identifier; build.licenses compares it as it is written"
 
 
 def check_licenses(policy: LicensePolicy, inputs: Sequence[InputFile], shards: Sequence[Shard]) -> None:
@@ -56,5 +73,15 @@ def _policy(policy: LicensePolicy) -> str:
     return f"allow: {allow}; deny: {', '.join(policy.deny) or 'none'}"
 
 
-def _fits(name: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatchcase(name.lower(), pattern.lower()) for pattern in patterns)
+def _passes(policy: LicensePolicy, *names: str) -> bool:
+    return not _fits(names, policy.deny) and (policy.allow is None or _fits(names, policy.allow))
+
+
+def _fits(names: Sequence[str], patterns: Sequence[str]) -> bool:
+    """Say whether a name fits a pattern as it is written, or in its SPDX form."""
+    return any(
+        fnmatchcase(name.lower(), form.lower())
+        for name in names
+        for pattern in patterns
+        for form in (pattern, spdx(pattern) or pattern)
+    )

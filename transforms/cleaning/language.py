@@ -16,11 +16,18 @@ _READ_CHARS = 1000  # more changes no verdict and costs time
 _FEWEST_LETTERS = 8
 _ISO_639_1 = 2  # letters
 _NO_LANGUAGE = "zxx"
+_FEWEST_CHARS = 50  # of a text that is judged by itself
+_SPOKEN = ("user", "assistant", "text")
+_PART = {"user": "prompt", "assistant": "answer", "text": "document", "rejected": "worse answer", "whole": "texts"}
 _SURE = 0.6  # then 1 % of texts of 20 to 50 characters are told wrongly, and 0.1 % of longer ones
 
 
 def language_filter(languages: Sequence[str]) -> Callable[[Example, Counter[str]], Example]:
-    """Return the step that keeps conversations in one of these languages, and those too short or too mixed to tell.
+    """Return the step that keeps conversations in these languages, and those too short or too mixed to tell.
+
+    Every turn of user and assistant, every document and a worse answer is judged by itself where it is long enough to
+    tell; where none is, all are judged together. So a prompt in one of the languages does not let through an answer in
+    another, and a translation stays only if both of its languages are asked for.
 
     Args:
         languages: ISO 639-1 codes.
@@ -35,17 +42,23 @@ def language_filter(languages: Sequence[str]) -> Callable[[Example, Counter[str]
     wanted = frozenset(languages)
 
     def keep_languages(example: Example, counts: Counter[str]) -> Example:
-        language = identify(" ".join(content for role, content in example.messages if role in _SPOKEN))
-        if language is None:
+        said = [(role, content) for role, content in example.messages if role in _SPOKEN]
+        if example.rejected is not None:
+            said.append(("rejected", example.rejected))
+        found = [(role, identify(content)) for role, content in said if len(content) >= _FEWEST_CHARS]
+        if not any(language for _, language in found):
+            found = [("whole", identify(" ".join(content for _, content in said)))]
+        for role, language in found:
+            if language is not None and language not in wanted:
+                raise RowError(
+                    "other_language",
+                    f"the language of its {_PART.get(role, role)} is '{language}'; kept are {', '.join(sorted(wanted))}",
+                )
+        if not any(language for _, language in found):
             counts["clean.language_undetermined"] += 1
-        elif language not in wanted:
-            raise RowError("other_language", f"the language is '{language}'; kept are {', '.join(sorted(wanted))}")
         return example
 
     return keep_languages
-
-
-_SPOKEN = ("user", "assistant", "text")
 
 
 def identify(text: str) -> str | None:

@@ -85,7 +85,7 @@ CLEAN_REASONS = {
     "short_prompt": "a user's turn is shorter than build.clean.min_prompt_chars",
     "short_answer": "an assistant's turn is shorter than build.clean.min_answer_chars",
     "too_long": "all texts together are longer than build.clean.max_chars",
-    "other_language": "the conversation is in none of build.clean.languages",
+    "other_language": "a text of the conversation is in none of build.clean.languages",
     "repetition": "an answer repeats itself more than build.clean.max_repetition allows",
     "refusal": "an answer declines, or speaks of itself as a language model",
     "drop_pattern": "a text matches one of build.clean.drop_patterns",

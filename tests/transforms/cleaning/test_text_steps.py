@@ -344,3 +344,31 @@ def test_other_languages_are_rejected_and_undetermined_rows_stay(clean):
     assert clean(french, {"languages": ["fr"]}) == (french, Counter())
     numbers = Example([("user", "7 + 5"), ("assistant", "12")])
     assert clean(numbers, {"languages": ["fr"]}) == (numbers, Counter({"clean.language_undetermined": 1}))
+
+
+FRENCH = "La capitale de la France est Paris, et deux millions de personnes y vivent aujourd'hui."
+ENGLISH = "The capital of France is Paris, and two million people live there today. " * 14
+
+
+@pytest.mark.parametrize(
+    "example",
+    [
+        Example([("user", ENGLISH), ("assistant", FRENCH)]),
+        Example([("user", FRENCH), ("assistant", ENGLISH)]),
+        Example([("user", ENGLISH), ("assistant", ENGLISH), ("user", "Again?"), ("assistant", FRENCH)]),
+        Example([("user", ENGLISH), ("assistant", ENGLISH)], rejected=FRENCH),
+        Example([("user", f"Translate into French: {ENGLISH[:80]}"), ("assistant", FRENCH)]),
+    ],
+)
+def test_each_text_that_is_long_enough_has_to_be_in_one_of_the_languages(clean, example):
+    with pytest.raises(RowError) as error:
+        clean(example, {"languages": ["en"]})
+    assert error.value.reason == "other_language"
+    assert clean(example, {"languages": ["en", "fr"]})[0] == example
+
+
+def test_short_answers_and_code_are_not_told_by_themselves(clean):
+    code = "```python\nfor i in range(3):\n    print(i, i * i, i ** 3, sum(range(i)))\n```"
+    for answer in ("Oui.", "42", "Paris", code):
+        example = Example([("user", ENGLISH), ("assistant", answer)])
+        assert clean(example, {"languages": ["en"]}) == (example, Counter())

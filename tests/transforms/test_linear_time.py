@@ -1,0 +1,122 @@
+"""No text makes a step or an expression of ours slow: twice the text takes about twice the time."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import pkgutil
+import re
+import time
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+import versatune.transforms
+from versatune.schemas.config import CleanConfig, PiiConfig
+from versatune.transforms.cleaning.chain import make_cleaner
+from versatune.transforms.cleaning.tails import drop_tails, tail_of
+from versatune.transforms.shapes.base import Example, RowError
+from versatune.transforms.shapes.conversation import clean_text
+
+TAGS = (
+    "<|im_start|>", "<|im_end|>", "<|start_header_id|>", "<start_of_turn>", "[INST]", "<<SYS>>", "<s>", "</s>", "<eos>", "<｜User｜>",
+    "<|Human|>:", "<|im_start|> ", "<|", "|>", "<｜", "</", "{{", "}}", "{{a", "[[", "<tool_call>", "<functioncall>", "<|im_", "<|<|im_end|>",
+)  # fmt: skip
+PIECES = (
+    *TAGS, "a", "A", "é", "क्", "哈", "😂", "4", "4 ", "4.", "a ", "[", "]", "(", ")", "{", "}", "<", ">", "|", "@", "a@", "a@a.", "-", ".",
+    "_", "=", "+", "+1 ", "`", "```", "\\n", '"', "'", "\\", "\\\\n", " ", "\n", "\t", " \n", "#", "# ", ":", "a:", "/", "://a", "eyJ", "eyJa.",
+    "sk-", "secret_key", "sorry ", "I cannot ", "As an AI ", "1.1.", "GB82 ", "::", "2a00:", "ha", "User: ", "A) ", "A. ", "1) ", "### ",
+    "-----BEGIN PRIV" + "ATE KEY-----", "-----BEGIN PRIV" + "ATE KEY-----\nMIIEowIBAAKCAQEA7bq98Zx1Lk3QpR5tVw2Yc4Nd6Fg8Hj0Ks", "Aa1/" * 16,
+)  # fmt: skip
+CHARS = 16_000
+FLOOR = 0.02  # seconds; what is faster than this is fast enough to be measured wrongly
+WHOLE = 2**20
+
+
+def _expressions() -> dict[str, re.Pattern[str]]:
+    found = {}
+    for room in ("cleaning", "shapes", "reading", "labelling", "overlap"):
+        for info in pkgutil.walk_packages(
+            [f"{versatune.transforms.__path__[0]}/{room}"], f"versatune.transforms.{room}."
+        ):
+            module = importlib.import_module(info.name)
+            for name, value in vars(module).items():
+                if isinstance(value, re.Pattern) and isinstance(value.pattern, str):
+                    found[f"{info.name}.{name}"] = value
+    return found
+
+
+def _seconds(work: Callable[[str], object], text: str) -> float:
+    start = time.process_time()
+    with contextlib.suppress(RowError):
+        work(text)
+    return time.process_time() - start
+
+
+def _check(work: Callable[[str], object], texts: list[str], what: str) -> None:
+    for text in texts:
+        few = many = 0.0
+        for _ in range(3):  # other work of the machine is not ours
+            few, many = _seconds(work, text[:CHARS]), _seconds(work, text[: 2 * CHARS])
+            if many < 2.5 * few + FLOOR:
+                break
+        else:
+            pytest.fail(
+                f"{what} takes {few:.3f} s for {CHARS} characters of {text[:20]!r} and {many:.3f} s for twice as many"
+            )
+
+
+FILLED = [(piece * (2 * CHARS // len(piece) + 1))[: 2 * CHARS] for piece in PIECES]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", _expressions())
+def test_an_expression_takes_time_in_proportion(name: str) -> None:
+    pattern = _expressions()[name]
+    _check(lambda text: sum(1 for _ in pattern.finditer(text)), FILLED, name)
+
+
+STEPS: dict[str, Callable[[str], object]] = {"clean_text": clean_text, "tail_of": tail_of}
+
+
+def _step(clean: CleanConfig, pii: PiiConfig) -> Callable[[str], object]:
+    def work(text: str) -> object:
+        cleaner = make_cleaner(clean, pii)
+        assert cleaner is not None
+        return cleaner(Example([("user", "Why?"), ("assistant", text)]), Counter())
+
+    return work
+
+
+for setting in (
+    {"repair_encoding": True}, {"control_tags": "strip"}, {"control_tags": "drop"}, {"placeholders": "drop"}, {"refusals": "drop"},
+    {"max_repetition": 1.0}, {"max_chars": 1},
+):  # fmt: skip
+    STEPS[str(setting)] = _step(CleanConfig(**setting), PiiConfig())
+for kind in ("email", "phone", "ip", "iban", "credit_card", "secret"):
+    STEPS[kind] = _step(CleanConfig(), PiiConfig(**{kind: "mask"}))
+STEPS["drop_tail"] = lambda text: drop_tails(
+    Example([("user", "Why?"), ("assistant", text)]), ["</s>", "<|im_end|>", "#"], Counter()
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", STEPS)
+def test_a_step_takes_time_in_proportion(name: str) -> None:
+    nested = [f"{'<|im_' * CHARS}"[:CHARS] + f"{'end|>' * CHARS}"[:CHARS], "4." + "</s>" * (CHARS // 2)]
+    _check(STEPS[name], [*FILLED, *nested, *(f"{text[:-1]}x" for text in FILLED[:12])], name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("piece", ["4.", "</s>", "<|im_end|>", "<|", "a", "[INST]", " ", "-", "@"])
+def test_a_mebibyte_passes_through_all_steps(piece: str) -> None:
+    every = _step(
+        CleanConfig(
+            repair_encoding=True, control_tags="strip", placeholders="drop", refusals="drop", max_repetition=1.0
+        ),
+        PiiConfig(**dict.fromkeys(("email", "phone", "ip", "iban", "credit_card", "secret"), "mask")),
+    )
+    text = (piece * WHOLE)[:WHOLE]
+    half, whole = _seconds(every, text[: WHOLE // 2]), _seconds(every, text)
+    assert whole < 3 * half + 1.0
