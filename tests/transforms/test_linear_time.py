@@ -29,7 +29,7 @@ PIECES = (
     "sk-", "secret_key", "sorry ", "I cannot ", "As an AI ", "1.1.", "GB82 ", "::", "2a00:", "ha", "User: ", "A) ", "A. ", "1) ", "### ",
     "-----BEGIN PRIV" + "ATE KEY-----", "-----BEGIN PRIV" + "ATE KEY-----\nMIIEowIBAAKCAQEA7bq98Zx1Lk3QpR5tVw2Yc4Nd6Fg8Hj0Ks", "Aa1/" * 16,
 )  # fmt: skip
-CHARS = 16_000
+CHARS = 6_000
 FLOOR = 0.02  # seconds; what is faster than this is fast enough to be measured wrongly
 WHOLE = 2**20
 
