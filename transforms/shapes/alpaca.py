@@ -58,8 +58,8 @@ def instruction_prompt(row: Row, used: tuple[str, ...], answer: str) -> str:
         RowError: both are null, and nothing else is asked.
     """
     instruction, more = row.get("instruction"), row.get("input")
-    if type(instruction) is str and type(more) is str and len(row) == len(_PLAIN):
-        return joined((instruction, more))
+    if type(instruction) is str and len(row) == 2 + ("input" in row) and (more is None or type(more) is str):
+        return joined((instruction, more)) if more else instruction  # nothing but these and the answer
     named = first_field(row, _INSTRUCTIONS) or "instruction"
     for name in (named, "input"):
         if row.get(name) is not None:

@@ -36,12 +36,14 @@ DETAILS = (*LONG_FORMS, "input_format", "output_format", "constraints", "starter
 QUESTIONS = ("question", "problem", "query")
 """Of these a row asks one; two that differ cannot both be the question."""
 
+_CONTEXTS = frozenset(CONTEXTS)
 _TABLES = frozenset({"table", "tables"})
 # Beside a question these may be the whole example once more, rendered by its publisher.
 _MAY_BE_ALL = frozenset({*INSTRUCTIONS, *DETAILS, *QUESTIONS, "text", "content", "input"})
 _ADDRESS = re.compile(
     r"\s*(?:(?:[a-z][a-z0-9+.-]*://|www\.)\S+|\S+\.(?:pdf|html?|txt|md|docx?|json|csv))\s*", re.IGNORECASE
 )
+_ADDRESS_CHARS = 300
 _WORDS = re.compile(r"\w+")
 _TEMPLATE = "Below is an instruction"
 _TELLING = 20  # characters of words that stand in another text by no chance
@@ -120,8 +122,9 @@ def asked(row: Row, field: str, question: str, used: tuple[str | None, ...] = ()
     names = _names_by_role(tuple(row))
     if not any(names):
         return Asked("", question)
+    own = (field, *used)
     instructions, contexts, details, rivals = (
-        [_Part(name, part) for name in role if name != field and name not in used and (part := _content(row, name))]
+        [_Part(name, part) for name in role if name not in own and (part := _content(row, name))] if role else []
         for role in names
     )
     if not instructions and not details and not rivals and len(contexts) < 2:
@@ -222,7 +225,7 @@ def _content(row: Row, name: str) -> str:
         content = value if isinstance(value, str) else ""
     if content.isspace() or (plain == "task" and not _is_sentence(content)):  # else the name of a kind of task
         return ""
-    return "" if plain in CONTEXTS and _ADDRESS.fullmatch(content) else content
+    return "" if len(content) < _ADDRESS_CHARS and plain in _CONTEXTS and _ADDRESS.fullmatch(content) else content
 
 
 def _is_sentence(content: str) -> bool:

@@ -73,7 +73,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("bad_pair", {"response_a": "x", "response_b": "y", "winner": "tie", "prompt": "Why?"}, "'winner' names neither"),
     ("nothing_to_learn", said(USER, {**BOT, "train": False}), "every turn of the assistant is marked"),
     ("bad_mark", said(USER, {**BOT, "weight": "heavy"}), "'weight' of messages.1"),
-    ("bad_answer", {"prompt": "Why?", "completion": "x", "label": False}, "'label' is false"),
+    ("bad_answer", {"prompt": "Why?", "completion": "x", "label": False}, "'label' says no"),
 ]  # fmt: skip
 
 
