@@ -74,8 +74,9 @@ def find_mixture(home: Path, wanted: str) -> Path:
 
 def describe(mixture: MixtureManifest) -> str:
     """Name a mixture: digest, age, policy, size, and the dataset that it draws from."""
+    segments = "1 segment" if mixture.segments == 1 else f"{mixture.segments} segments"
     return (
-        f"mixture {mixture.digest[:12]}, made {mixture.created_at}: policy {mixture.policy}, {mixture.segments} segments of"
+        f"mixture {mixture.digest[:12]}, made {mixture.created_at}: policy {mixture.policy}, {segments} of"
         f" {mixture.budget:,} {mixture.unit}, of dataset {mixture.dataset.name} {mixture.dataset.version}, digest"
         f" {mixture.dataset_digest[:12]}"
     )

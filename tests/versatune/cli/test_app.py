@@ -29,6 +29,7 @@ def test_help_teaches_every_command_and_needs_neither_torch_nor_beam() -> None:
     shown = _versatune("--help")
     assert shown.returncode == 0
     for command in (
+        "check",
         "build",
         "probe",
         "mix",
