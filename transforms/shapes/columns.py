@@ -35,7 +35,7 @@ _MAYBE_PROMPTS = frozenset(
 )
 _CONTEXTS = frozenset("context passage policy paragraph article background evidence statute facts".split())  # noqa: SIM905
 _SYSTEMS = frozenset("system persona".split())  # noqa: SIM905
-_UNITS = frozenset("unit units uom einheit unidad unité 单位 単位".split())  # noqa: SIM905
+_UNITS = frozenset("unit units uom currency einheit unidad unité 单位 単位".split())  # noqa: SIM905
 _LABELS = frozenset(
     """
     label labels class category categories topic intent skill difficulty level type kind tag tags genre sentiment stance
@@ -140,11 +140,11 @@ class Column:
     @property
     def is_answer(self) -> bool:
         """By its name it answers."""
-        return self._any(_ANSWERS) and not self._any(_WRONG) and not self.is_about_answers
+        return self._any(_ANSWERS) and not self._any(_WRONG) and not self.is_about_another
 
     @property
-    def is_about_answers(self) -> bool:
-        """By its name it says something about an answer: its type, its start."""
+    def is_about_another(self) -> bool:
+        """By its name it says something about a text: its type, its start."""
         return self.words[-1] in _LABELS | (_NO_TEXT - {"number"})
 
     @property
@@ -160,7 +160,7 @@ class Column:
     @property
     def is_prompt(self) -> bool:
         """By its name it asks."""
-        return self._any(_PROMPTS) and not (self._any(_ANSWERS) or self.is_system or self.names_no_text)
+        return self._any(_PROMPTS) and not (self._any(_ANSWERS) or self.is_system or self.is_about_another)
 
     @property
     def may_be_prompt(self) -> bool:

@@ -107,7 +107,7 @@ def asked_of(columns: Sequence[Column]) -> Column | None:
     """Return the column that asks: by its name, by its question marks, by a name that may ask, or as the one that is left."""
     texts = [column for column in columns if column.is_text]
     for candidates in (
-        [column for column in texts if column.is_prompt],
+        [column for column in columns if column.is_prompt and not (column.is_number or column.listed)],
         [column for column in texts if column.asks],
         [column for column in texts if column.may_be_prompt],
         [column for column in texts if not column.is_context],

@@ -102,6 +102,11 @@ PROPOSED: list[tuple[str, list[Row], dict[str, Any]]] = [
         {"prompt": "ask", "completion": "reply", "system": "system_prompt"},
     ),
     (
+        "a question that comes again",
+        [{"question_text": "How much?", "final_answer": number, "currency": "euro"} for number in ("5", "7")],
+        {"prompt": "question_text", "completion": "{final_answer} {currency}"},
+    ),
+    (
         "a verdict",
         [{"policy": f"Policy {n}.", "claim": f"Is {n} covered?", "verdict": f"Case {n}."} for n in range(9)],
         {"prompt": "claim", "completion": "verdict", "context": "policy"},
