@@ -35,6 +35,7 @@ from versatune.transforms.reading.normalize import NormalizeRows
 from versatune.transforms.reading.read import ReadRows, plan_inputs
 from versatune.transforms.reading.repairs import read_repairs
 from versatune.transforms.reading.tokenize import TokenizeMessages, plan_tokenization
+from versatune.transforms.shapes.base import WEIGHT_NOT_APPLIED
 from versatune.transforms.shards.plan_shards import PlanShards
 from versatune.transforms.shards.resume import PassOverFinished, fragments_directory, save_read_record
 from versatune.transforms.shards.signatures import ListSignatures, WriteSignatures
@@ -44,6 +45,7 @@ from versatune.transforms.transport import batch_coders  # noqa: F401  # registe
 from versatune.transforms.transport.exchange import WriteFragments
 from versatune.transforms.transport.storage import delete_tree, exists, is_local, read_bytes
 
+_BY_CHANCE = 10  # rows of a small domain that may be held out beyond twice the share asked for
 _PACKAGES = ("apache-beam", "pyarrow", "numpy", "fasttext-numpy2", "tokenizers", "transformers")
 
 
@@ -230,7 +232,25 @@ def _say_what_to_know(manifest: DatasetManifest, directory: str, config: Config,
         progress.say(f"build: {unknown}")
     for advice in said_of_tails(manifest, config):
         progress.say(f"build: {advice}")
+    written = sum(shard.rows for shard in manifest.shards)
+    if manifest.cut_rows and manifest.tokenizer:
+        progress.say(
+            f"build: {manifest.cut_rows:,} rows ({manifest.cut_rows / written:.1%}) were cut at build.max_tokens ="
+            f" {manifest.tokenizer.max_tokens}; at least {manifest.cut_tokens:,} tokens of theirs are not learned"
+        )
+    if unapplied := sum(book.counts.get(WEIGHT_NOT_APPLIED, 0) for book in manifest.books):
+        progress.say(
+            f"build: {unapplied:,} rows have a turn with a weight other than 0 and 1; it is learned like any other"
+        )
     train, held_out = manifest.totals("train"), manifest.totals("validation")
+    fraction = config.build.validation_fraction
+    for domain in train:
+        held, rows = held_out[domain]["rows"], held_out[domain]["rows"] + train[domain]["rows"]
+        if held > 2 * fraction * rows + _BY_CHANCE:
+            progress.say(
+                f"build: {held:,} of {rows:,} rows of {domain} are held out, where build.validation_fraction is {fraction:g}:"
+                " many rows share a prompt, and all answers to one prompt stand on one side"
+            )
     if unmeasured := [domain for domain in train if train[domain]["rows"] and not held_out[domain]["rows"]]:
         progress.say(
             f"build: no held-out rows of {', '.join(unmeasured)} (build.validation_fraction is"

@@ -74,6 +74,10 @@ class SourceBooks(Part):
     undetermined: dict[str, int] = Field(description="written examples whose domain cannot be relied on, by domain")
     rejected: dict[str, int] = Field(description="by '<stage>.<reason>'")
     counts: dict[str, int] = Field(description="what cleaning did to rows, and benchmark hits, by kind")
+    cut: dict[str, int] = Field(default_factory=dict, description="written examples cut at max_tokens, by domain")
+    cut_tokens: dict[str, int] = Field(
+        default_factory=dict, description="tokens that were cut off them, at least so many, by domain"
+    )
 
     @model_validator(mode="after")
     def _balance(self) -> Self:
@@ -200,6 +204,16 @@ class DatasetManifest(Document):
     def files(self) -> list[Shard | SideFile]:
         """Every file of the version but the manifest and the card."""
         return [*self.shards, *self.side_files]
+
+    @property
+    def cut_rows(self) -> int:
+        """Written rows that were cut at the tokenizer's max_tokens."""
+        return sum(sum(book.cut.values()) for book in self.books)
+
+    @property
+    def cut_tokens(self) -> int:
+        """Tokens that were cut off these rows, at least so many."""
+        return sum(sum(book.cut_tokens.values()) for book in self.books)
 
     @property
     def undetermined_rows(self) -> dict[str, int]:

@@ -18,6 +18,7 @@ from versatune.transforms.shards.plan_shards import ShardPlan
 from versatune.transforms.shards.write_shards import Rejected, Written
 
 _SHOWN = 5
+_OF_BUCKETS = ("written", "duplicates", "near_duplicates", "undetermined", "cut", "cut_tokens")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,11 +43,9 @@ def balance(inputs: Sequence[InputFile], results: Results) -> list[SourceBooks]:
     read: Counter[str] = Counter()
     for file in inputs:
         read[file.source] += file.rows
-    parts: dict[str, dict[str, Counter[str]]] = {
-        name: {} for name in ("written", "duplicates", "near_duplicates", "undetermined", "rejected")
-    }
+    parts: dict[str, dict[str, Counter[str]]] = {name: {} for name in (*_OF_BUCKETS, "rejected")}
     for bucket in results.written:
-        for name in ("written", "duplicates", "near_duplicates", "undetermined"):
+        for name in _OF_BUCKETS:
             _add(parts[name], getattr(bucket, name))
     for group in results.rejected:
         _add(parts["rejected"], group.rejected)

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -50,6 +50,9 @@ class Written:
     near_duplicates: dict[str, dict[str, int]]
     undetermined: dict[str, dict[str, int]]
     """Of what is written, the rows whose domain cannot be relied on."""
+    cut: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Of what is written, the rows that were cut at the limit of tokens."""
+    cut_tokens: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 class Rows(NamedTuple):
@@ -190,6 +193,8 @@ class ShardWriter:
         domains = pa.chunked_array([batch.column("domain") for batch in rows.batches])
         unsure = _column(rows.batches, "undetermined", bool)[fates.order]
         tally = _Tally(rows, fates, domains)
+        tokenized = "num_cut_tokens" in rows.batches[0].schema.names
+        beyond = _column(rows.batches, "num_cut_tokens", np.int32)[fates.order] if tokenized else np.zeros(len(unsure))
         lineage = _write_parquet(_lineage(rows, fates, kept_for), f"{self.staging}/out/lineage/{name}")
         return Written(
             list(self._shards(rows, fates, name)),
@@ -198,6 +203,8 @@ class ShardWriter:
             tally.of(fates.duplicate),
             tally.of(~fates.duplicate & (fates.near >= 0)),
             tally.of(fates.kept & unsure),
+            tally.of(fates.kept & (beyond > 0)),
+            tally.of(fates.kept & (beyond > 0), beyond),
         )
 
     def _shards(self, rows: Rows, fates: Fates, name: str) -> Iterator[dict[str, Any]]:
@@ -329,11 +336,15 @@ class _Tally:
         width = len(self._domains)
         self._cell = (rows.place.astype(np.int64) * width + encoded.indices.to_numpy())[fates.order]
 
-    def of(self, which: np.ndarray) -> dict[str, dict[str, int]]:
+    def of(self, which: np.ndarray, amounts: np.ndarray | None = None) -> dict[str, dict[str, int]]:
+        """Count some rows, or add up what each amounts to."""
         found: dict[str, Counter[str]] = {}
-        for cell, rows in zip(*np.unique(self._cell[which], return_counts=True), strict=True):
+        cells, number = np.unique(self._cell[which], return_inverse=True)
+        sums = np.zeros(len(cells), np.int64)
+        np.add.at(sums, number, 1 if amounts is None else amounts[which].astype(np.int64))
+        for cell, sum_ in zip(cells, sums, strict=True):
             place, domain = divmod(int(cell), len(self._domains))
-            found.setdefault(self._sources[place], Counter())[self._domains[domain]] += int(rows)
+            found.setdefault(self._sources[place], Counter())[self._domains[domain]] += int(sum_)
         return {source: dict(counts) for source, counts in found.items()}
 
 

@@ -57,6 +57,8 @@ class _Check:
         self._pinned = {source["name"] for source in manifest.config.get("sources", []) if source.get("domain")}
         self._written: Counter[tuple[str, str]] = Counter()
         self._undetermined: Counter[tuple[str, str]] = Counter()
+        self._cut: Counter[tuple[str, str]] = Counter()
+        self._cut_tokens: Counter[tuple[str, str]] = Counter()
         self._rejected: Counter[tuple[str, str]] = Counter()
         self._fates: Counter[tuple[str, str]] = Counter()
         self._near = self._near_pairs()
@@ -96,6 +98,10 @@ class _Check:
         self._compare("rows written of", self._written, {(b.source, d): n for b in books for d, n in b.written.items()})
         unsure = {(b.source, d): n for b in books for d, n in b.undetermined.items()}
         self._compare("undetermined rows of", self._undetermined, unsure)
+        cut = {(b.source, d): n for b in books for d, n in b.cut.items()}
+        self._compare("rows cut at max_tokens of", self._cut, cut)
+        cut = {(b.source, d): n for b in books for d, n in b.cut_tokens.items()}
+        self._compare("tokens cut off rows of", self._cut_tokens, cut)
         self._compare(
             "rejects of", self._rejected, {(b.source, why): n for b in books for why, n in b.rejected.items()}
         )
@@ -179,6 +185,10 @@ class _Check:
                 self._wrong(
                     path, _other_tokens(batch), names, "token counts that are not those of input_ids and loss_mask"
                 )
+                beyond = _numpy(batch.column("num_cut_tokens"))
+                for at in np.flatnonzero(beyond):
+                    self._cut[sources[at], entry.domain] += 1
+                    self._cut_tokens[sources[at], entry.domain] += int(beyond[at])
                 for name in ("num_tokens", "num_loss_tokens"):
                     sums[name] += pc.sum(batch.column(name)).as_py() or 0
             ids.append(names)

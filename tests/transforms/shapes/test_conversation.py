@@ -211,3 +211,23 @@ def test_the_id_is_of_the_content_alone() -> None:
     others.append(Example([U, A, U, A], unlearned=(1,)))
     assert len({example_id(example) for example in (plain, Example([U, A, U, A]), *others)}) == 6
     assert {example_id(example)[:8] for example in others} == {example_id(plain)[:8]}
+
+
+def test_the_first_digits_of_an_id_are_those_of_the_prompt_alone() -> None:
+    system = ("system", "Be brief.")
+    answers = [
+        [A],
+        [("assistant", "No.")],
+        [("tool_call", '[{"name":"f","arguments":{}}]')],
+        [A, ("user", "Sure?"), ("assistant", "Yes.")],
+    ]
+    assert len({example_id(Example([system, U, *answer]))[:8] for answer in answers}) == 1
+    assert len({example_id(Example([system, U, *answer])) for answer in answers}) == 4
+    assert example_id(Example([U, A]))[:8] != example_id(Example([system, U, A]))[:8]
+    assert example_id(Example([("text", "a")]))[:8] != example_id(Example([("text", "b")]))[:8]
+
+
+def test_a_twentieth_of_prompts_has_an_id_below_a_twentieth() -> None:
+    ids = [example_id(Example([("user", f"Question {n}"), A])) for n in range(20_000)]
+    below = sum(int(name[:8], 16) < 0.05 * 2**32 for name in ids)
+    assert abs(below - 1_000) < 5 * (1_000 * 0.95) ** 0.5
