@@ -11,7 +11,7 @@ import regex
 from versatune.schemas.errors import RunError
 from versatune.transforms.formats.blocks import Blocks
 from versatune.transforms.formats.encoding import UNDECODABLE, dump_row
-from versatune.transforms.formats.fault import HEAD_BYTES, bounded, too_large
+from versatune.transforms.formats.fault import HEAD_BYTES, bounded
 from versatune.transforms.transport.batch import RowFault
 
 _WINDOW_CHARS = 1 << 20  # of one match
@@ -68,9 +68,10 @@ def _search(finder: regex.Pattern[str], text: str, at: int) -> regex.Match[str] 
 
 
 def _row(found: regex.Match[str], max_row_bytes: int) -> bytes | RowFault:
-    if len(found.group()) > _WINDOW_CHARS:
-        head = found.group()[:HEAD_BYTES].encode("utf-8", UNDECODABLE)
-        return too_large(len(found.group().encode("utf-8", UNDECODABLE)), _WINDOW_CHARS, head)
+    size = len(found.group())
+    if size > _WINDOW_CHARS:
+        detail = f"a match of the source's pattern has {size:,} characters or more; at most {_WINDOW_CHARS:,} are read"
+        return RowFault("too_large", detail, found.group()[:HEAD_BYTES].encode("utf-8", UNDECODABLE)[:HEAD_BYTES])
     return bounded(
         dump_row({name: text for name, text in found.groupdict().items() if text is not None}), max_row_bytes
     )

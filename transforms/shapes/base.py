@@ -50,7 +50,7 @@ READ_REASONS = {
     "bad_quotes": "a CSV or TSV row's quotes do not pair, or a carriage return stands outside them",
     "no_match": "plain text that the source's pattern does not match",
     "not_an_object": "the row is JSON, but no object",
-    "too_large": "the row has more bytes than build.max_row_bytes",
+    "too_large": "the row has more bytes than build.max_row_bytes, or a pattern's match more than 2^20 characters",
 }
 NORMALIZE_REASONS = {
     "unknown_shape": "no known shape fits the row's fields; a field map makes it readable",

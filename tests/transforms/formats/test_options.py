@@ -16,7 +16,9 @@ from versatune.schemas.config import load_config
 from versatune.schemas.errors import ConfigError, DataError
 from versatune.transforms.formats.option_proposal import propose_options
 from versatune.transforms.reading.read import plan_inputs, read_rows
-from versatune.transforms.transport.batch import InputSplit, RowFault
+from versatune.transforms.shapes.base import RowError
+from versatune.transforms.shapes.conversation import parse_row
+from versatune.transforms.transport.batch import InputSplit, ReadOptions, RowFault
 
 FRAME = zstandard.compress(b'{"a":1}\n' * 3)
 
@@ -166,3 +168,34 @@ def test_options_are_proposed_where_the_file_shows_the_need(
     (tmp_path / name).write_bytes(data)
     found = propose_options(InputSplit(source="s", uri=name, location=str(tmp_path / name), bytes=len(data)))
     assert [proposal.options for proposal in found] == options
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "options", "reason"),
+    [
+        ("a.jsonl", b'{"a":"caf\xe9"}\n', {}, "not_utf8"),
+        ("a.jsonl", b"{a}\n", {}, "not_json"),
+        ("a.jsonl", b'{"a":1}\n"b"\n', {}, "not_an_object"),
+        ("a.csv", b"text,label\na,b,c\nd,e\n", {}, "wrong_cell_count"),
+        ("a.csv", b'text,label\n"a b" c,d\ne,f\n', {"quoting": "double"}, "bad_quotes"),
+        ("a.csv", b"text,label\n" + b"x" * 5000 + b",d\ne,f\n", {}, "too_large"),
+        ("a.txt", b"x=1\nnothing\n", {"pattern": r"^x=(?P<x>.+)"}, "no_match"),
+    ],
+)
+def test_every_reason_of_reading_is_true(
+    tmp_path: Path, name: str, data: bytes, options: dict[str, Any], reason: str
+) -> None:
+    (tmp_path / name).write_bytes(data)
+    split = InputSplit(
+        source="s", uri=name, location=str(tmp_path / name), bytes=len(data), options=ReadOptions(**options)
+    )
+    faults = []
+    for payload in [row for batch in read_rows(split, max_row_bytes=1000) for row in batch.payloads]:
+        if isinstance(payload, RowFault):
+            faults.append(payload.reason)
+            continue
+        try:
+            parse_row(payload)
+        except RowError as error:
+            faults.append(error.reason)
+    assert faults == [reason]
