@@ -100,13 +100,13 @@ def _hits(find: Find, example: Example) -> int:
 def _strings(role: str, content: str) -> list[str]:
     if role != "tool_call":
         return [content]
-    return list(strings_in(exact_json.loads(content)))
+    return [text for call in exact_json.loads(content) for text in strings_in(call | {"id": ""})]
 
 
 def _in_json(content: str, change: Callable[[str], str]) -> str:
-    """Change the strings inside a JSON text; its bytes stay as they are where no string changes."""
+    """Change the strings of calls but their ids, which are nobody's data; the bytes stay as they are where no string changes."""
     value = exact_json.loads(content)
-    changed = _map_strings(value, change)
+    changed = [call | _map_strings({key: call[key] for key in call if key != "id"}, change) for call in value]
     return content if changed == value else exact_json.dumps(changed).decode()
 
 

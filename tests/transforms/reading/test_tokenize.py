@@ -346,10 +346,16 @@ ROWS = [
         "tools": [{"type": "function", "function": {"name": "clock", "parameters": {"b": 1, "a": [2]}}}],
     },
     {"messages": [{"role": "user", "content": "Time?"}, {"role": "tool_call", "content": '{"name": "clock", "arguments": {}}'}]},
+    {
+        "messages": [
+            {"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "weight": 0},
+            {"role": "user", "content": "c"}, {"role": "assistant", "content": "d"},
+        ]
+    },
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("row", ROWS, ids=["system", "pair", "document", "tools", "call"])
+@pytest.mark.parametrize("row", ROWS, ids=["system", "pair", "document", "tools", "call", "unlearned"])
 def test_a_rejected_example_can_be_read_again_as_itself(
     row: dict[str, object], tiny_model: Path, tmp_path: Path
 ) -> None:
@@ -455,3 +461,29 @@ def classified(batch: pa.RecordBatch) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(
         [*batch.columns, *columns], schema=pa.schema([*batch.schema, *classified_fields(6)])
     )
+
+
+def test_no_loss_falls_on_a_turn_that_is_context_only_nor_on_its_end(tiny_model: Path, tmp_path: Path) -> None:
+    chat = [("user", "why?"), ("assistant", "no"), ("user", "why?"), ("assistant", "law")]
+    tokenizer = Tokenizer(plan(tiny_model, tmp_path))
+    whole, half = tokenizer.encode([chat, chat], [None, None], [(), (1,)])
+    assert not isinstance(whole, CannotTokenize)
+    assert not isinstance(half, CannotTokenize)
+    assert half.ids.tolist() == whole.ids.tolist()
+    first = np.flatnonzero(whole.mask)
+    kept = np.flatnonzero(half.mask)
+    assert 0 < len(kept) < len(first)
+    assert kept.tolist() == first[-len(kept) :].tolist()
+
+
+def test_a_template_that_refuses_the_ids_of_calls_gets_numbers(tiny_model: Path, tmp_path: Path) -> None:
+    strict = (
+        "{% for m in messages %}{{ m.role }}: {% for c in m.tool_calls or [] %}{% if c.id | length != 9 %}"
+        "{{ raise_exception('nine characters') }}{% endif %}{{ c.id }} {{ c.function.name }}{% endfor %}"
+        "{{ m.content }}{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"
+    )
+    tokenizer = Tokenizer(replace(plan(tiny_model, tmp_path), chat_template=strict))
+    for own, shown in (("abc", "call00000"), ("Ab3456789", "Ab3456789")):
+        call = ("tool_call", json.dumps([{"name": "f", "arguments": {}, "id": own}]))
+        text, _ = tokenizer.scored([("user", "a"), call])
+        assert f"{shown} f" in text
