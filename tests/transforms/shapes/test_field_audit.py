@@ -195,10 +195,10 @@ def test_numbered_objects_are_one_path() -> None:
 
 
 def test_what_one_shape_reads_before_another_takes_the_row_is_not_used() -> None:
-    """A row whose conversation is null is read as prompt and completion; the null field is no use, nor what stood beside it."""
-    counts = audited({"messages": None, "system": NOTE, "question": ASKED, "answer": ANSWERED})
-    assert counts.fields["question"][0] == counts.fields["answer"][0] == 1
-    assert "messages" not in counts.fields
+    """A row whose turns are a number is read as question and answer, without the tools that conversations have."""
+    tools = [{"name": "f", "description": NOTE}]
+    counts = audited({"turns": 3, "functions": tools, "question": ASKED, "answer": ANSWERED})
+    assert counts.fields == {"question": [1, 0, 0], "answer": [1, 0, 0], "functions": [0, 1, 1]}
 
 
 def test_a_rejected_row_counts_for_no_field() -> None:
