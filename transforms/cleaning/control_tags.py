@@ -21,7 +21,7 @@ _PIPED = re.compile(
 _TURN = re.compile(r"<start_of_turn>(?:[ \t]*(?:user|model|system)\b)?[ \t]*\n?|<end_of_turn>")
 _INSTRUCTION = re.compile(r"\[/?INST\]|<</?SYS>>")
 _SENTENCE = re.compile(r"</?s>")
-_SENTENCE_STARTS = re.compile(r"(?:\s*<s>)+")
+_SENTENCE_STARTS = re.compile(r"\A(?:\s*<s>)+")
 # Short names that could be elements of XML: one that is closed anywhere in the text is.
 _ELEMENT_LIKE = re.compile(r"<(eo[hmtcra]|[be]os|pad|unk)>")
 _QUOTES = frozenset("\"'`")

@@ -15,7 +15,7 @@ _RUN = re.compile(
 )
 _MOST_DIGITS = 30  # two numbers side by side; more are a table
 _GOES_ON = re.compile(r"[\w%^*=]|[.,]\d", re.ASCII)  # the last digits belong to a word, a formula or a fraction
-_LAST_GROUP = re.compile(r"\D*\d+\Z", re.ASCII)
+_LAST_GROUP = re.compile(r"(?:(?<=\d)\D++|\A\D*+)\d++\Z", re.ASCII)
 _GROUP = re.compile(r"\d+", re.ASCII)
 _CUE = re.compile(
     r"(?:\b(?:tele)?phone|\bcell|\bmobile|\bcall|\btel|\bfax|\bfacsimile|\bdial|\bsms|\btext|\bwhats ?app|\bcontact|\bnumber"
