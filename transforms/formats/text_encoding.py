@@ -102,5 +102,5 @@ def _is_western(sample: bytes) -> bool:
     if any(one in letters and not letters.isdisjoint(others) for one, others in _NEVER_TOGETHER):
         return False
     words = [word for word in _WORD.findall(text) if not word.isascii()]
-    accents = sum(char > "\x7f" for word in words for char in word)
-    return 2 * accents <= sum(map(len, words)) + 2
+    accents: int = sum(char > "\x7f" for word in words for char in word)
+    return bool(2 * accents <= sum(map(len, words)) + 2)
