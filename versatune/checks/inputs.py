@@ -21,7 +21,10 @@ def sources(subject: Subject) -> Findings:
     """Sources whose files are not there, or lie where outputs go."""
     splits = subject.splits.get()
     check_inputs(subject.config, splits)
-    files = len({(split.source, split.uri) for split in splits})
+    for why in (split.refused for split in splits if split.refused):
+        message = f"{why} The build leaves it out (build.on_refused_file is skip)"
+        yield Problem(stage="build", key="sources", message=message, refused=False)
+    files = len({(split.source, split.uri) for split in splits if not split.refused})
     yield Fact(name="inputs", text=f"{amount(files, 'file')}, {planned_bytes(splits) / 2**20:,.1f} MiB of rows")
 
 

@@ -97,8 +97,8 @@ def test_the_quickstart_passes_and_is_summed_up(value: Value, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("change", "stage", "key", "said"),
     [
-        (_source(files=["absent.jsonl"]), "build", "sources", "absent.jsonl"),
-        (_source(files=["model/*.none"]), "build", "sources", "none"),
+        (_both(_source(files=["absent.jsonl"]), _set("build.on_refused_file", "fail")), "build", "sources", "absent.jsonl"),
+        (lambda value, folder: value.update(sources=[{"name": "one", "files": ["absent.jsonl"]}]), "build", "sources", "absent.jsonl"),
         (_both(_set("output", "."), _source(files=["quickstart/raw.jsonl"])), "build", "sources", "where this configuration's outputs go"),
         (_set("build.licenses", {"deny": ["CC0*"]}), "build", "build.licenses", "CC0-1.0, which the policy forbids"),
         (_set("classifier", {"path": "absent.bin"}), "build", "classifier", "absent.bin"),
@@ -193,6 +193,7 @@ def test_an_engine_for_gpus_needs_one_but_not_on_other_machines(
     ("change", "stage", "key", "said"),
     [
         (_file("model/chat_template.jinja", "{% for m in messages %}{{ m['content'] }}{% endfor %}"), "build", "model.chat_template", "teaches the model to stop"),
+        (_source(files=["model/*.none"]), "build", "sources", "The build leaves it out"),
         (_pinned_to_law, "mix", "mix.on_empty", "no rows of medicine, finance, science, code, general because every source"),
         (lambda value, folder: value.update(sources=value["sources"][:1]), "mix", "mix.on_empty", "code"),
         (_set("build.validation_fraction", 0.01), "train", "build.validation_fraction", "an estimate"),
