@@ -217,18 +217,22 @@ def example_id(example: Example) -> str:
     there are some, the positions of the turns that are not learned. Tags and the ids of calls do not count.
     """
     messages, tools, rejected, _, unlearned = example
-    if any(role == "tool_call" and '"id":' in content for role, content in messages):
+    roles = [role for role, _ in messages]
+    if "tool_call" in roles:
         messages = [(role, _without_ids(content) if role == "tool_call" else content) for role, content in messages]
     content: list[Any] = messages
     if unlearned:
         content = [messages, tools, rejected, unlearned]
     elif tools is not None or rejected is not None:
         content = [messages, tools, rejected]
-    prompt = messages[: next((at for at, (role, _) in enumerate(messages) if role in _ACTS), len(messages))]
+    before = min((roles.index(act) for act in _ACTS[:2] if act in roles), default=len(roles))
+    prompt = messages[:before]
     return _digest(prompt, _PROMPT_DIGITS) + _digest(content, _ID_DIGITS - _PROMPT_DIGITS)
 
 
 def _without_ids(calls: str) -> str:
+    if '"id":' not in calls:
+        return calls
     return exact_json.dumps(
         [{"name": call["name"], "arguments": call["arguments"]} for call in exact_json.loads(calls)]
     ).decode()
