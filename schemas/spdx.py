@@ -53,11 +53,10 @@ def _named(name: str) -> str | None:
     """Read one licence's name."""
     name = name.lower()
     if _ADDRESS.match(name):
-        found = (path.search(name) for path, _ in _PATHS)
-        names = [match.expand(meaning) for match, (_, meaning) in zip(found, _PATHS, strict=True) if match]
-        if not names:
+        named = next((match.expand(meaning) for path, meaning in _PATHS if (match := path.search(name))), None)
+        if named is None:
             return None
-        name = names[0]
+        name = named
     name = re.sub(r"\(.*?\)|[\"'“”‘’]", " ", name)
     name = re.sub(r"[\s_,/:-]+", " ", name)
     for written, meant in _WORDS:

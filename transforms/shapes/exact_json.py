@@ -109,7 +109,7 @@ def _may_change(value: Any, raw: bytes) -> bool:
 def kinds(value: Any) -> set[type]:
     """Return the types of all values that are no lists and objects, and maybe those."""
     found: set[type] = set()
-    nested: list[list[Any]] = [[value]]
+    nested: list[Any] = [[value]]
     for inner in nested:
         here = set(map(type, inner))
         if here == _OBJECTS:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from contextlib import closing
 from itertools import groupby
@@ -32,7 +32,7 @@ def domain_rows(config: Config, splits: Sequence[InputSplit], classifier: Domain
     sources = {source.name: source for source in config.sources}
     if any(source.hub for source in sources.values()):
         return {}
-    rows: Counter[str] = Counter()
+    rows: defaultdict[str, float] = defaultdict(float)
     for name, of_source in groupby(splits, key=lambda split: split.source):
         for domain, count in _of_source(config, sources[name], list(of_source), classifier).items():
             rows[domain] += count

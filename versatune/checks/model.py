@@ -146,6 +146,6 @@ def _built_in(model_type: str) -> bool:
     package = find_spec("transformers")
     if package and package.origin and (Path(package.origin).parent / "models" / model_type.replace("-", "_")).is_dir():
         return True
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES  # loads torch: seconds
+    from transformers import CONFIG_MAPPING  # loads torch: seconds
 
-    return model_type in CONFIG_MAPPING_NAMES
+    return model_type in CONFIG_MAPPING
