@@ -29,13 +29,13 @@ def test_01_padded_structs(build_folder: Build) -> None:
     assert sorted(built.turns) == [
         [
             ("user", "Price of ACME?"),
-            ("tool_call", '[{"name":"quote","arguments":{"ticker":"ACME","days":3}}]'),
+            ("tool_call", '[{"name":"quote","arguments":{"ticker":"ACME","days":3},"id":"c2"}]'),
             ("tool", "12"),
             ("assistant", "It is 12."),
         ],
         [
             ("user", "Weather in Oslo?"),
-            ("tool_call", '[{"name":"weather","arguments":{"city":"Oslo"}}]'),
+            ("tool_call", '[{"name":"weather","arguments":{"city":"Oslo"},"id":"c1"}]'),
             ("tool", "rain"),
             ("assistant", "It rains."),
         ],
@@ -52,13 +52,13 @@ def test_02_json_extension_type(build_folder: Build) -> None:
     assert sorted(built.turns) == [
         [
             ("user", "Price of ACME?"),
-            ("tool_call", '[{"name":"quote","arguments":{"ticker":"ACME","days":3}}]'),
+            ("tool_call", '[{"name":"quote","arguments":{"ticker":"ACME","days":3},"id":"c2"}]'),
             ("tool", "12"),
             ("assistant", "It is 12."),
         ],
         [
             ("user", "Weather in Oslo?"),
-            ("tool_call", '[{"name":"weather","arguments":{"city":"Oslo"}}]'),
+            ("tool_call", '[{"name":"weather","arguments":{"city":"Oslo"},"id":"c1"}]'),
             ("tool", "rain"),
             ("assistant", "It rains."),
         ],
