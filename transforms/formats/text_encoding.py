@@ -13,7 +13,10 @@ from versatune.transforms.formats.encoding import UNDECODABLE
 _ASCII_ONLY = re.compile(rb"[^\x00-\x7f]")
 _LATIN_MARKS = frozenset("‚„…‘’“”•–—™«»¿¡ºª°§©®£€·½¼¾´¨\xa0\xad†‡‹›‰±²³×÷µ¶¹")
 _WORD = re.compile(r"[^\W\d_]+")
-_INSIDE_WORDS = re.compile(r"(?<=[A-Za-z])[²³¹º¿¡×÷¾¼½](?=[A-Za-z])|ÿ|Þ|þ\b")
+# Never inside words of cp1252: Polish text, and text of a Macintosh or of DOS, decoded wrongly.
+_INSIDE_WORDS = re.compile(
+    r"(?<=[^\W\d_])[²³¹º¿¡×÷¾¼½§](?=[^\W\d_])|(?<=[a-z])[„”‚†‡™À-ÖØ-ÞŠŽŒŸ](?=[a-z])|[¹º¿¡][²³¹º¿¡]|ÿ|Þ|þ\b"
+)
 # Letters that no language written in cp1252 has together: Czech, Hungarian, Romanian and Turkish text, decoded wrongly.
 _NEVER_TOGETHER = [("ø", "ìèùï"), ("õ", "öü"), ("þ", "ãüöºª"), ("ð", "üöç"), ("ý", "üç")]
 _SIMPLIFIED = frozenset(
@@ -25,6 +28,7 @@ _TRADITIONAL = frozenset(
 _KANA = frozenset(map(chr, [*range(0x3041, 0x3097), *range(0x30A1, 0x30FB), 0x30FC, 0x3001, 0x3002]))
 _KOREAN = frozenset("이다는에을의가은로하고지도를한기사어인대정자서리나시라습니까요해있무엇것수아")
 _CYRILLIC = frozenset("оеаинтсрвлкмдп")
+_WORD_LETTERS = 3
 _BY_COMMON = {  # encoding: its language's commonest characters, and the share of them that text has at least
     "gb18030": (_SIMPLIFIED, 0.1),
     "cp932": (_KANA, 0.3),
@@ -85,9 +89,18 @@ def _share_of_common(sample: bytes, encoding: str, *, whole: bool) -> float:
     except UnicodeDecodeError:
         return 0.0
     common, least = _BY_COMMON[encoding]
+    if common is _CYRILLIC and not _has_words(text):
+        return 0.0
     foreign = [char for char in text if char > "\x7f" and (char.isalpha() or char in common)]
     share = sum(char in common for char in foreign) / max(1, len(foreign))
     return share if share >= least else 0.0
+
+
+def _has_words(text: str) -> bool:
+    """Say whether most letters that are not ASCII stand in words of their own; accents of Western text stand among ASCII letters."""
+    words = [word for word in _WORD.findall(text) if not word.isascii()]
+    alone = sum(len(word) for word in words if len(word) >= _WORD_LETTERS and all(char > "\x7f" for char in word))
+    return 2 * alone >= sum(char > "\x7f" for word in words for char in word)
 
 
 def _is_western(sample: bytes) -> bool:

@@ -50,7 +50,7 @@ _NO_TEXT = frozenset(
 )
 _WRONG = frozenset("wrong incorrect bad rejected worse distractor student predicted prediction".split())  # noqa: SIM905
 _RIGHT = frozenset("gold golden correct right expected reference ideal true".split())  # noqa: SIM905
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|\d+")
+_WORD = re.compile(r"[A-Z]+(?![^\W\d_A-Z])|[A-Z]?[^\W\d_A-Z]+|\d+")
 _NUMBER = re.compile(r"[-+]?\d[\d., ]*(e[-+]?\d+)?%?", re.IGNORECASE)
 _PLACE = re.compile(r"column_\d+")
 _LABEL_CHARS = 40

@@ -9,6 +9,11 @@ from versatune.transforms.formats.text_encoding import as_utf8
 TEXTS = [
     ("cp1252", "Frage,Antwort\nWie heißt das Tier?,Bär und Löwe – „groß“\n"),
     ("latin-1", "Où est le café ? Là-bas, près de l'été."),
+    ("cp1252", "Käthe wohnt in Köln."),
+    ("cp1252", "El niño comió en España mañana."),
+    ("cp1252", "Il va à Paris."),
+    ("cp1252", "Hyvää päivää"),
+    ("cp1251", "Python и SQL для начинающих"),
     ("cp1251", "Какой сегодня день недели? Сегодня понедельник."),
     ("koi8_r", "Какой сегодня день недели? Сегодня понедельник."),
     ("gb18030", "中国的首都是哪里？北京是中国的首都，你是什么人？"),
@@ -37,6 +42,9 @@ def test_an_encoding_that_shows_is_found_and_said(encoding: str, text: str) -> N
     [
         "Zażółć gęślą jaźń".encode("cp1250"),
         "příliš žluťoučký kůň".encode("cp1250"),
+        "Co się stało? Żółw jest w łódce.".encode("cp1250"),
+        "Größe: Käthe wählt die größere Größe.".encode("mac_roman"),
+        "Größe: Käthe wählt, José né à Köln.".encode("cp850"),
         "güneş doğdu, çok ılık".encode("cp1254"),
         "Ein schöner Tag, ein größerer noch, über".encode() + b" caf\xe9",
         b"text\nb\xff\n",
