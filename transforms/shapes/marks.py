@@ -8,12 +8,36 @@ from typing import Any
 from versatune.transforms.shapes.base import MARKED, UNLEARNED, WEIGHT_NOT_APPLIED, Message, Row, RowError, type_name
 
 _LEARNED = (
-    "weight", "loss_weight", "loss", "train", "training", "trainable", "train_on_turn", "train_on", "learn", "loss_mask",
+    "weight", "loss_weight", "loss_scale", "loss", "with_loss", "has_loss", "use_loss", "compute_loss", "calculate_loss",
+    "output_with_loss", "loss_mask", "train", "training", "trainable", "is_trainable", "should_train", "do_train",
+    "train_turn", "train_on_turn", "train_on", "learn", "learnable", "supervise", "supervised",
 )  # fmt: skip
-_NOT_LEARNED = ("mask", "masked", "ignore", "ignore_loss", "no_loss")
-MARKS = frozenset((*_LEARNED, *_NOT_LEARNED))
-"""Fields of a turn that say whether it is learned."""
-_WORDS = {"true": 1.0, "yes": 1.0, "on": 1.0, "false": 0.0, "no": 0.0, "off": 0.0}
+_NOT_LEARNED = (
+    "mask", "masked", "is_masked", "mask_loss", "loss_masked", "ignore", "ignore_loss", "no_loss", "skip_loss",
+    "exclude_from_loss", "no_train", "skip_train", "skip_training", "context_only",
+)  # fmt: skip
+MARKS = {
+    spelling: name
+    for name in (*_LEARNED, *_NOT_LEARNED)
+    for words in (name.split("_"),)
+    for spelling in (
+        name, "-".join(words), " ".join(words), name.upper(), name.title(), name.capitalize(), " ".join(words).capitalize(),
+        words[0] + "".join(map(str.capitalize, words[1:])), "".join(map(str.capitalize, words)),
+    )
+}  # fmt: skip
+"""Fields of a turn that say whether it is learned, in each of the usual spellings (``lossWeight``, ``loss-weight``)."""
+_WORDS = {
+    "true": 1.0,
+    "yes": 1.0,
+    "on": 1.0,
+    "false": 0.0,
+    "no": 0.0,
+    "off": 0.0,
+    "t": 1.0,
+    "y": 1.0,
+    "f": 0.0,
+    "n": 0.0,
+}
 
 
 def amount(value: Any) -> float | None:
@@ -42,7 +66,7 @@ def marked(messages: list[Message], turn: Row, where: str) -> list[Message]:
     Raises:
         RowError: bad_mark.
     """
-    given = sorted(name for name in MARKS.intersection(turn) if turn[name] is not None and turn[name] != "")
+    given = sorted(name for name in MARKS.keys() & turn.keys() if turn[name] is not None and turn[name] != "")
     marks = {_mark(name, turn[name], where) for name in given}
     mark = UNLEARNED if UNLEARNED in marks else max(marks, default="")
     return [(f"{role}/{mark}" if f"{role}/{mark}" in MARKED else role, content) for role, content in messages]
@@ -50,9 +74,9 @@ def marked(messages: list[Message], turn: Row, where: str) -> list[Message]:
 
 def _mark(field: str, value: Any, where: str) -> str:
     """Return UNLEARNED, WEIGHT_NOT_APPLIED, or nothing for an ordinary turn."""
-    number = amount(value)
-    if field in _NOT_LEARNED:
-        if number in (0, 1) and (field != "mask" or isinstance(value, bool)):  # a mask of numbers may mean either
+    number, known = amount(value), MARKS[field]
+    if known in _NOT_LEARNED:
+        if number in (0, 1) and (known != "mask" or isinstance(value, bool)):  # a mask of numbers may mean either
             return UNLEARNED if number else ""
         raise RowError("bad_mark", f"'{field}' of {where} is {_shown(value)}; expected true or false")
     if number is None or number < 0:

@@ -26,7 +26,7 @@ from versatune.transforms.shapes.base import (
 from versatune.transforms.shapes.history import history_turns
 from versatune.transforms.shapes.tool_use import row_tools
 from versatune.transforms.shapes.transcript import open_transcript
-from versatune.transforms.shapes.turns import turns
+from versatune.transforms.shapes.turns import known_turn, turns
 
 NAME = "preference_pair"
 _NAMES = (
@@ -98,6 +98,8 @@ def _before(row: Row, better: str, worse: str) -> tuple[list[Message], str | Non
 
 def prompt_turns(prompt: str) -> list[Message]:
     """Return a prompt as turns: those of a transcript that ends where the assistant should speak, else one."""
+    if known_turn(prompt):
+        return turns([prompt], "prompt")
     messages = open_transcript(prompt)
     if messages and messages[-1] == ("assistant", "") and len(messages) > 1:
         return messages[:-1]
@@ -106,7 +108,7 @@ def prompt_turns(prompt: str) -> list[Message]:
 
 def _answer(value: Any, field: str, before: list[Message]) -> list[Message]:
     """Return the whole conversation with this answer."""
-    if isinstance(value, dict):
+    if isinstance(value, dict) or (isinstance(value, str) and known_turn(value)):
         value = [value]
     if isinstance(value, list):
         said = turns(value, field)

@@ -25,7 +25,7 @@ from versatune.transforms.shapes.history import history_turns
 from versatune.transforms.shapes.preference_pair import prompt_turns
 from versatune.transforms.shapes.question_answer import accepted_answer
 from versatune.transforms.shapes.tool_use import calls_json, row_tools
-from versatune.transforms.shapes.turns import turns
+from versatune.transforms.shapes.turns import known_turn, turns
 
 NAME = "prompt_completion"
 _PROMPTS = ("query", "problem", "inputs", "input", "prompt", "user", "human", "sql_prompt")
@@ -43,7 +43,7 @@ def matches(names: Container[str]) -> bool:
 def to_examples(row: Row) -> list[Example]:
     """Return the system text if there is one, the earlier turns, the prompt and the completion."""
     asked, answered = row.get("prompt"), row.get("completion")
-    if len(row) == 2 and type(asked) is str and type(answered) is str:
+    if len(row) == 2 and type(asked) is str and type(answered) is str and answered[:1] != "{":
         return [Example([*prompt_turns(asked), ("assistant", answered)])]
     if _are_columns(asked, answered):
         raise RowError("wrong_type", "'prompt' and 'completion' hold lists of texts; expected texts, or lists of turns")
@@ -72,7 +72,11 @@ def _are_columns(asked: Any, answered: Any) -> bool:
 def _answer(value: Any, field: str, *, calls: bool) -> list[Message]:
     if calls and isinstance(value, str) and value.lstrip()[:2] in ("[{", "[ "):  # xLAM: the calls are the answer
         return [("tool_call", calls_json(value, field))]
+    if type(value) is str and known_turn(value):
+        return turns([value], field)
     if type(value) is list and value and isinstance(value[0], dict) and ("role" in value[0] or "from" in value[0]):
+        return turns(value, field)
+    if type(value) is list and value and all(type(item) is str and known_turn(item) for item in value):
         return turns(value, field)
     answer = answer_text(value, field) if isinstance(value, bool) else accepted_answer(value, field)
     return [("assistant", answer)]

@@ -53,11 +53,11 @@ SHAPES: tuple[Shape, ...] = (
 # Beside an answer: whether it is a good one.
 _VERDICTS = (
     "kto_tag", "kto_label", "label", "is_good", "is_correct", "is_chosen", "is_accepted", "is_desirable", "is_preferred",
-    "desirable", "accepted", "thumbs_up",
+    "desirable", "accepted", "thumbs_up", "correct", "is_helpful", "is_valid", "is_positive", "is_approved", "approved",
 )  # fmt: skip
 # Shapes whose rows have no answer to be bad, two of them, or an answer that is the label itself.
 _UNJUDGED: tuple[Shape, ...] = (document, unanswered, multiple_choice, preference_pair)
-_CLASS_NAMES = ("no", "off")  # as a label more likely the name of a class than a verdict
+_CLASS_NAMES = ("no", "off", "n", "f")  # as a label more likely the name of a class than a verdict
 _MAX_LAYOUTS = 4096  # rows may have any names; forget all rather than grow
 
 
@@ -99,7 +99,8 @@ def _fitting(names: tuple[str, ...]) -> Layout:
     use_plain = shapes[:1] in ((), (unanswered,)) and as_plain[:1] not in ((), (unanswered,))
     chosen, fields = (as_plain, plain) if use_plain else (shapes, exact)
     judged = bool(chosen) and chosen[0] not in _UNJUDGED
-    return Layout(chosen, use_plain, tuple(name for name in _VERDICTS if judged and name in fields))
+    verdicts = tuple(sorted(name for name in fields if judged and plain_name(name) in _VERDICTS))
+    return Layout(chosen, use_plain, verdicts)
 
 
 def read_row(row: Row, fields: FieldMap | None = None) -> Sequence[Example | RowError]:
@@ -126,7 +127,7 @@ def read_row(row: Row, fields: FieldMap | None = None) -> Sequence[Example | Row
 
 def _says_bad(name: str, value: Any) -> bool:
     """Say whether a verdict is some form of false; other values are no verdicts (a class's name or number, a score, null)."""
-    if name == "label" and isinstance(value, str) and value.strip().lower() in _CLASS_NAMES:
+    if plain_name(name) == "label" and isinstance(value, str) and value.strip().lower() in _CLASS_NAMES:
         return False
     return amount(value) == 0
 

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from versatune.transforms.shapes import exact_json
 from versatune.transforms.shapes.base import Message, Row, RowError, first_field, plain_role
 
-_IDS = ("tool_call_id", "call_id", "tool_use_id")
-_NAMES = ("name", "tool_name")
+_IDS = ("tool_call_id", "call_id", "tool_use_id", "toolCallId", "callId", "toolUseId")
+_NAMES = ("name", "tool_name", "toolName")
 
 
 class Origin(NamedTuple):
@@ -17,12 +17,15 @@ class Origin(NamedTuple):
 
     call_id: str
     name: str
+    own_id: str = ""
+    """The turn's own ``id``: it names a call only where a call of the round has it."""
 
 
 def origin(turn: Row) -> Origin:
     """Return what the turn of a result says of its call."""
     name = turn.get(first_field(turn, _NAMES) or "")
-    return Origin(written_id(turn.get(first_field(turn, _IDS) or "")), name if isinstance(name, str) else "")
+    call_id = written_id(turn.get(first_field(turn, _IDS) or ""))
+    return Origin(call_id, name if isinstance(name, str) else "", written_id(turn.get("id")))
 
 
 def written_id(value: Any) -> str:
@@ -57,8 +60,12 @@ def in_order_of_calls(messages: list[Message], origins: Sequence[Origin], where:
             continue
         results = [(content, next(said)) for _, content in messages[at:end]]
         follows_calls = bool(ordered) and plain_role(ordered[-1][0]) == "tool_call"
+        calls = []
         if follows_calls and end < len(messages) and any(any(named) for _, named in results):
-            found = _bound(exact_json.loads(ordered[-1][1]), results, f"{where}, turns {at} to {end - 1}")
+            calls = exact_json.loads(ordered[-1][1])
+            results = [(content, _naming(named, calls)) for content, named in results]
+        if calls and any(any(named) for _, named in results):
+            found = _bound(calls, results, f"{where}, turns {at} to {end - 1}")
             ordered += [("tool", content) for content in found]
         else:
             ordered += messages[at:end]
@@ -66,23 +73,30 @@ def in_order_of_calls(messages: list[Message], origins: Sequence[Origin], where:
     return ordered
 
 
+def _naming(named: Origin, calls: list[dict[str, Any]]) -> Origin:
+    """Return what names the call; a result's own ``id`` does where a call has it, else it is the turn's."""
+    is_own = not named.call_id and any(call.get("id") == named.own_id for call in calls)
+    return Origin(named.own_id if is_own else named.call_id, named.name)
+
+
 def _bound(calls: list[dict[str, Any]], results: list[tuple[str, Origin]], where: str) -> list[str]:
     """Return the contents of a round's results in the order of its calls."""
     with_ids = any("id" in call for call in calls)
     found: dict[int, str] = {}
-    waiting: list[list[tuple[str, str, str]]] = [[], [], []]
-    for content, (call_id, name) in results:
+    waiting: list[list[tuple[str, str, str, str]]] = [[], [], []]
+    for content, (call_id, name, _) in results:
         if call_id and with_ids:
-            waiting[0].append((content, "id", call_id))
+            waiting[0].append((content, "id", call_id, name))
         elif name:
-            waiting[1].append((content, "name", name))
+            waiting[1].append((content, "name", name, name))
         elif call_id and len(calls) > 1:
             raise RowError("tool_order", f"{where}: a result names its call by an id, and the calls have none")
         else:
-            waiting[2].append((content, "", ""))
-    for content, key, value in (result for group in waiting for result in group):
+            waiting[2].append((content, "", "", ""))
+    for content, key, value, name in (result for group in waiting for result in group):
         same = [number for number, call in enumerate(calls) if not key or call.get(key) == value]
         free = [number for number in same if number not in found]
+        free.sort(key=lambda number: calls[number]["name"] != name)  # where calls share an id, the name tells
         if not free:
             why = "more results than calls" if not key else "two results of one call" if same else "a result of no call"
             raise RowError("tool_order", f"{where}: {why}{f' (by its {key})' if key else ''}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from typing import Any
 
 from versatune.transforms.shapes import exact_json
@@ -82,14 +83,26 @@ def _from_text(value: Any, field: str) -> list[Message]:
 
 
 def written_turn(text: str) -> dict[str, Any] | None:
-    """Return the turn that a text holds as JSON: an object that names its speaker is nobody's words."""
-    if text.lstrip()[:1] != "{" or not any(f'"{name}"' in text for name in _SPEAKERS):
+    """Return the turn that a text holds as JSON or as Python writes it: an object with a speaker and a content is nobody's words."""
+    if text.lstrip()[:1] != "{" or not any(name in text for name in _SPEAKERS):
         return None
     try:
-        value = exact_json.loads(text)
-    except ValueError:
+        value = ast.literal_eval(text.strip()) if text.lstrip()[1:].lstrip()[:1] == "'" else exact_json.loads(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
         return None
-    return value if isinstance(value, dict) and first_field(value, _SPEAKERS) is not None else None
+    return value if isinstance(value, dict) and _names_speaker(value) else None
+
+
+def known_turn(text: str) -> bool:
+    """Say whether a text is a turn of a known speaker: other objects with a role may well be what was said."""
+    turn = written_turn(text)
+    speaker = turn[first_field(turn, _SPEAKERS) or ""] if turn else None
+    return isinstance(speaker, str) and speaker.strip().lower() in ROLES
+
+
+def _names_speaker(value: dict[str, Any]) -> bool:
+    said = (*_CONTENTS, "tool_calls", "function_call")
+    return first_field(value, _SPEAKERS) is not None and first_field(value, said) is not None
 
 
 def _turn(turn: Any, where: str) -> list[Message]:
@@ -98,7 +111,7 @@ def _turn(turn: Any, where: str) -> list[Message]:
     if not isinstance(turn, dict):
         raise RowError("wrong_type", f"{where} is {type_name(turn)}; expected an object with role and content")
     messages = _said(turn, where)
-    return messages if MARKS.isdisjoint(turn) else marked(messages, turn, where)
+    return messages if MARKS.keys().isdisjoint(turn) else marked(messages, turn, where)
 
 
 def _said(turn: dict[str, Any], where: str) -> list[Message]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -231,3 +233,31 @@ def test_a_twentieth_of_prompts_has_an_id_below_a_twentieth() -> None:
     ids = [example_id(Example([("user", f"Question {n}"), A])) for n in range(20_000)]
     below = sum(int(name[:8], 16) < 0.05 * 2**32 for name in ids)
     assert abs(below - 1_000) < 5 * (1_000 * 0.95) ** 0.5
+
+
+USER, ANSWER = {"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}
+
+
+@pytest.mark.parametrize("written", [json.dumps, str])
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"messages": [USER, ANSWER]},
+        {"prompt": USER, "completion": ANSWER},
+        {"prompt": [USER], "completion": [ANSWER]},
+        {"prompt": [USER], "chosen": [ANSWER], "rejected": [ANSWER | {"content": "worse"}]},
+        {"prompt": USER, "chosen": ANSWER, "rejected": ANSWER | {"content": "worse"}},
+    ],
+)
+def test_a_text_that_is_a_turn_is_nobodys_words(row: dict[str, Any], written: Callable[[Any], str]) -> None:
+    texts = {name: [*map(written, value)] if isinstance(value, list) else written(value) for name, value in row.items()}
+    (example,) = read_examples(orjson.dumps(texts))
+    assert example.messages == [("user", "Q"), ("assistant", "A")]
+
+
+@pytest.mark.parametrize(
+    "answer", ['{"name": "Ada", "role": "admin"}', '{"role": "villain", "text": "Ha!"}', "{'a': 1}"]
+)
+def test_an_object_that_is_no_turn_is_an_answer(answer: str) -> None:
+    row = {"prompt": "As JSON, please.", "completion": answer}
+    assert read_examples(orjson.dumps(row))[0].messages[-1] == ("assistant", answer)

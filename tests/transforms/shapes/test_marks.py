@@ -10,10 +10,20 @@ import pytest
 from versatune.transforms.shapes.base import Example, RowError
 from versatune.transforms.shapes.conversation import read_examples
 
-NO: list[Any] = [False, 0, 0.0, "0", "0.0", "false", "False", " no ", "off"]
+NO: list[Any] = [False, 0, 0.0, "0", "0.0", "false", "False", " no ", "off", "f", "N"]
 YES: list[Any] = [True, 1, 1.0, "1", "true", None, ""]
 LEARNED = ["weight", "loss_weight", "loss", "loss_mask", "train", "training", "trainable", "train_on_turn", "learn"]
-MASKED = ["masked", "ignore", "no_loss"]
+LEARNED += [
+    "Weight",
+    "LOSS",
+    "lossWeight",
+    "loss-weight",
+    "trainOnTurn",
+    "loss_scale",
+    "output_with_loss",
+    "is_trainable",
+]
+MASKED = ["masked", "ignore", "no_loss", "is_masked", "skipLoss", "exclude_from_loss", "context_only"]
 
 
 def read(marks: dict[str, Any], last: dict[str, Any] | None = None) -> Example:
@@ -125,6 +135,12 @@ def test_every_form_of_false_beside_an_answer_is_a_bad_answer(row: dict[str, Any
 @pytest.mark.parametrize("value", [True, 1, "true", "1", 2, -1, "good", None, "", "no", []])
 def test_any_other_label_is_no_verdict(row: dict[str, Any], value: Any) -> None:
     assert read_examples(orjson.dumps({**row, "label": value}))[0].messages[-1] == ("assistant", "A")
+
+
+@pytest.mark.parametrize("field", ["Label", "isCorrect", "Is Correct", "correct", "is_helpful"])
+def test_a_verdict_in_any_spelling(field: str) -> None:
+    for row in ANSWERED:
+        assert reason({**row, field: "False"}) == "bad_answer"
 
 
 def test_the_label_of_a_multiple_choice_is_its_answer() -> None:

@@ -36,10 +36,10 @@ def reason_of(row: bytes) -> tuple[str, str]:
     return caught.value.reason, caught.value.detail
 
 
-@given(st.permutations(range(4)), st.sampled_from(["tool_call_id", "call_id", "name", "tool_name"]))
+@given(st.permutations(range(4)), st.sampled_from(["tool_call_id", "call_id", "toolCallId", "id", "name", "toolName"]))
 def test_results_are_put_into_the_order_of_the_calls_they_name(order: list[int], field: str) -> None:
     calls = [call(f"f{n}", f"id{n}") for n in range(4)]
-    value = "f{}" if "name" in field else "id{}"
+    value = "f{}" if "name" in field.lower() else "id{}"
     results = [{field: value.format(n), "content": f"r{n}"} for n in order]
     assert results_of(conversation(calls, results)) == ["r0", "r1", "r2", "r3"]
 
@@ -48,6 +48,19 @@ def test_an_id_counts_before_a_name_and_a_number_is_an_id() -> None:
     calls = [call("f", 0), call("g", 1)]
     results = [{"tool_call_id": 1, "name": "f", "content": "g's"}, {"tool_call_id": 0, "name": "g", "content": "f's"}]
     assert results_of(conversation(calls, results)) == ["f's", "g's"]
+
+
+def test_an_id_of_the_turn_itself_names_no_call() -> None:
+    calls = [call("f", "a"), call("g", "b")]
+    assert results_of(conversation(calls, [{"id": "m1", "content": "1"}, {"id": "m2", "content": "2"}])) == ["1", "2"]
+    results = [{"id": "b", "tool_call_id": "a", "content": "1"}, {"id": "a", "tool_call_id": "b", "content": "2"}]
+    assert results_of(conversation(calls, results)) == ["1", "2"]
+
+
+def test_where_calls_share_an_id_the_name_tells() -> None:
+    calls = [call("f", "0"), call("g", "0")]
+    results = [{"tool_call_id": "0", "name": name, "content": name} for name in ("g", "f")]
+    assert results_of(conversation(calls, results)) == ["f", "g"]
 
 
 def test_of_several_calls_of_one_name_the_first_without_a_result_takes_it() -> None:
