@@ -9,6 +9,7 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
+from versatune.transforms.shapes import exact_json
 from versatune.transforms.shapes.base import Message, Row, RowError, joined, plain_name
 from versatune.transforms.shapes.context import context_text, tables_text
 from versatune.transforms.shapes.transcript import open_transcript
@@ -22,9 +23,10 @@ _CERTAIN_CONTEXTS = (
     "article", "knowledge", "sql_context", "passages",
 )  # fmt: skip
 CONTEXTS = (
-    "background", *_CERTAIN_CONTEXTS, "document", "source_text", "input_text", "original_text", "sentence", "text", "content", "abstract", "excerpt", "statute", "contract", "clause",
+    "background", "scenario", "facts", *_CERTAIN_CONTEXTS, "document", "source_document", "source_text", "input_text", "original_text", "sentence",
+    "premise", "hypothesis", "claim", "sentence1", "sentence2", "text", "text1", "text2", "content", "abstract", "excerpt", "statute", "contract", "clause",
     "policy", "transcript", "dialogue", "dialog", "conversation", "input", "pre_text", "table", "tables", "post_text", "schema", "db_schema", "database_schema", "table_schema",
-    "hint",
+    "create_statement", "ddl", "hint",
 )  # fmt: skip
 """What the question is about, in the order in which it is written."""
 LONG_FORMS = (
@@ -32,12 +34,14 @@ LONG_FORMS = (
     "description", "detail", "details",
 )  # fmt: skip
 """The question once more at length."""
-DETAILS = (*LONG_FORMS, "input_format", "output_format", "constraints", "starter_code")
+_OPTIONS = ("options", "choices")
+DETAILS = (*LONG_FORMS, "input_format", "output_format", "constraints", "starter_code", *_OPTIONS)
 QUESTIONS = ("question", "problem", "query")
 """Of these a row asks one; two that differ cannot both be the question."""
 
 _CONTEXTS = frozenset(CONTEXTS)
 _TABLES = frozenset({"table", "tables"})
+_SCHEMAS = frozenset({"schema", "db_schema", "database_schema", "table_schema"})
 # Beside a question these may be the whole example once more, rendered by its publisher.
 _MAY_BE_ALL = frozenset({*INSTRUCTIONS, *DETAILS, *QUESTIONS, "text", "content", "input"})
 _ADDRESS = re.compile(
@@ -167,6 +171,24 @@ def asked_in_turns(
     return told
 
 
+def check_turns_ask(row: Row, field: str, messages: list[Message]) -> None:
+    """Refuse turns beside a question that stands in none of them, and its answer: which of both is to be learned, nobody can tell.
+
+    Raises:
+        RowError: unknown_shape.
+    """
+    question, answer = row.get("question"), row.get("answer")
+    if not (isinstance(question, str) and isinstance(answer, str) and question.strip() and answer.strip()):
+        return
+    words = _words(question)
+    if not any(_stands_in(words, _words(content)) for _, content in messages):
+        raise RowError(
+            "unknown_shape",
+            f"'{field}' holds turns, and 'question' with its 'answer' stands in none of them; tell which to use: fields:"
+            f" {{messages: {field}}}, or fields: {{prompt: question, completion: answer}}",
+        )
+
+
 def _chosen(question: _Part, answer: str, others: list[_Part]) -> tuple[_Part, set[str]]:
     """Return the longest form of the question, and the fields that are no part of what is asked."""
     whole = words = _words(question.text)
@@ -219,8 +241,12 @@ def _content(row: Row, name: str) -> str:
         content = context_text(value, name)
     elif plain in _TABLES:
         content = tables_text(value, name)
+    elif plain in _OPTIONS:  # as a list they belong to a shape of their own
+        content = value if isinstance(value, str) else ""
     elif isinstance(value, list) and all(isinstance(item, str) for item in value):
         content = joined(value)
+    elif plain in _SCHEMAS and isinstance(value, list | dict):
+        content = exact_json.dumps(value).decode() if value else ""
     else:
         content = value if isinstance(value, str) else ""
     if content.isspace() or (plain == "task" and not _is_sentence(content)):  # else the name of a kind of task

@@ -100,7 +100,7 @@ CLEAN_REASONS = {
 PART_OF_ROLE = {"user": "prompt", "assistant": "answer", "system": "system", "text": "document"}
 """How reject reasons name a role's text."""
 
-SYSTEMS = ("system", "system_prompt", "meta_instruction")
+SYSTEMS = ("system", "system_prompt", "system_message", "system_instruction", "meta_instruction")
 
 MAX_EXPANDED_CHARS = 2**28
 """Of all examples of one row: a batch of such rows must fit into memory."""

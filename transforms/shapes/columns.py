@@ -10,7 +10,8 @@ from functools import cached_property
 from typing import Any
 
 from versatune.schemas.field_template import written_path
-from versatune.transforms.shapes.base import Row
+from versatune.transforms.shapes.asked import CONTEXTS
+from versatune.transforms.shapes.base import Row, plain_name
 
 _ANSWERS = frozenset(
     """
@@ -19,7 +20,7 @@ _ANSWERS = frozenset(
     """.split()  # noqa: SIM905
 )
 _MAYBE_ANSWERS = frozenset(
-    "verdict explanation summary translation diagnosis definition advice conclusion rationale target".split()  # noqa: SIM905
+    "verdict explanation summary translation diagnosis definition advice conclusion rationale target targets".split()  # noqa: SIM905
 )
 _PROMPTS = frozenset(
     """
@@ -29,11 +30,12 @@ _PROMPTS = frozenset(
 )
 _MAYBE_PROMPTS = frozenset(
     """
-    input user human customer text sentence utterance message issue task content body statement premise clause mail email
+    input inputs user human customer text sentence utterance message issue task content body statement premise clause mail email
     ticket comment review post document contract
     """.split()  # noqa: SIM905
 )
 _CONTEXTS = frozenset("context passage policy paragraph article background evidence statute facts".split())  # noqa: SIM905
+_FIELDS_OF_CONTEXT = frozenset(CONTEXTS) - {"sentence", "text", "content", "input", "claim", "conversation"}
 _SYSTEMS = frozenset("system persona".split())  # noqa: SIM905
 _UNITS = frozenset("unit units uom currency einheit unidad unité 单位 単位".split())  # noqa: SIM905
 _LABELS = frozenset(
@@ -51,11 +53,13 @@ _NO_TEXT = frozenset(
 _WRONG = frozenset("wrong incorrect bad rejected worse distractor student predicted prediction".split())  # noqa: SIM905
 _RIGHT = frozenset("gold golden correct right expected reference ideal true".split())  # noqa: SIM905
 _WORD = re.compile(r"[A-Z]+(?![^\W\d_A-Z])|[A-Z]?[^\W\d_A-Z]+|\d+")
+_KEY_LETTER = re.compile(r"\(?[A-Ja-j][).]?")
 _NUMBER = re.compile(r"[-+]?\d[\d., ]*(e[-+]?\d+)?%?", re.IGNORECASE)
 _PLACE = re.compile(r"column_\d+")
 _LABEL_CHARS = 40
 _MOST_LABELS = 20
-_ENOUGH_ROWS = 8
+ENOUGH_ROWS = 8
+"""Of fewer, values tell little."""
 _DEEPEST = 2
 
 
@@ -108,7 +112,7 @@ class Column:
     @cached_property
     def is_few(self) -> bool:
         """Its values are a few short texts, again and again; of a few rows, one that comes again is enough."""
-        if len(self.values) < _ENOUGH_ROWS:
+        if len(self.values) < ENOUGH_ROWS:
             return len(set(self.values)) < len(self.values) and max(map(len, self.values)) <= _LABEL_CHARS
         return are_few(self.values)
 
@@ -169,8 +173,14 @@ class Column:
 
     @property
     def is_context(self) -> bool:
-        """By its name a question is asked about it."""
-        return self._any(_CONTEXTS)
+        """By its name, or that of the field it stands in, a question is asked about it."""
+        return self._any(_CONTEXTS) or plain_name(self.steps[0]) in _FIELDS_OF_CONTEXT
+
+    @cached_property
+    def is_key(self) -> bool:
+        """Its values are letters of options, and its name says that one of them is right."""
+        named = self._any(_ANSWERS | _RIGHT | {"key", "label"})
+        return named and all(_KEY_LETTER.fullmatch(value) for value in self.values)
 
     @property
     def is_system(self) -> bool:
@@ -186,7 +196,7 @@ class Column:
 def are_few(values: Sequence[str]) -> bool:
     """Say whether texts are a few short ones, again and again."""
     distinct = set(values)
-    few = len(values) >= _ENOUGH_ROWS and len(distinct) <= min(_MOST_LABELS, len(values) // 2)
+    few = len(values) >= ENOUGH_ROWS and len(distinct) <= min(_MOST_LABELS, len(values) // 2)
     return few and all(len(value) <= _LABEL_CHARS for value in distinct)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from versatune.schemas.config import FieldMap
 from versatune.transforms.shapes.base import Row
 from versatune.transforms.shapes.choice_proposal import series
-from versatune.transforms.shapes.columns import Column, columns_of
+from versatune.transforms.shapes.columns import ENOUGH_ROWS, Column, columns_of
 from versatune.transforms.shapes.field_paths import paths_of
 from versatune.transforms.shapes.field_proposal import asked_of
 from versatune.transforms.shapes.field_yaml import fields_yaml
@@ -42,6 +42,7 @@ def advice(fields: FieldMap | None, rows: Sequence[Row]) -> str:
 def _without_map(columns: Sequence[Column]) -> str:
     asked = asked_of(columns)
     labels = [column for column in columns if column.is_label and not column.names_no_text and not column.listed]
+    labels = [column for column in labels if column.is_few or len(column.values) < ENOUGH_ROWS]
     answers = [column for column in labels if column.is_answer]
     listed = [column for column in columns if column.listed]
     alike = [column for column in series(columns) if column.is_text]
@@ -69,10 +70,14 @@ def _for_labels(text: Column, labels: Sequence[Column]) -> str:
     name = "label" if label.has_no_name else label.steps[-1].strip().replace("{", "{{").replace("}", "}}")
     stated = FieldMap(prompt=f"Which {name} is this?\n\n{text.slot}", completion=label.path)
     return (
-        f"'{label.path}' holds {len(set(label.values))} different short texts: these rows are for training a classifier, and say"
+        f"'{label.path}' holds {_short_texts(len(set(label.values)))}: these rows are for training a classifier, and say"
         f" nowhere what is asked. To train on them all the same, say it: {fields_yaml(stated)}; on the texts alone:"
         f" {fields_yaml(FieldMap(text=text.path))}"
     )
+
+
+def _short_texts(number: int) -> str:
+    return f"{number} different short texts" if number > 1 else "one short text"
 
 
 def _names(columns: Sequence[Column]) -> str:

@@ -15,6 +15,7 @@ _DOCUMENT_CHARS = 200
 _SENTENCE_CHARS = 40
 _SENTENCE_ENDS = (".", "!", "。", "！", "…")
 _READ_SHARE = 0.9
+_OPTIONS = ("choices", "options", "candidates", "alternatives", "answer_choices")
 
 
 def propose_fields(rows: Sequence[Row]) -> FieldMap | None:
@@ -28,7 +29,10 @@ def propose_fields(rows: Sequence[Row]) -> FieldMap | None:
     """
     columns = columns_of(rows)
     choice = find_choice(columns)
-    fields = _with_choices(columns, choice) if choice else _pair(columns) or _document(columns)
+    if choice:
+        fields = _with_choices(columns, choice)
+    else:
+        fields = _with_listed_choices(columns) or _pair(columns) or _document(columns)
     return fields if fields is not None and _reads(fields, rows) else None
 
 
@@ -46,6 +50,18 @@ def _with_choices(columns: Sequence[Column], choice: Choice) -> FieldMap | None:
     )
 
 
+def _with_listed_choices(columns: Sequence[Column]) -> FieldMap | None:
+    """Return the map for options that stand in one field, and a column of letters that says which of them is right."""
+    options = next(
+        (column.steps[0] for column in columns if column.listed and column.steps[0].casefold() in _OPTIONS), None
+    )
+    keys = [column for column in columns if column.is_key and not column.listed]
+    asked = asked_of([column for column in columns if not column.listed and column not in keys])
+    if options is None or len(keys) != 1 or asked is None:
+        return None
+    return FieldMap(prompt=asked.path, choices=options, completion=keys[0].path)
+
+
 def _pair(columns: Sequence[Column]) -> FieldMap | None:
     answer = answer_of(columns)
     if answer is None:
@@ -55,13 +71,16 @@ def _pair(columns: Sequence[Column]) -> FieldMap | None:
     system = _only([column for column in others if column.is_system and not column.is_label])
     rest = [column for column in others if column is not system and not (column.is_answer or column.may_be_answer)]
     asked = asked_of(rest)
-    if asked is None or (answer.asks and not asked.asks):
+    if asked is None or (answer.asks and not asked.asks) or answer.is_key:
         return None
-    context = _only([column for column in rest if column.is_context and column is not asked and not column.is_label])
+    about = [column for column in rest if column is not asked and not (column.is_label or column.is_prompt)]
+    context = [column for column in about if column.is_context]
+    if not context and asked.is_few:  # the same words before every text say nothing alone
+        context = [column for column in about if column.is_text]
     return FieldMap(
         prompt=_prompt(asked, rest),
         completion=f"{answer.slot} {unit.slot}" if unit and answer.is_number else answer.path,
-        context=_path(context),
+        context=_joined(context),
         system=_path(system),
     )
 
@@ -85,7 +104,7 @@ def answer_of(columns: Sequence[Column]) -> Column | None:
         named = [column for column in numbers if {"number", "value", "numeric"} & set(column.words)] or numbers[:1]
     if not named and not any(column.is_answer for column in columns):
         maybe = [column for column in free if column.may_be_answer and column.is_text]
-        named = maybe if any(column.is_prompt or column.asks for column in free if column not in maybe) else []
+        named = maybe if any(column.is_prompt or column.asks for column in columns if column not in maybe) else []
         named = named or _answers_by_place(columns)
     return _only(named)
 
@@ -119,10 +138,16 @@ def asked_of(columns: Sequence[Column]) -> Column | None:
 
 
 def _prompt(asked: Column, others: Sequence[Column]) -> str:
-    """Return what the prompt is made of: all columns that ask by their names, in the rows' order."""
-    more = [column for column in others if column.is_prompt and not column.listed and column is not asked]
-    together = [column for column in others if column is asked or column in more]
+    """Return what the prompt is made of: all columns that ask by their names, in the rows' order, and options that are text."""
+    named = [column for column in others if not column.listed and column is not asked]
+    options = [column for column in named if column.path.casefold() in _OPTIONS]
+    more = [column for column in named if column.is_prompt or column in options]
+    together = [column for column in others if column is asked or (column in more and column not in options)] + options
     return "\n\n".join(column.slot for column in together) if more else asked.path
+
+
+def _joined(columns: Sequence[Column]) -> str | None:
+    return "\n\n".join(column.slot for column in columns) if len(columns) > 1 else _path(_only(columns))
 
 
 def _only(columns: Sequence[Column]) -> Column | None:

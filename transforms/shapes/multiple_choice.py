@@ -102,7 +102,9 @@ def to_examples(row: Row) -> list[Example]:
         listed = first_field(row, _LISTS)
         if field in _PROMPTS and not _are_options(row[listed] if listed else None):
             raise OtherShapeError("bad_choices", f"'{listed}' beside '{field}' is no list of texts to choose from")
-        options = _listed(row[listed]) if listed and row[listed] is not None else _columns(row)
+        if listed and row[listed] and isinstance(row[listed], str):
+            raise OtherShapeError("bad_choices", f"'{listed}' is text; expected a list of options")
+        options = _listed(row[listed]) if listed and row[listed] not in (None, "") else _columns(row)
     answer = first_field(row, _ANSWERS)
     if answer is None:
         raise RowError(

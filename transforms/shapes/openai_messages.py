@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 
+from versatune.transforms.shapes.asked import check_turns_ask
 from versatune.transforms.shapes.base import Example, Row, RowError, system_turn
 from versatune.transforms.shapes.tool_use import row_tools
 from versatune.transforms.shapes.turns import turns
@@ -21,5 +22,7 @@ def to_examples(row: Row) -> list[Example]:
     messages = turns(row["messages"], "messages")
     if not messages:
         raise RowError("missing_answer", "field 'messages' is an empty list; expected turns")
+    if "question" in row and "answer" in row:
+        check_turns_ask(row, "messages", messages)
     system = system_turn(row) if messages[0][0] != "system" else []
     return [Example([*system, *messages], row_tools(row))]

@@ -11,8 +11,18 @@ from collections.abc import Container
 from typing import Any
 
 from versatune.transforms.shapes.asked import LONG_FORMS, asked, question_field
-from versatune.transforms.shapes.base import Example, Row, answer_text, first_field, has_any, system_turn, text
+from versatune.transforms.shapes.base import (
+    Example,
+    Row,
+    RowError,
+    answer_text,
+    first_field,
+    has_any,
+    system_turn,
+    text,
+)
 from versatune.transforms.shapes.history import history_turns
+from versatune.transforms.shapes.marks import amount
 
 NAME = "question_answer"
 _QUESTIONS = ("question", "question_title")
@@ -23,6 +33,7 @@ _ANSWERS = (
 )  # fmt: skip
 _INNER_ANSWERS = ("text", "value", "spans", "answer", "human_readable")
 _PROMPTS = ("prompt", "query")
+_MARKS = ("selected", "is_selected", "accepted", "is_accepted", "correct", "is_correct")
 
 
 def matches(names: Container[str]) -> bool:
@@ -58,12 +69,21 @@ def _question(row: Row) -> str:
     return question_field(row) or next(name for name in (*titles, *_IN_PLACE) if name in row)
 
 
+def _first_good(answers: list[Any], field: str) -> int:
+    """Return the place of the first answer that is not marked as one that was not accepted."""
+    for number, answer in enumerate(answers):
+        if not (isinstance(answer, dict) and any(amount(answer.get(mark)) == 0 for mark in _MARKS)):
+            return number
+    raise RowError("bad_answer", f"every answer in '{field}' is marked as one that was not accepted")
+
+
 def accepted_answer(value: Any, field: str) -> str:
     """Return the first accepted answer as text."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list) and value and isinstance(value[0], dict):
-        value, field = value[0], f"{field}.0"
+        number = _first_good(value, field)
+        value, field = value[number], f"{field}.{number}"
     if isinstance(value, dict):
         inner = first_field(value, _INNER_ANSWERS)
         value, field = (value[inner], f"{field}.{inner}") if inner else (value, field)

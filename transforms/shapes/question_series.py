@@ -10,9 +10,11 @@ from typing import Any
 
 from versatune.transforms.shapes.asked import asked
 from versatune.transforms.shapes.base import Example, Message, Row, RowError, first_field, text, type_name
+from versatune.transforms.shapes.multiple_choice import choice_turns
 from versatune.transforms.shapes.question_answer import accepted_answer
 
 NAME = "question_series"
+_OPTIONS = ("options", "choices")
 _INNER_ANSWERS = ("input_text", "text", "texts")
 
 
@@ -29,12 +31,21 @@ def to_examples(row: Row) -> list[Example]:
     if len(questions) != len(answers):
         missing = "missing_answer" if len(answers) < len(questions) else "missing_prompt"
         raise RowError(missing, f"there are {len(answers)} answers to {len(questions)} questions")
+    chosen = first_field(row, _OPTIONS)
+    options = row[chosen] if chosen is not None else None
+    if options and (type(options) is not list or len(options) != len(questions)):
+        raise RowError(
+            "bad_choices", f"field '{chosen}' does not hold a list of options for each of {len(questions)} questions"
+        )
     messages: list[Message] = []
     for number, (question, answer) in enumerate(zip(questions, answers, strict=True)):
         wording = question[0] if isinstance(question, list) and question else question  # of several the first
-        messages.append(("user", text(wording, "prompt", f"questions.{number}")))
-        messages.append(("assistant", accepted_answer(answer, f"answers.{number}")))
-    first = asked(row, "questions", messages[0][1], ("answers",))
+        prompt, field = text(wording, "prompt", f"questions.{number}"), f"answers.{number}"
+        if options:
+            messages += choice_turns(prompt, options[number], answer, field)
+        else:
+            messages += [("user", prompt), ("assistant", accepted_answer(answer, field))]
+    first = asked(row, "questions", messages[0][1], ("answers", chosen))
     return [Example([("user", first.prompt), *messages[1:]])]
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from versatune.transforms.shapes.asked import check_turns_ask
 from versatune.transforms.shapes.base import (
     Example,
     OtherShapeError,
@@ -53,5 +54,7 @@ def to_examples(row: Row) -> Sequence[Example | RowError]:
     messages = turns(value, field)
     if not messages:
         raise RowError("missing_answer", f"field '{field}' is an empty list; expected turns")
+    if "question" in row and "answer" in row:
+        check_turns_ask(row, field, messages)
     system = system_turn(row) if messages[0][0] != "system" else []
     return [Example([*system, *messages], tools)]

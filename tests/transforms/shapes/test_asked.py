@@ -45,6 +45,18 @@ ASKING: list[tuple[dict[str, Any], str]] = [
     ({"instruction": "I", "table": [["1"]], "questions": [{"question": "Q", "answer": "A"}]}, "I\n\n1\n\nQ"),
     ({"instruction": "I", "context": "C", "instances": [{"input": "Q", "output": "A"}]}, "I\n\nC\n\nQ"),
     ({"prompt": "Human: H\n\nAssistant: J\n\nHuman: Q\n\nAssistant:", "context": "C", "details": "D", "completion": "A"}, "C\n\nH\n---\nQ\n\nD"),
+    ({"question": "Q", "scenario": "C", "facts": ["D", "E"], "answer": "A"}, "C\n\nD\n\nE\n\nQ"),
+    ({"instruction": "I", "premise": "P", "hypothesis": "H", "output": "A"}, "I\n\nP\n\nH"),
+    ({"instruction": "I", "sentence1": "P", "sentence2": "H", "output": "A"}, "I\n\nP\n\nH"),
+    ({"question": "Q", "schema": {"t": ["a", "b"]}, "sql": "A"}, '{"t":["a","b"]}\n\nQ'),
+    # options that are written as one text
+    ({"question": "Q", "options": "a) x b) y", "answer": "A"}, "Q\n\na) x b) y"),
+    ({"instruction": "Q", "choices": "a) x b) y", "output": "A"}, "Q\n\na) x b) y"),
+    ({"question": "Q", "options": "", "A": "x", "B": "y", "answer": "A"}, "Q\nA. x\nB. y"),
+    # options of several questions
+    ({"article": "C", "questions": ["Q", "R"], "options": [["x", "y"], ["z", "w"]], "answers": ["B", "A"]}, "C\n\nQ\nA. x\nB. y\n---\nR\nA. z\nB. w"),
+    # turns in which the question stands
+    ({"messages": [{"role": "user", "content": "Q, please!"}, {"role": "assistant", "content": "A"}], "question": "Q, please", "answer": "A"}, "Q, please!"),
     # titles and bodies
     ({"title": "Q", "body": "D", "answer": "A"}, "Q\n\nD"),
     ({"title": "Q", "selftext": "D", "answers": {"text": ["A"], "score": [1]}}, "Q\n\nD"),

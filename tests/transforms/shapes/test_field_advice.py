@@ -28,6 +28,11 @@ def test_labels_need_a_task_that_is_stated() -> None:
     assert "fields: {text: text}" in said
 
 
+def test_texts_that_all_differ_are_no_classes() -> None:
+    rows = [{"source": f"Guten Tag {number}", "target": f"Good day {number}"} for number in range(9)]
+    assert "No two columns are surely a prompt and its answer" in advice(propose_fields(rows), rows)
+
+
 def test_questions_without_an_answer_and_alike_columns_are_named() -> None:
     assert told([{"Instruction": "Poach an egg.", "Skill": "Cooking"}]).startswith(
         "'Instruction' asks, and no column looks like its answer. The columns: 'Instruction' (Poach an egg.), 'Skill' (Cooking)."

@@ -138,6 +138,37 @@ PROPOSED: list[tuple[str, list[Row], dict[str, Any]]] = [
         {"prompt": "problem", "completion": "{final_answer} {units|}"},
     ),
     (
+        "options in one field beside a key",
+        [{"question_stem": "The sun is", "choices": {"text": ["x", "y"], "label": ["A", "B"]}, "answerKey": "B"}],
+        {"prompt": "question_stem", "choices": "choices", "completion": "answerKey"},
+    ),
+    (
+        "options that are one text",
+        [{"Problem": "How many?", "Rationale": "Two and two. Answer: b", "options": "a ) 3 , b ) 4", "correct": "b"}],
+        {"prompt": "{Problem}\n\n{options}", "completion": "Rationale"},
+    ),
+    (
+        "the same task before every text",
+        [{"instruction": "Translate.", "source_text": f"Good {n}.", "target_text": f"Bon {n}."} for n in range(9)],
+        {"prompt": "instruction", "context": "source_text", "completion": "target_text"},
+    ),
+    (
+        "the same task before every text of an unknown name",
+        [{"request": "Translate.", "english": f"Good {n} to you.", "reply": f"Bon {n}."} for n in range(9)],
+        {"prompt": "request", "context": "english", "completion": "reply"},
+    ),
+    (
+        "contexts in lists and objects",
+        [{"question": "Why?", "answer": "Because.", "documents": [{"snippet": "Long."}], "context": {"city": "Rome", "year": "It was 1820."}}],
+        {"prompt": "question", "completion": "answer", "context": "{documents.snippet}\n\n{context.city}\n\n{context.year}"},
+    ),
+    ("names with accents", [{"Question posée": "Qui ?", "Réponse donnée": "Moi."}], {"prompt": "Question posée", "completion": "Réponse donnée"}),
+    (
+        "names in the plural",
+        [{"inputs_pretokenized": "Which?", "targets_pretokenized": "This."}],
+        {"prompt": "inputs_pretokenized", "completion": "targets_pretokenized"},
+    ),
+    (
         "questions without a header",
         unnamed(["Where is it?", "Can I?"], ["It comes on Monday.", "Yes, within a month."]),
         {"prompt": "column_0", "completion": "column_1"},
