@@ -39,7 +39,7 @@ class Layout(NamedTuple):
     """What one JSON object is."""
 
     kind: str
-    """row, keyed (its values are the rows), wrapped (one list is), splits (each list is a split), or columns, indexed_columns, split (tables by column)."""
+    """row, keyed (its values are the rows), wrapped (one list is), splits (each list or object is a split), or columns, indexed_columns, split (tables by column)."""
     key: str = ""
     """Of the list of rows in a wrapped one."""
 
@@ -79,7 +79,7 @@ def rows(
         return
     layout = layout_of(_prefix(beginning), whole=False)
     if layout.kind == "splits":
-        yield from _of_split(scanner, split, note)
+        yield from _of_split(scanner, split, note, max_row_bytes)
         return
     _refuse_split(split)
     if layout.kind in {"columns", "indexed_columns", "split"}:
@@ -126,12 +126,15 @@ def layout_of(value: dict[str, Any], *, whole: bool) -> Layout:
 
 def _are_splits(value: dict[str, Any], *, whole: bool) -> bool:
     """Say whether an object holds lists of rows by the names of splits; of a large one the other splits may come later."""
-    names = [key for key, rows in value.items() if is_split_word(key) and isinstance(rows, list)]
+    kind = list if not whole or any(isinstance(rows, list) for rows in value.values()) else dict
+    names = [key for key, rows in value.items() if is_split_word(key) and isinstance(rows, kind)]
     if len(names) < (2 if whole else 1) or (whole and TRAIN not in map(split_name, names)):
         return False
     if any(isinstance(rows, dict | list) for key, rows in value.items() if key not in names):
         return False
     lists = [value[name] for name in names]
+    if kind is dict:  # of rows by their ids, or of columns
+        return all(_all(dict, [*rows.values()]) or _all(list, [*rows.values()]) for rows in lists)
     return all((_all(dict, rows) and not _turns(rows)) or _all(list, rows) for rows in lists)
 
 
@@ -216,19 +219,21 @@ def _values(scanner: Scanner) -> Iterator[bytes | RowFault]:
             yield scanner.value()
 
 
-def _of_split(scanner: Scanner, split: str | None, note: Callable[[str], None]) -> Iterator[bytes | RowFault]:
+def _of_split(
+    scanner: Scanner, split: str | None, note: Callable[[str], None], max_row_bytes: int
+) -> Iterator[bytes | RowFault]:
     """Yield the rows of one split, or of all, of the object that comes next."""
     read, left_out = [], []
     for key in _entries(scanner):
         name = _text(key)
-        if not is_split_word(name) or scanner.peek() != b"[":
+        if not is_split_word(name) or scanner.peek() not in {b"[", b"{"}:
             scanner.value()
         elif split == ALL or split_name(name) == split_name(split or TRAIN):
             read.append(name)
-            yield from _items(scanner)
+            yield from _items(scanner) if scanner.peek() == b"[" else _of_inner(scanner.value(), max_row_bytes)
         else:
             left_out.append(name)
-            for _ in _items(scanner):
+            for _ in _items(scanner) if scanner.peek() == b"[" else [scanner.value()]:
                 pass
     if not read:
         raise FormatError(
@@ -238,6 +243,14 @@ def _of_split(scanner: Scanner, split: str | None, note: Callable[[str], None]) 
         note(
             f"its split {', '.join(read)} was read and {', '.join(left_out)} left out, which split: OTHER (or all) changes"
         )
+
+
+def _of_inner(text: bytes | RowFault, max_row_bytes: int) -> Iterator[bytes | RowFault]:
+    """Yield the rows of a split that is an object itself."""
+    if isinstance(text, RowFault):
+        yield text
+    else:
+        yield from _rows_of(text, max_row_bytes, None, lambda _: None)
 
 
 def _refuse_split(split: str | None) -> None:
@@ -280,7 +293,7 @@ def _rows_of(
     value = _parsed(text)
     layout = layout_of(value, whole=True) if isinstance(value, dict) else Layout("row")
     if layout.kind == "splits":
-        yield from _of_split(Scanner(iter([text]), max_row_bytes), split, note)
+        yield from _of_split(Scanner(iter([text]), max_row_bytes), split, note, max_row_bytes)
         return
     _refuse_split(split)
     if layout.kind == "row":

@@ -164,6 +164,11 @@ def _say_choice(source: SourceConfig, choice: SplitChoice, say: Callable[[str], 
         raise DataError(
             f"source '{source.name}': split: {source.split} is none of the splits of its files; there are {choice.listed()}"
         )
+    if choice.held_out:
+        say(
+            f"source '{source.name}': no files are named as its training split, so the split {', '.join(sorted(choice.held_out))} is"
+            " learned. Its 'split' says which to read"
+        )
     if choice.left_out:
         say(
             f"source '{source.name}': read the split {source.split or TRAIN}; left out {choice.listed()}. Its 'split' names another, or all"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import json
 import os
 import re
@@ -12,11 +11,14 @@ from typing import Any
 
 import yaml
 
+from versatune.transforms.formats.splits import TRAIN
 from versatune.transforms.transport.storage import exists, is_local, read_bytes
 
 UNKNOWN = "unknown"
 _SPDX = re.compile(r"SPDX-License-Identifier:[ \t]*([^\r\n*]+)")
 _FRONT_MATTER = re.compile(r"\A\ufeff?---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(\r?\n|\Z)", re.DOTALL)
+_GLOB_SIGN = re.compile(r"\{[^{}]*\}|\*\*/|\*\*|\*|\?|\[!?[\w.-]+\]")
+_OF_GLOB_SIGN = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
 _READ_BYTES = 2**20  # nobody's licence note is longer
 
 
@@ -54,7 +56,10 @@ def stated_splits(folder: str, paths: Sequence[str]) -> dict[str, str]:
     Looked at are ``dataset_dict.json``, which ``DatasetDict.save_to_disk`` writes, of every folder on the way, and the ``data_files``
     in the front matter of the folder's own ``README.md``.
     """
-    stated = dict(_of_card_files(folder, paths))
+    stated: dict[str, str] = {}
+    for path, split in _of_card_files(folder, paths):
+        if stated.get(path, TRAIN) == TRAIN:  # what one configuration of a card holds out is held out
+            stated[path] = split
     saved: dict[str, set[str]] = {}
     for path in paths:
         parts = path.split("/")
@@ -79,9 +84,7 @@ def _of_card_files(folder: str, paths: Sequence[str]) -> Iterator[tuple[str, str
             below = str(config.get("data_dir") or "").strip("./")
             for pattern in patterns if isinstance(patterns, list) else [patterns]:
                 whole = f"{below}/{pattern}" if below else str(pattern)
-                yield from (
-                    (path, str(split)) for path in fnmatch.filter(paths, whole.removeprefix("./").replace("**/", "*"))
-                )
+                yield from ((path, str(split)) for path in _matching(paths, whole.removeprefix("./")))
 
 
 def _entries(files: Any) -> list[tuple[Any, Any]]:
@@ -92,6 +95,27 @@ def _entries(files: Any) -> list[tuple[Any, Any]]:
         for entry in listed
         if isinstance(entry, dict) and {"split", "path"} <= entry.keys()
     ]
+
+
+def _matching(paths: Sequence[str], glob: str) -> list[str]:
+    try:
+        fits = re.compile(_expression(glob))
+    except re.error:  # such as [z-a]
+        return [path for path in paths if path == glob]
+    return [path for path in paths if fits.fullmatch(path)]
+
+
+def _expression(glob: str) -> str:
+    """Return a card's pattern as a regular expression: ``*`` stays in its folder, ``**`` does not, ``{a,b}`` are alternatives."""
+    found, at = [], 0
+    for sign in _GLOB_SIGN.finditer(glob):
+        found.append(re.escape(glob[at : sign.start()]))
+        if sign[0].startswith("{"):
+            found.append(f"(?:{'|'.join(map(_expression, sign[0][1:-1].split(',')))})")
+        else:
+            found.append(_OF_GLOB_SIGN.get(sign[0]) or sign[0].replace("[!", "[^"))
+        at = sign.end()
+    return "".join([*found, re.escape(glob[at:])])
 
 
 @lru_cache(maxsize=4096)

@@ -51,5 +51,13 @@ def test_a_split_that_is_not_there(value: Any, split: str, message: str) -> None
         read(value, split)
 
 
+@pytest.mark.parametrize("by", [lambda row: {"1": row}, lambda row: {name: [text] for name, text in row.items()}])
+def test_a_split_may_be_rows_by_id_or_columns(by: Any) -> None:
+    value = {"train": by(ROW), "test": by(OTHER)}
+    assert read(value)[0] == [ROW]
+    assert read(value, "test")[0] == [OTHER]
+    assert read(value, "all")[0] == [ROW, OTHER]
+
+
 def test_one_list_is_no_choice() -> None:
     assert read({"test": [ROW]}) == ([ROW], [])
