@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import platform
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,13 @@ from versatune.pipelines.build_plan import BuildPlan, plan_build, planned_bytes
 from versatune.pipelines.build_watch import watched_build
 from versatune.pipelines.execute import execute
 from versatune.pipelines.options import local_workers, pipeline_options, runner_name
-from versatune.pipelines.shape_advice import shape_advice, source_advice
+from versatune.pipelines.shape_advice import shape_advice
+from versatune.pipelines.source_notices import source_notices
 from versatune.pipelines.staging import check_inputs
-from versatune.pipelines.tail_advice import said_of_tails
 from versatune.schemas.config import Config
 from versatune.schemas.dataset import DatasetManifest
 from versatune.schemas.errors import RunError, VersatuneError
 from versatune.schemas.files import sha256_json
-from versatune.schemas.licenses import say_unknown_licenses
 from versatune.schemas.lock import only_one
 from versatune.schemas.progress import Progress
 from versatune.transforms.classifier.classify import ClassifyDomains
@@ -97,9 +96,9 @@ def run(config: Config, *, beam_args: Sequence[str] = (), progress: Progress, re
     outcome.raise_error()
     path = str(outcome.manifest)
     manifest = DatasetManifest.parse(read_bytes(path), path)
-    for notice in outcome.notices:
+    for notice in source_notices(manifest, outcome.notices, path.rpartition("/")[0], config):
         progress.say(f"build: {notice}")
-    _say_what_to_know(manifest, path.rpartition("/")[0], config, progress)
+    _say_what_to_know(manifest, config, progress)
     if before and before.repairs and not manifest.repairs:
         progress.say(
             f"build: version {before.version} had {before.repairs.used:,} repaired rows, this one has none;"
@@ -198,40 +197,17 @@ def _environment(options: PipelineOptions, workers: int) -> dict[str, Any]:
     return {"runner": runner_name(options), "workers": workers, "versions": versions}
 
 
-def _notes(manifest: DatasetManifest) -> Iterator[str]:
-    """Yield what was decided about files without being sure, one line a source."""
-    noted = [file for file in manifest.inputs if file.note]
-    for source in sorted({file.source for file in noted}):
-        first, *others = [file for file in noted if file.source == source]
-        more = f" (and of {len(others)} more files; see inputs in the manifest)" if others else ""
-        yield f"source '{source}': {first.uri}: {first.note}{more}"
-
-
-def _mapped(config: Config) -> set[str]:
-    return {source.name for source in config.sources if source.fields}
-
-
 def _say_what_was_rejected(config: Config, progress: Progress) -> None:
     """Say of a build that failed which sources could not be read."""
     kept = Path(config.home, REJECTED)
     if is_local(config.home) and kept.is_dir():
-        for advice in shape_advice(sorted(map(str, kept.rglob("*.parquet"))), _mapped(config)).values():
+        mapped = {source.name for source in config.sources if source.fields}
+        for advice in shape_advice(sorted(map(str, kept.rglob("*.parquet"))), mapped).values():
             progress.say(f"build: {advice}")
 
 
-def _say_what_to_know(manifest: DatasetManifest, directory: str, config: Config, progress: Progress) -> None:
-    """Say what a user may have to act on."""
-    for file in manifest.inputs:
-        if file.refused:
-            progress.say(f"build: refused: {file.refused}")
-    for note in _notes(manifest):
-        progress.say(f"build: {note}")
-    for advice in source_advice(manifest, directory, _mapped(config)):
-        progress.say(f"build: {advice}")
-    for unknown in say_unknown_licenses(manifest.inputs):
-        progress.say(f"build: {unknown}")
-    for advice in said_of_tails(manifest, config):
-        progress.say(f"build: {advice}")
+def _say_what_to_know(manifest: DatasetManifest, config: Config, progress: Progress) -> None:
+    """Say what a user may have to act on, of the dataset as a whole."""
     written = sum(shard.rows for shard in manifest.shards)
     if manifest.cut_rows and manifest.tokenizer:
         progress.say(

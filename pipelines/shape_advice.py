@@ -1,55 +1,21 @@
-"""What to do about sources whose rows could not be read, or that gave nothing: one line for each of them."""
+"""What to do about sources whose rows fit no shape: one line for each of them."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from versatune.schemas.dataset import DatasetManifest, SourceBooks
 from versatune.transforms.shapes.base import Row, RowError
 from versatune.transforms.shapes.conversation import parse_row
 from versatune.transforms.shapes.field_advice import ADVISED, advice
 from versatune.transforms.shapes.field_proposal import propose_fields
-from versatune.transforms.transport.storage import is_local
 
 _STAGE = "normalize"
 _ROWS = 50
 _BYTES = 8 << 20
-_REASONS = 3
-
-
-def source_advice(manifest: DatasetManifest, directory: str, mapped: Collection[str]) -> Iterator[str]:
-    """Yield a line for each source that gave nothing, or of which a file could mostly not be read.
-
-    Args:
-        manifest: of the version.
-        directory: where it is; of a version that is not local no rows are looked at.
-        mapped: sources that have a field map already; their reasons speak for themselves.
-    """
-    read = {(file.source, file.uri): file.rows for file in manifest.inputs}
-    files = [f"{directory}/{file.path}" for file in manifest.rejects] if is_local(directory) else []
-    found = shape_advice(files, mapped, read)
-    for book in manifest.books:
-        told = found.get(book.source, "")
-        if sum(book.written.values()):
-            if told:
-                yield told
-        else:
-            yield f"source '{book.source}' gave nothing: {told or _why_nothing(book)}"
-
-
-def _why_nothing(book: SourceBooks) -> str:
-    if not book.read:
-        return "no rows could be read from its files"
-    same = sum(book.duplicates.values()) + sum(book.near_duplicates.values())
-    rejected = Counter(book.rejected).most_common()
-    parts = [f"duplicates of other rows {same:,}"] if same else []
-    parts += [f"{reason} {rows:,}" for reason, rows in rejected[:_REASONS]]
-    more = f" and {len(rejected) - _REASONS} more reasons" if len(rejected) > _REASONS else ""
-    return f"of {book.read + book.expanded:,} examples none is left: {', '.join(parts)}{more}"
 
 
 def shape_advice(

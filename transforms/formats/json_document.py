@@ -241,7 +241,8 @@ def _of_split(
         )
     if left_out:
         note(
-            f"its split {', '.join(read)} was read and {', '.join(left_out)} left out, which split: OTHER (or all) changes"
+            f"read the split {', '.join(read)}; left out {', '.join(left_out)}. To read another, or every one, add to the source:"
+            " split: NAME, or split: all"
         )
 
 

@@ -171,7 +171,8 @@ def _say_choice(source: SourceConfig, choice: SplitChoice, say: Callable[[str], 
         )
     if choice.left_out:
         say(
-            f"source '{source.name}': read the split {source.split or TRAIN}; left out {choice.listed()}. Its 'split' names another, or all"
+            f"source '{source.name}': read the split {source.split or TRAIN}; left out {choice.listed()}. To read another, or every one,"
+            " add to the source: split: NAME, or split: all"
         )
 
 

@@ -34,8 +34,12 @@ class Proposal(NamedTuple):
     """As it is written in the configuration."""
     reason: str
     """What was seen in the file."""
+    sure: bool = False
+    """Whether the file is of no use without them; otherwise its owner decides."""
 
     def __str__(self) -> str:
+        if self.sure:
+            return self.reason
         # JSON is YAML too, on one line, whatever the value holds.
         shown = ", ".join(f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in self.options.items())
         return f"{self.reason} To say so, write in its source: {shown}"
@@ -110,7 +114,9 @@ def _delimiter(text: str) -> Iterator[Proposal]:
         needed = 2 if mark == "\t" else 5  # commas and semicolons stand in prose
         if usual and number >= needed and number == len(lines) and (usual > 1 or mark in "\t|"):
             yield Proposal(
-                {"delimiter": mark}, f"Every line has {usual + 1} cells between {mark!r}: it looks like a table."
+                {"delimiter": mark},
+                f"Every line has {usual + 1} cells between {mark!r}: it looks like a table.",
+                sure=True,
             )
             return
 
@@ -131,7 +137,9 @@ def _pattern(text: str) -> Iterator[Proposal]:
         everywhere = all(mark in marks for marks in known)
         parts.append(rf"^{line}" if at == 0 else rf"\n{line}" if everywhere else rf"(?:\n{line})?")
     yield Proposal(
-        {"pattern": "".join(parts)}, f"Blocks of lines begin with {' '.join(order)}: each block can be a row."
+        {"pattern": "".join(parts)},
+        f"Blocks of lines begin with {' '.join(order)}: each block can be a row.",
+        sure=True,
     )
 
 

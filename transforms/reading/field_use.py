@@ -61,7 +61,7 @@ def unused_texts(fields: Sequence[FieldUse], read: Mapping[str, int]) -> Iterato
         more = f" and {len(uses) - _SHOWN} more fields" if len(uses) > _SHOWN else ""
         yield (
             source,
-            f"text that went into no example: {named}{more}. If a model should learn from it, name it in a field map",
+            f"text that went into no example: {named}{more}. A field map makes use of it",
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
@@ -12,13 +12,14 @@ from typing import Any, NamedTuple
 
 from versatune.schemas.config import Config, FieldMap, SourceConfig
 from versatune.schemas.dataset import FieldUse
+from versatune.transforms.cleaning.tails import count_tail, tail_advice
 from versatune.transforms.formats.blocks import HEAD
 from versatune.transforms.formats.compressed import codec_of
 from versatune.transforms.formats.detect import ARROW, DELIMITED, JSON, LINES, PARQUET, extensions, text_kind
 from versatune.transforms.formats.fault import FormatError
 from versatune.transforms.formats.hub import SCHEME
 from versatune.transforms.formats.listing import open_stored
-from versatune.transforms.formats.option_proposal import propose_options
+from versatune.transforms.formats.option_proposal import Proposal, propose_options
 from versatune.transforms.reading.field_use import absent_field, absent_fields, field_uses, unused_texts
 from versatune.transforms.reading.read import plan_inputs, read_rows
 from versatune.transforms.shapes import unanswered
@@ -34,6 +35,8 @@ from versatune.transforms.shapes.registry import SHAPES, detect_layout
 from versatune.transforms.transport.batch import InputSplit, RawBatch, RowFault
 
 PREVIEWS = 3
+_INSPECT = "inspect"
+_SOURCE = f"source '{_INSPECT}': "  # the one of the file: nobody else knows it
 _READING = tuple(shape for shape in SHAPES if shape is not unanswered)
 _FIELD_MAP = "field map"
 _SHOWN_LAYOUTS = 3
@@ -126,7 +129,8 @@ def inspect_file(
     Raises:
         DataError: no such file.
     """
-    splits = [path_or_split] if isinstance(path_or_split, InputSplit) else _splits(str(path_or_split))
+    left_out: list[str] = []
+    splits = [path_or_split] if isinstance(path_or_split, InputSplit) else _splits(str(path_or_split), left_out.append)
     rows, refused, complete = _sample(splits, sample)
     outcome = _Outcome(fields)
     for row in rows:
@@ -136,6 +140,9 @@ def inspect_file(
     uses = field_uses({"": counts})
     uri = str(path_or_split) if not isinstance(path_or_split, InputSplit) else path_or_split.uri
     proposed = propose_fields(strange[0]) if strange else outcome.with_unit()
+    options = _options(splits)
+    pasted = {name: value for _, option in options if option.sure for name, value in option.options.items()}
+    pasted |= {"fields": proposed} if proposed and not pasted else {}
     return Inspection(
         uri=uri,
         container=container_of(splits[0]) if splits else "",
@@ -148,23 +155,25 @@ def inspect_file(
         detected=outcome.detected.most_common(),
         fields=fields,
         proposed=proposed,
-        source=source_yaml(uri, {"fields": proposed}) if proposed else "",
+        source=source_yaml(uri, pasted) if pasted else "",
         field_uses=uses,
         advice=[
-            *_option_advice(splits),
+            *(line.removeprefix(_SOURCE) for line in left_out),
+            *(f"{uri}: {option}" for uri, option in options),
             *outcome.advice(strange, proposed),
             *(absent_field(path, counts.fields) for path in absent_fields(counts)),
             *(line for _, line in unused_texts(uses, {"": len(rows)})),
+            *outcome.said_of_tails(),
         ],
         previews=outcome.previews,
         problems=outcome.problems(),
     )
 
 
-def _option_advice(splits: Sequence[InputSplit]) -> list[str]:
-    """Return what the first files seem to need in their source's options, each option once."""
-    told = {str(proposal): split.uri for split in splits[:_LOOKED_AT] for proposal in propose_options(split)}
-    return [f"{uri}: {proposal}" for proposal, uri in told.items()]
+def _options(splits: Sequence[InputSplit]) -> list[tuple[str, Proposal]]:
+    """Return what the first files seem to need in their source's options, each option once, with a file that does."""
+    found = {str(option): (split.uri, option) for split in splits[:_LOOKED_AT] for option in propose_options(split)}
+    return list(found.values())
 
 
 class _Outcome:
@@ -180,6 +189,7 @@ class _Outcome:
         self.parsed: list[dict[str, Any]] = []
         self.detected: Counter[str] = Counter()
         self.examples = 0
+        self._tails: Counter[str] = Counter()
         self.previews: list[Preview] = []
 
     def add(self, sampled: _Sampled) -> None:
@@ -203,6 +213,8 @@ class _Outcome:
         if error is not None:
             self._errors.append((number, error))
         self.examples += len(found)
+        for example in found:
+            count_tail(example, self._tails)
         self._answers += [example.messages[-1][1] for example in found if example.messages[-1][0] == "assistant"]
         if len(self.previews) < PREVIEWS:
             before = payload.head if isinstance(payload, RowFault) else payload
@@ -246,6 +258,12 @@ class _Outcome:
             )
         return told
 
+    def said_of_tails(self) -> Iterator[str]:
+        """Yield a line if many answers end with a literal end marker."""
+        advice = tail_advice(_INSPECT, self._tails, self.examples)
+        if advice:
+            yield advice.removeprefix(_SOURCE)
+
 
 def _reader(row: Row) -> str:
     """Name the shape that reads a row which can be read."""
@@ -279,8 +297,8 @@ def shape_scores(rows: Sequence[Row]) -> list[ShapeScore]:
     return sorted(scores, key=lambda score: (-score.reads, -score.matches))
 
 
-def _splits(path: str) -> list[InputSplit]:
-    return plan_inputs(Config(name="inspect", sources=[SourceConfig(name="inspect", files=[path])]))
+def _splits(path: str, say: Callable[[str], None]) -> list[InputSplit]:
+    return plan_inputs(Config(name=_INSPECT, sources=[SourceConfig(name=_INSPECT, files=[path])]), say)
 
 
 def _sample(splits: Sequence[InputSplit], sample: int) -> tuple[list[_Sampled], list[str], bool]:
@@ -307,7 +325,7 @@ def _sample(splits: Sequence[InputSplit], sample: int) -> tuple[list[_Sampled], 
 def _until_refused(split: InputSplit, wanted: int, refused: list[str]) -> Generator[RawBatch, None, None]:
     record = yield from read_rows(split, batch_rows=wanted + 1)
     if record.refused:
-        refused.append(record.refused)
+        refused.append(record.refused.removeprefix(_SOURCE))
 
 
 def container_of(split: InputSplit) -> str:

@@ -15,7 +15,7 @@ from versatune.transforms.shapes.field_yaml import fields_yaml
 
 ADVISED = ("unknown_shape", "missing_answer", "missing_prompt", "missing_document", "wrong_type")
 """Reasons of rejection that another choice of fields may mend."""
-_SHOWN_COLUMNS = 8
+_SHOWN_COLUMNS = 6
 _SAMPLE_CHARS = 30
 _PRIVATE = re.compile(r"@|(\d[ -]?){9}")
 _PRIVATE_WORDS = frozenset("email mail phone password passwd token secret key ssn iban card address ip".split())  # noqa: SIM905
@@ -60,8 +60,8 @@ def _without_map(columns: Sequence[Column]) -> str:
     if len(columns) > _SHOWN_COLUMNS:
         there += f" and {len(columns) - _SHOWN_COLUMNS} more"
     return (
-        f"{why[0].upper()}{why[1:]}. The columns: {there}. If two of them are a prompt and its answer: fields: {{prompt: FIELD,"
-        " completion: FIELD}; texts to go on pre-training with: fields: {text: FIELD}; else take the file out of the source."
+        f"{why[0].upper()}{why[1:]}. The columns: {there}. Say what they are: fields: {{prompt: FIELD, completion: FIELD}} or"
+        " fields: {text: FIELD}; or take the file out of the source."
     )
 
 
@@ -70,8 +70,8 @@ def _for_labels(text: Column, labels: Sequence[Column]) -> str:
     name = "label" if label.has_no_name else label.steps[-1].strip().replace("{", "{{").replace("}", "}}")
     stated = FieldMap(prompt=f"Which {name} is this?\n\n{text.slot}", completion=label.path)
     return (
-        f"'{label.path}' holds {_short_texts(len(set(label.values)))}: these rows are for training a classifier, and say"
-        f" nowhere what is asked. To train on them all the same, say it: {fields_yaml(stated)}; on the texts alone:"
+        f"'{label.path}' holds {_short_texts(len(set(label.values)))}, as for training a classifier, and nothing says what is"
+        f" asked. To learn to answer with them, say it: {fields_yaml(stated)}; to learn the texts alone:"
         f" {fields_yaml(FieldMap(text=text.path))}"
     )
 

@@ -41,7 +41,9 @@ def _flow(value: Any) -> str:
 
 
 def _quoted(value: str) -> str:
-    """Return a text in double quotes on one line; what is not seen on a terminal is escaped."""
+    """Return a text in quotes on one line: in single ones where backslashes would be doubled, else what is not seen is escaped."""
+    if "\\" in value and value.isprintable():
+        return "'" + value.replace("'", "''") + "'"
     return '"' + "".join(map(_escaped, value)) + '"'
 
 

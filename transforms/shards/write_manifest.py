@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -32,9 +32,10 @@ from versatune.schemas.licenses import check_licenses
 from versatune.schemas.taxonomy import Taxonomy
 from versatune.schemas.version import VERSION
 from versatune.transforms.overlap.near_duplicates import Clusters
-from versatune.transforms.reading.field_use import check_mapped, field_uses, unused_texts
+from versatune.transforms.reading.field_use import check_mapped, field_uses
 from versatune.transforms.shards.books import Results, balance, check_books, check_refused, list_inputs
 from versatune.transforms.shards.dataset_card import dataset_card
+from versatune.transforms.shards.notices import input_notices
 from versatune.transforms.shards.plan_shards import ShardPlan
 from versatune.transforms.shards.write_shards import Rejected, Written
 from versatune.transforms.transport import storage
@@ -83,8 +84,8 @@ class Outcome:
     """The same dataset was there already and was left as it was."""
     error: str | None = None
     message: str = ""
-    notices: list[str] = field(default_factory=list)
-    """What the build found in its input. Not read from the manifest: the same dataset may have come from other files before."""
+    notices: dict[str, list[str]] = field(default_factory=dict)
+    """By source, what the build found in its input. Not read from the manifest: the same dataset may have come from other files before."""
 
     def save(self, staging: str) -> None:
         """Write it where the launcher looks, whatever machine this is."""
@@ -221,7 +222,7 @@ def finish_build(plan: VersionPlan, results: Results) -> Outcome:
     """Publish the dataset, or keep the rejected rows for its owner to look at; either way say how it ended."""
     try:
         manifest = make_manifest(plan, results)
-        outcome = replace(publish(plan, manifest), notices=list(_unused(manifest)))
+        outcome = replace(publish(plan, manifest), notices=input_notices(manifest))
     except DataError as error:
         kept = "" if isinstance(error, LicenseError) else _keep_rejects(plan, results.rejected)
         outcome = Outcome(None, error="DataError", message=str(error) + kept)
@@ -229,11 +230,6 @@ def finish_build(plan: VersionPlan, results: Results) -> Outcome:
         outcome = Outcome(None, error=type(error).__name__, message=str(error))
     outcome.save(plan.staging)
     return outcome
-
-
-def _unused(manifest: DatasetManifest) -> Iterator[str]:
-    for source, line in unused_texts(manifest.fields, {book.source: book.read for book in manifest.books}):
-        yield f"source '{source}': {line}: docs/your-data.md"
 
 
 def _keep_rejects(plan: VersionPlan, rejected: Sequence[Rejected]) -> str:

@@ -22,10 +22,12 @@ def sources(subject: Subject) -> Findings:
     splits = subject.splits.get()
     check_inputs(subject.config, splits)
     for why in (split.refused for split in splits if split.refused):
-        message = f"{why} The build leaves it out (build.on_refused_file is skip)"
+        message = f"{why.rstrip('.')}. The build leaves it out (build.on_refused_file is skip)"
         yield Problem(stage="build", key="sources", message=message, refused=False)
     files = len({(split.source, split.uri) for split in splits if not split.refused})
     yield Fact(name="inputs", text=f"{amount(files, 'file')}, {planned_bytes(splits) / 2**20:,.1f} MiB of rows")
+    if subject.left_out:
+        yield Fact(name="splits", text="; ".join(line.partition(". ")[0] for line in subject.left_out))
 
 
 def licenses(subject: Subject) -> Findings:

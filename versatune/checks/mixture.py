@@ -61,17 +61,18 @@ def held_out(subject: Subject) -> Findings:
             " 'constant'",
         )
         return
-    for domain, rows in subject.estimate.items():
-        none = (1.0 - fraction) ** rows
-        if rows >= 1.0 and none > _LIKELY:
-            yield Problem(
-                stage="train",
-                key="build.validation_fraction",
-                message=f"it is {fraction:g}, and the first rows of each source let expect about {amount(rows, 'row')} of {domain} (an estimate):"
-                f" with a probability of {none:.0%} none of them is held out, and training refuses mixer '{mixer.name}'. Raise it to"
-                f" {min(0.5, 1.0 - _LIKELY ** (1.0 / rows)):.2g} or more, add rows, or set mix.mixer.name to 'constant'",
-                refused=False,
-            )
+    none = {domain: (1.0 - fraction) ** rows for domain, rows in subject.estimate.items() if rows >= 1.0}
+    few = {domain: subject.estimate[domain] for domain, chance in none.items() if chance > _LIKELY}
+    if few:
+        listed = ", ".join(f"{domain} about {amount(rows, 'row')} ({none[domain]:.0%})" for domain, rows in few.items())
+        yield Problem(
+            stage="train",
+            key="build.validation_fraction",
+            message=f"it is {fraction:g}, which may hold out no row of some domains (an estimate from the first rows of each source, with"
+            f" the probability): {listed}; then training refuses mixer '{mixer.name}'. Raise it to"
+            f" {min(0.5, 1.0 - _LIKELY ** (1.0 / min(few.values()))):.2g} or more, add rows, or set mix.mixer.name to 'constant'",
+            refused=False,
+        )
 
 
 def named_domains(subject: Subject) -> Findings:

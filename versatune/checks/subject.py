@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -55,6 +55,8 @@ class Subject:
     """The version that mix will take, if it is made already."""
     probe: ProbeReport | None = None
     """The report that mix will take, if it is made already."""
+    left_out: list[str] = field(default_factory=list)
+    """What is said of the splits that sources leave out, once the raw files are listed."""
 
     @property
     def tokenizes(self) -> bool:
@@ -69,7 +71,7 @@ class Subject:
     @cached_property
     def splits(self) -> Attempt[list[InputSplit]]:
         """The raw files."""
-        return Attempt(lambda: plan_inputs(self.config))
+        return Attempt(lambda: plan_inputs(self.config, self.left_out.append))
 
     @cached_property
     def classifier(self) -> Attempt[DomainClassifier]:

@@ -89,7 +89,9 @@ def _preview(preview: Any) -> list[RenderableType]:
         parts.append(Text(f"rejected: {preview.error.reason}: {printable(preview.error.detail)}", style="red"))
     for example in preview.after[:_SHOWN_EXAMPLES]:
         parts.append(Text("becomes", style="dim"))
-        parts += [Text.assemble((f"{role}: ", "bold"), _clipped(content)) for role, content in example.messages]
+        for at, (role, content) in enumerate(example.messages):
+            mark = " (context only, not learned)" if at in example.unlearned else ""
+            parts.append(Text.assemble((f"{role}{mark}: ", "bold"), _clipped(content)))
         sides = (("tools", example.tools), ("worse answer", example.rejected))
         parts += [Text.assemble((f"{name}: ", "bold"), _clipped(side)) for name, side in sides if side is not None]
     if len(preview.after) > _SHOWN_EXAMPLES:

@@ -66,9 +66,6 @@ def summarize_build(file: Path) -> Summary:
     title = f"dataset {manifest.name} {manifest.version}, digest {manifest.digest[:12]}: {file}"
     if manifest.rejects:
         title = f"rejected rows, each with its reason: versatune rejects {file.parent}\n{title}"
-    title = "\n".join(
-        [*(f"refused: {printable(why)}" for why in refused[:_SHOWN]), *_more(len(refused), "refused files"), title]
-    )
     return title, Group(*tables), result
 
 
@@ -118,10 +115,6 @@ def _domains(manifest: DatasetManifest) -> RenderableType:
     ]
     columns = ["domain", "rows", "held out", "tokens", "loss tokens", "undetermined"]
     return table("domains", columns, rows)
-
-
-def _more(count: int, what: str) -> list[str]:
-    return [f"and {count - _SHOWN:,} more {what}; --json names all"] if count > _SHOWN else []
 
 
 def summarize_probe(file: Path) -> Summary:

@@ -26,7 +26,7 @@ def test_the_training_split_is_read(first: list[str], max_row_bytes: int) -> Non
     found, notes = read({name: rows[name] for name in first} | {"version": 1}, None, max_row_bytes)
     assert found == [ROW] * 9
     assert len(notes) == 1
-    assert "train was read and test left out" in notes[0]
+    assert "read the split train; left out test" in notes[0]
 
 
 def test_pairs_by_split() -> None:

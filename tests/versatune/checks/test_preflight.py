@@ -206,6 +206,7 @@ def test_what_may_go_on_is_a_warning(
     report = check(_job(value, tmp_path))
     assert report.refused == []
     assert said in next(p.message for p in report.warnings if (p.stage, p.key) == (stage, key))
+    assert len({(p.stage, p.key) for p in report.warnings}) == len(report.warnings)
     report.raise_refused()
 
 
