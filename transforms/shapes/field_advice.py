@@ -13,7 +13,7 @@ from versatune.transforms.shapes.field_paths import paths_of
 from versatune.transforms.shapes.field_proposal import asked_of
 from versatune.transforms.shapes.field_yaml import fields_yaml
 
-ADVISED = ("unknown_shape", "missing_answer", "missing_prompt", "missing_document", "wrong_type")
+ADVISED = ("unknown_shape", "missing_answer", "missing_prompt", "missing_document", "wrong_type", "no_answer")
 """Reasons of rejection that another choice of fields may mend."""
 _SHOWN_COLUMNS = 6
 _SAMPLE_CHARS = 30
@@ -45,6 +45,8 @@ def _without_map(columns: Sequence[Column]) -> str:
     labels = [column for column in labels if column.is_few or len(column.values) < ENOUGH_ROWS]
     answers = [column for column in labels if column.is_answer]
     listed = [column for column in columns if column.listed]
+    if any(column.is_of_turns for column in columns):
+        return "No field beside the turns looks like the answer to them."
     alike = [column for column in series(columns) if column.is_text]
     if len(listed) > 1 and not any(column.is_text for column in columns):
         return f"{_names(listed)} hold lists where a row has one text. Write a row for each of their items."
@@ -67,7 +69,11 @@ def _without_map(columns: Sequence[Column]) -> str:
 
 def _for_labels(text: Column, labels: Sequence[Column]) -> str:
     label = labels[0]
-    name = "label" if label.has_no_name else label.steps[-1].strip().replace("{", "{{").replace("}", "}}")
+    name = (
+        "label"
+        if label.has_no_name or label.steps[-1].isdigit()
+        else label.steps[-1].strip().replace("{", "{{").replace("}", "}}")
+    )
     stated = FieldMap(prompt=f"Which {name} is this?\n\n{text.slot}", completion=label.path)
     return (
         f"'{label.path}' holds {_short_texts(len(set(label.values)))}, as for training a classifier, and nothing says what is"

@@ -24,6 +24,7 @@ from versatune.transforms.shapes.multiple_choice import choice_turns
 from versatune.transforms.shapes.tool_use import tools_json
 from versatune.transforms.shapes.turns import turns
 
+_INDENTED = re.compile(r"\t|[ \t]{2}")
 _BLANK_LINES = re.compile(r"\A(?:[^\S\n]*\n)+")
 
 
@@ -138,7 +139,7 @@ def _filled(row: Row, template: Template, role: str) -> str:
             beside_nothing = piece.startswith(" ") and (not filled or filled[-1].isspace())
             filled += piece.lstrip(" ") if beside_nothing else piece
         else:
-            found = _slot(row, piece, role)
+            found = _slot(row, piece, role, begins_line=not filled or filled.endswith("\n"))
             says_something = says_something or not is_blank(found)
             filled += found
     if not says_something:
@@ -146,9 +147,9 @@ def _filled(row: Row, template: Template, role: str) -> str:
     return filled
 
 
-def _slot(row: Row, slot: Slot, role: str) -> str:
+def _slot(row: Row, slot: Slot, role: str, *, begins_line: bool) -> str:
     value = value_at(row, slot.path)
-    found = "" if value is None else _trimmed(_written(value, slot.path.written, joins=True))
+    found = "" if value is None else _trimmed(_written(value, slot.path.written, joins=True), begins_line=begins_line)
     if found or slot.default is not None:
         return found or str(slot.default)
     path = slot.path.written
@@ -157,9 +158,13 @@ def _slot(row: Row, slot: Slot, role: str) -> str:
     raise RowError(f"empty_{role}", f"field '{path}' is blank; where it may be, write {{{path}|}}")
 
 
-def _trimmed(value: str) -> str:
-    """Return a text without blanks around it, or nothing if none of it can be seen; of several lines the first keeps its indentation."""
+def _trimmed(value: str, *, begins_line: bool) -> str:
+    """Return a text without blanks around it, or nothing if none of it can be seen.
+
+    The first of several lines keeps its indentation, and so does one line that begins a line of the template.
+    """
     if is_blank(value):
         return ""
-    value = value.rstrip()
-    return _BLANK_LINES.sub("", value) if "\n" in value.lstrip() else value.lstrip()
+    value = _BLANK_LINES.sub("", value.rstrip())
+    indented = "\n" in value or (begins_line and _INDENTED.match(value))
+    return value if indented else value.lstrip()

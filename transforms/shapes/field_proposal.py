@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from versatune.schemas.config import FieldMap
+from versatune.schemas.field_template import written_path
 from versatune.transforms.shapes.base import Row, RowError
 from versatune.transforms.shapes.choice_proposal import Choice, find_choice, series
 from versatune.transforms.shapes.columns import Column, columns_of
@@ -32,7 +33,7 @@ def propose_fields(rows: Sequence[Row]) -> FieldMap | None:
     if choice:
         fields = _with_choices(columns, choice)
     else:
-        fields = _with_listed_choices(columns) or _pair(columns) or _document(columns)
+        fields = _with_turns(columns) or _with_listed_choices(columns) or _pair(columns) or _document(columns)
     return fields if fields is not None and _reads(fields, rows) else None
 
 
@@ -48,6 +49,13 @@ def _with_choices(columns: Sequence[Column], choice: Choice) -> FieldMap | None:
         completion=choice.key.path,
         first_choice=choice.first,  # type: ignore[arg-type]
     )
+
+
+def _with_turns(columns: Sequence[Column]) -> FieldMap | None:
+    """Return the map for turns whose last answer stands beside them."""
+    said = _only([column for column in columns if column.is_of_turns])
+    answer = answer_of([column for column in columns if not column.listed])
+    return FieldMap(messages=written_path(said.steps[0]), completion=answer.path) if said and answer else None
 
 
 def _with_listed_choices(columns: Sequence[Column]) -> FieldMap | None:

@@ -8,12 +8,13 @@ from versatune.transforms.shapes.base import Row, plain_name
 
 _CLASSES = frozenset(
     """
-    label labels class classes sentiment sentiments intent intents emotion emotions polarity stance
+    label labels lbl class classes sentiment sentiments intent intents emotion emotions polarity stance
+    spam toxic toxicity hate offensive sarcasm subjectivity y
     """.split()  # noqa: SIM905
 )
 _NOTES = frozenset(
     """
-    category categories topic topics type types tag tags genre genres rating ratings stars
+    category categories topic topics type types tag tags genre genres rating ratings stars is department
     """.split()  # noqa: SIM905
 )
 DOCUMENT_CHARS = 1000
@@ -25,8 +26,8 @@ _LABEL_WORDS = 3
 def class_field(row: Row, content: str) -> str | None:
     """Return the field that holds the class of a text, or None.
 
-    A label, class, sentiment, intent or emotion always does. A category, topic, type, tag, genre or rating does beside a
-    short text; a long one is a document.
+    A label, class, sentiment, intent or emotion always does. A category, topic, type, tag, genre or rating, or a name
+    that begins with ``is``, does beside a short text; a long one is a document.
     """
     classes, notes = _class_names(tuple(row))
     for name in (*classes, *(notes if len(content) < DOCUMENT_CHARS else ())):

@@ -21,6 +21,7 @@ from versatune.transforms.shapes.base import (
     RowError,
     first_field,
     has_any,
+    is_blank,
     joined,
     system_turn,
     text,
@@ -134,6 +135,8 @@ def choice_turns(prompt: str, choices: Any, answer: Any, field: str, first: int 
 
 
 def _turns(prompt: str, context: str, options: _Options, right: list[int]) -> list[tuple[str, str]]:
+    if any(is_blank(options.texts[number]) for number in right):
+        raise RowError("bad_choices", "the right option is blank")
     letters = options.labels if _are_shown(options) else list(_LETTERS[: len(options.texts)])
     if options.texts == list(_LETTERS[: len(options.texts)]):  # the options stand in the question already
         written = [_written(prompt, letter) for letter in options.texts]

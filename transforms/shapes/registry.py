@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -134,8 +135,23 @@ def _says_bad(name: str, value: Any) -> bool:
 
 def _by_shape(row: Row) -> Sequence[Example | RowError]:
     layout = detect_layout(tuple(row))
-    if layout.plain_names:
-        row = renamed(row, plain_name)
+    if not layout.plain_names:
+        return _in_layout(row, layout)
+    try:
+        return _in_layout(renamed(row, plain_name), layout)
+    except RowError as error:
+        raise RowError(error.reason, _as_written(error.detail, row)) from None
+
+
+def _as_written(detail: str, row: Row) -> str:
+    """Return what is said of a row under the names that the row has."""
+    for name in row:
+        plain = re.escape(plain_name(name))
+        detail = re.sub(rf"(?<='){plain}(?=['.])|(?<=: ){plain}(?=[,}}])", lambda _, name=name: name, detail)  # type: ignore[misc]
+    return detail
+
+
+def _in_layout(row: Row, layout: Layout) -> Sequence[Example | RowError]:
     for name in layout.verdicts:
         if _says_bad(name, row[name]):
             raise RowError(

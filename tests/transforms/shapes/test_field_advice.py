@@ -33,6 +33,11 @@ def test_texts_that_all_differ_are_no_classes() -> None:
     assert "No two columns are surely a prompt and its answer" in advice(propose_fields(rows), rows)
 
 
+def test_turns_without_an_answer_are_called_so() -> None:
+    rows = [{"messages": [{"role": "user", "content": "Why?"}], "topic": "law"}]
+    assert advice(propose_fields(rows), rows) == "No field beside the turns looks like the answer to them."
+
+
 def test_questions_without_an_answer_and_alike_columns_are_named() -> None:
     assert told([{"Instruction": "Poach an egg.", "Skill": "Cooking"}]).startswith(
         "'Instruction' asks, and no column looks like its answer. The columns: 'Instruction' (Poach an egg.), 'Skill' (Cooking)."

@@ -16,6 +16,7 @@ from versatune.transforms.shapes.field_paths import has_path, paths_of
 ROW: dict[str, Any] = {
     "q": "How far?",
     "number": " 3.2 ",
+    "line": "    return x\n",
     "unit": "$\\mathrm{m}$",
     "blank": " ",
     "none": None,
@@ -52,6 +53,9 @@ def answer(completion: str) -> str:
         ("Yes: {ok}, in {year}", "Yes: true, in 1999"),
         ("{evidence.text}", "One.\n\nTwo."),
         ("{tags}", "a\n\nb"),
+        ("Code:\n{line}", "Code:\n    return x"),
+        ("{line}", "    return x"),
+        ("Code: {line}", "Code: return x"),
         ("Code:\n{code}", "Code:\n  if x:\n    y"),
         ("{a.b}!", "dotted!"),
         ("a.b", "dotted"),

@@ -138,6 +138,11 @@ PROPOSED: list[tuple[str, list[Row], dict[str, Any]]] = [
         {"prompt": "problem", "completion": "{final_answer} {units|}"},
     ),
     (
+        "an answer beside its turns",
+        [{"messages": [{"role": "user", "content": "Why?"}], "ideal": "Because."}],
+        {"messages": "messages", "completion": "ideal"},
+    ),
+    (
         "options in one field beside a key",
         [{"question_stem": "The sun is", "choices": {"text": ["x", "y"], "label": ["A", "B"]}, "answerKey": "B"}],
         {"prompt": "question_stem", "choices": "choices", "completion": "answerKey"},
@@ -220,6 +225,10 @@ NOTHING: list[tuple[str, list[Row]]] = [
     ("answers that are alike", [{"question_x": "Why?", "response_1": "Because.", "response_2": "Therefore."}]),
     ("options without a key", unnamed(ASKED, *OPTION_COLUMNS)),
     ("a key that counts from 0 or 1", unnamed(ASKED[:2], *[column[:2] for column in OPTION_COLUMNS], ["1", "2"])),
+    (
+        "an answer beside turns that have one",
+        [{"messages": [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}], "ideal": "Because."}],
+    ),
     ("two answers", [{"ask": "Why?", "first_reply": "Because.", "answer": "Therefore."}]),
     ("answers that ask", [{"prompt": "It is here.", "reply": "Where is it?"}]),
     ("names that say nothing", [{"Text one": "It is here.", "Text two": "Where is it?"}]),

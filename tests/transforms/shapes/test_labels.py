@@ -23,7 +23,7 @@ def read(row: Any, fields: FieldMap | None = None) -> list[list[tuple[str, str]]
     ("row", "name"),
     [
         *(({"text": "Where is my parcel?", name: "delivery"}, name) for name in
-          ("label", "labels", "class", "category", "intent", "topic", "sentiment", "tag", "emotion", "type", "Category", "label_text", "news-topic", "intentName")),
+          ("label", "labels", "class", "category", "intent", "topic", "sentiment", "tag", "emotion", "type", "Category", "label_text", "news-topic", "intentName", "spam", "is_spam", "toxic", "y", "department")),
         ({"text": "Where is my parcel?", "label": 0}, "label"),
         ({"text": "Where is my parcel?", "label": False}, "label"),
         ({"content": "Where is my parcel?", "tags": ["delivery"], "id": 1}, "tags"),
