@@ -7,13 +7,14 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
+import orjson
 import pytest
 
 from versatune.schemas.config import CleanConfig, PiiConfig
 from versatune.transforms.cleaning.chain import make_cleaner
 from versatune.transforms.cleaning.tails import drop_tails, tail_of
 from versatune.transforms.shapes.base import Example, RowError
-from versatune.transforms.shapes.conversation import clean_text
+from versatune.transforms.shapes.conversation import clean_text, read_examples
 
 TAGS = (
     "<|im_start|>", "<|im_end|>", "<|start_header_id|>", "<start_of_turn>", "[INST]", "<<SYS>>", "<s>", "</s>", "<eos>", "<｜User｜>",
@@ -57,9 +58,10 @@ STEPS: dict[str, Callable[[str], object]] = {"clean_text": clean_text, "tail_of"
 
 
 def _step(clean: CleanConfig, pii: PiiConfig) -> Callable[[str], object]:
+    cleaner = make_cleaner(clean, pii)
+    assert cleaner is not None
+
     def work(text: str) -> object:
-        cleaner = make_cleaner(clean, pii)
-        assert cleaner is not None
         return cleaner(Example([("user", "Why?"), ("assistant", text)]), Counter())
 
     return work
@@ -75,6 +77,39 @@ for kind in ("email", "phone", "ip", "iban", "credit_card", "secret"):
 STEPS["drop_tail"] = lambda text: drop_tails(
     Example([("user", "Why?"), ("assistant", text)]), ["</s>", "<|im_end|>", "#"], Counter()
 )
+
+
+def _read(row: Callable[[str], object]) -> Callable[[str], object]:
+    return lambda text: read_examples(orjson.dumps(row(text)))
+
+
+def _call_and_result(text: str) -> object:
+    called = {"role": "assistant", "content": f"<tool_call>{text}"}
+    return [{"role": "user", "content": "Why?"}, called, {"role": "tool", "content": f"<tool_response>{text}"}, called]
+
+
+ROWS: dict[str, Callable[[str], object]] = {
+    "fields": lambda text: {"instruction": text, "input": text, "output": text},
+    "turns": _call_and_result,
+    "calls": lambda text: {"query": "Why?", "answers": f'[{{"name": "a", "arguments": {{"x": "{text}'},
+    "asked": lambda text: {"question": text, "context": text, "description": text, "answer": text},
+    "choice": lambda text: {"question": text, "choices": [text, text], "answer": "A"},
+    "history": lambda text: {"history": [text, text], "prompt": text, "response": text},
+    "chat": lambda text: {"chat": f"USER: {text} ASSISTANT: <functioncall> {{{text}"},
+    "moss": lambda text: {
+        "chat": {"turn_1": {"Human": f"<|Human|>: {text}x{text}", "Commands": f"Search({text}", "MOSS": f"{text}<eom>"}}
+    },
+    "marked": lambda text: {"text": f"### Human: {text} ### Assistant: {text}"},
+    "inst": lambda text: {"text": f"[INST] <<SYS>> {text} {text}"},
+    "pair": lambda text: {"prompt": text, "chosen": text, "rejected": text},
+    "document": lambda text: {"text": text},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ROWS)
+def test_a_row_is_read_in_time_in_proportion(name: str) -> None:
+    _check(_read(ROWS[name]), [*FILLED, *(f"{text[:CHARS]}x{text}" for text in FILLED)], name)
 
 
 @pytest.mark.slow

@@ -36,7 +36,7 @@ SURE_EVIDENCE = 1.0
 _LONGEST_NAME = 64
 _SENTENCE_WORDS = 4
 _KINDS = [
-    ("number", re.compile(r"[-+]?[\d.,]*\d[\d.,]*(e[-+]?\d+)?%?", re.IGNORECASE)),
+    ("number", re.compile(r"[-+]?(?=[.,]*\d)[\d.,]+(e[-+]?\d+)?%?", re.IGNORECASE)),
     ("letter", re.compile(r"\(?[A-Ha-h][.)]*")),
     ("date", re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T]\d{1,2}:\d\d.*)?")),
     ("truth", re.compile(r"(?i:true|false|yes|no|ja|nein|si|sí|oui|non|y|n|t|f)")),
@@ -85,11 +85,15 @@ def _as_name(cell: str, below: list[str]) -> float:
         evidence += 1.5
     elif cell.endswith(_SENTENCE_ENDS):
         evidence -= 2.0 if len(words) > 1 else 0.5
-    if _IDENTIFIER.fullmatch(cell) and 2 * sum(map(bool, map(_IDENTIFIER.fullmatch, below))) <= len(below):
+    if _is_identifier(cell) and 2 * sum(map(_is_identifier, below)) <= len(below):
         evidence += 1.5
     if not below and len(words) >= _SENTENCE_WORDS:
         evidence -= 1.0
     return evidence
+
+
+def _is_identifier(cell: str) -> bool:
+    return len(cell) <= _LONGEST_NAME and _IDENTIFIER.fullmatch(cell) is not None
 
 
 def _beside(cell: str, below: list[str]) -> float:

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from versatune.transforms.shapes import exact_json
-from versatune.transforms.shapes.base import Message, Row, RowError, joined, plain_name
+from versatune.transforms.shapes.base import Message, Row, RowError, is_blank, joined, plain_name
 from versatune.transforms.shapes.context import context_text, tables_text
 from versatune.transforms.shapes.transcript import open_transcript
 
@@ -66,7 +66,7 @@ class Asked(NamedTuple):
     @property
     def prompt(self) -> str:
         """All of it as one text; a blank question stays blank, whatever stands around it."""
-        return joined(self) if self.question.strip() else self.question
+        return self.question if is_blank(self.question) else joined(self)
 
 
 class _Part(NamedTuple):
@@ -99,7 +99,7 @@ def _names_by_role(names: tuple[str, ...]) -> _Names:
 def question_field(row: Row) -> str | None:
     """Return the first field of a question's usual name that holds text, in any case; else None."""
     names = _names_by_role(tuple(row)).questions
-    return next((name for name in names if isinstance(row[name], str) and row[name].strip()), None)
+    return next((name for name in names if isinstance(row[name], str) and not is_blank(row[name])), None)
 
 
 def asking_fields(row: Row) -> list[str]:
@@ -162,7 +162,7 @@ def asked_in_turns(
         RowError: as :func:`asked`.
     """
     users = [number for number, (role, _) in enumerate(messages) if role == "user"]
-    if not users or not messages[users[-1]][1].strip():
+    if not users or is_blank(messages[users[-1]][1]):
         return messages
     found = asked(row, field, messages[users[-1]][1], used, answer)
     told = list(messages)
@@ -249,7 +249,7 @@ def _content(row: Row, name: str) -> str:
         content = exact_json.dumps(value).decode() if value else ""
     else:
         content = value if isinstance(value, str) else ""
-    if content.isspace() or (plain == "task" and not _is_sentence(content)):  # else the name of a kind of task
+    if is_blank(content) or (plain == "task" and not _is_sentence(content)):  # else the name of a kind of task
         return ""
     return "" if len(content) < _ADDRESS_CHARS and plain in _CONTEXTS and _ADDRESS.fullmatch(content) else content
 

@@ -11,7 +11,8 @@ from versatune.transforms.shapes.tool_use import calls_json, row_tools
 from versatune.transforms.shapes.turns import turns
 
 NAME = "chat_object"
-_OUTER_MARKS = re.compile(r"\s*(?:<\|[^|<>\n]{1,30}\|>:)?\s*(.*?)\s*(?:<eo[a-z]>)?\s*", re.DOTALL)
+_OPENING_MARK = re.compile(r"<\|[^|<>\n]{1,30}\|>:")
+_CLOSING_MARK = re.compile(r"<eo[a-z]>\Z")
 _COMMAND = re.compile(r"\s*([A-Za-z_]\w*)\((.*)\)\s*", re.DOTALL)
 _NO_COMMANDS = ("", "None")
 
@@ -56,8 +57,12 @@ def _number(name: str) -> tuple[int, str]:
 
 
 def _bare(value: Any, part: str, where: str) -> str:
-    found = _OUTER_MARKS.fullmatch(text(value, part, where))
-    return found[1] if found else ""
+    said = text(value, part, where).strip()
+    if opening := _OPENING_MARK.match(said):
+        said = said[opening.end() :]
+    if closing := _CLOSING_MARK.search(said, max(0, len(said) - len("<eoh>"))):
+        said = said[: closing.start()]
+    return said.strip()
 
 
 def _call(command: str, where: str) -> str:

@@ -60,7 +60,7 @@ def _turns(row: Row, fields: FieldMap) -> list[Message]:
 
 def _prompt_and_answer(row: Row, fields: FieldMap) -> list[Message]:
     prompt, completion = _text(row, str(fields.prompt), "prompt"), str(fields.completion)
-    if prompt.strip():
+    if not is_blank(prompt):
         prompt = joined([_optional(row, fields.context, "context"), prompt])
     if fields.choices is None:
         return [("user", prompt), ("assistant", _text(row, completion, "answer"))]

@@ -115,7 +115,11 @@ def to_examples(row: Row) -> list[Example]:
         question = f"{question}\nWhat was the {row['question']}?"
     prompt = text(question, "prompt", where).strip()
     right = positions(row[answer], options, answer)
-    found = asked(row, field, prompt, (answer, "question" if field == "premise" else None)) if prompt else Asked("", "")
+    found = (
+        asked(row, field, prompt, (answer, "question" if field == "premise" else None))
+        if not is_blank(prompt)
+        else Asked("", "")
+    )
     if found.after:
         found = Asked(found.before, joined((found.question, found.after)))
     return [Example([*system_turn(row), *_turns(found.question, found.before, options, right)])]
@@ -142,7 +146,7 @@ def _turns(prompt: str, context: str, options: _Options, right: list[int]) -> li
         written = [_written(prompt, letter) for letter in options.texts]
         return [("user", joined([context, prompt])), ("assistant", "\n".join(written[number] for number in right))]
     lines = [_lettered(letter, option) for letter, option in zip(letters, options.texts, strict=True)]
-    if prompt:
+    if not is_blank(prompt):
         prompt = "\n".join([joined([context, prompt]), *lines])
     return [("user", prompt), ("assistant", "\n".join(lines[number] for number in right))]
 

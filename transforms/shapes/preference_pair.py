@@ -19,6 +19,7 @@ from versatune.transforms.shapes.base import (
     RowError,
     answer_text,
     first_field,
+    is_blank,
     plain_role,
     system_turn,
     text,
@@ -58,7 +59,7 @@ def to_examples(row: Row) -> list[Example]:
         raise RowError("bad_pair", f"'{better}' and '{worse}' differ before their last turns; expected one beginning")
     if said[-1][0] != "assistant" or said_worse[-1][0] != "assistant":
         raise RowError("bad_pair", f"'{better}' and '{worse}' do not both end with an assistant's text")
-    if not rejected[-1][1].strip():
+    if is_blank(rejected[-1][1]):
         raise RowError("empty_answer", f"'{worse}' is blank; expected the worse answer")
     system = system_turn(row) if chosen[0][0] != "system" else []
     return [Example([*system, *chosen], tools, rejected[-1][1])]

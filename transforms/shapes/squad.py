@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterator
 from typing import Any
 
-from versatune.transforms.shapes.base import Example, Row, RowError, check_expanded, joined, text, type_name
+from versatune.transforms.shapes.base import Example, Row, RowError, check_expanded, is_blank, joined, text, type_name
 from versatune.transforms.shapes.question_answer import accepted_answer
 
 NAME = "squad"
@@ -70,4 +70,4 @@ def _example(context: str, question: Any, where: str) -> Example:
         raise RowError("wrong_type", f"{where} is {type_name(question)}; expected an object with question and answers")
     asked = text(question.get("question"), "prompt", f"{where}.question")
     answer = accepted_answer(question.get("answers", question.get("answer")), f"{where}.answers")
-    return Example([("user", joined([context, asked]) if asked.strip() else asked), ("assistant", answer)])
+    return Example([("user", asked if is_blank(asked) else joined([context, asked])), ("assistant", answer)])

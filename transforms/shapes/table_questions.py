@@ -12,6 +12,7 @@ from versatune.transforms.shapes.base import (
     RowError,
     answer_text,
     check_expanded,
+    is_blank,
     joined,
     text,
     type_name,
@@ -55,7 +56,7 @@ def _example(context: str, question: Any, where: str) -> Example:
         raise RowError("wrong_type", f"{where}.scale holds {type_name(scale)}; expected text")
     values = answer if isinstance(answer, list) and answer else [answer]
     answered = "; ".join(_scaled(answer_text(value, f"{where}.answer"), scale) for value in values)
-    return Example([("user", joined([context, asked]) if asked.strip() else asked), ("assistant", answered)])
+    return Example([("user", asked if is_blank(asked) else joined([context, asked])), ("assistant", answered)])
 
 
 def _scaled(value: str, scale: str) -> str:

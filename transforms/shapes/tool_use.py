@@ -11,8 +11,6 @@ from versatune.transforms.shapes.base import Message, Row, RowError, type_name
 from versatune.transforms.shapes.tool_results import written_id
 
 _ARGUMENTS = ("arguments", "parameters", "args")
-_TAGGED_CALL = re.compile(r"<tool_call>\s*(.*?)\s*</tool_call>", re.DOTALL)
-_TAGGED_RESULT = re.compile(r"\s*<tool_response>\s*(.*?)\s*</tool_response>\s*", re.DOTALL)
 _QUOTED_ARGUMENTS = re.compile(
     r"\s*\{\s*\"name\"\s*:\s*\"([^\"]+)\"\s*,\s*\"arguments\"\s*:\s*'(.*)'\s*\}\s*", re.DOTALL
 )
@@ -95,19 +93,31 @@ def result_text(value: Any, where: str) -> str:
     if value is None:
         return ""
     if isinstance(value, str):
-        tagged = _TAGGED_RESULT.fullmatch(value)
-        return tagged[1] if tagged else value
+        inner = value.strip().removeprefix("<tool_response>").removesuffix("</tool_response>")
+        is_tagged = len(inner) == len(value.strip()) - len("<tool_response></tool_response>")
+        return inner.strip() if is_tagged else value
     return _dumped(value, "wrong_type", where)
 
 
 def tagged_calls(content: str, where: str) -> list[Message]:
     """Return an assistant's turn whose text holds ``<tool_call>{...}</tool_call>``: the text before, and the calls."""
-    calls = _TAGGED_CALL.findall(content)
-    if not calls or _TAGGED_CALL.split(content)[-1].strip():
+    before, calls, after = _parted(content)
+    if not calls or after.strip():
         return [("assistant", content)]
-    before = content[: content.index("<tool_call>")].strip()
+    before = before.strip()
     values = [_parsed(call, "bad_tool_call", f"a tool call in {where} is not JSON") for call in calls]
     return [*([("assistant", before)] if before else []), ("tool_call", calls_json(values, where))]
+
+
+def _parted(content: str) -> tuple[str, list[str], str]:
+    """Return the text before the first tagged call, the calls, and the text behind the last."""
+    before, _, _ = content.partition("<tool_call>")
+    calls: list[str] = []
+    done = 0
+    while (start := content.find("<tool_call>", done)) >= 0 and (end := content.find("</tool_call>", start)) >= 0:
+        calls.append(content[start + len("<tool_call>") : end].strip())
+        done = end + len("</tool_call>")
+    return before, calls, content[done:]
 
 
 def _parsed(value: str, reason: str, detail: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -34,8 +35,6 @@ _STYLES = (
         ("<|endoftext|>", "</s>"),
     ),
 )
-_INST = re.compile(r"\[INST\](.*?)\[/INST\](.*?)(?=\[INST\]|\Z)", re.DOTALL)
-_INST_SYSTEM = re.compile(r"\s*<<SYS>>\s*(.*?)\s*<</SYS>>\s*(.*)", re.DOTALL)
 _SPEAKERS = {
     "human": "user", "user": "user", "prompter": "user", "instruction": "user", "input": "user",
     "assistant": "assistant", "model": "assistant", "ai": "assistant", "moss": "assistant", "bot": "assistant",
@@ -118,10 +117,21 @@ def _in_turn(roles: list[str]) -> bool:
 
 def _inst_turns(content: str) -> list[Message] | None:
     messages: list[Message] = []
-    for asked, answered in _INST.findall(content):
-        system = None if messages else _INST_SYSTEM.fullmatch(asked)
-        if system:
-            messages.append(("system", system[1]))
+    for asked, answered in _inst_pairs(content):
+        prompt = asked.strip()
+        if not messages and prompt.startswith("<<SYS>>") and "<</SYS>>" in prompt:
+            system, _, prompt = prompt.removeprefix("<<SYS>>").partition("<</SYS>>")
+            messages.append(("system", system.strip()))
         said = answered.strip().removesuffix("<s>").rstrip().removesuffix("</s>")
-        messages += [("user", (system[2] if system else asked).strip()), ("assistant", said.strip())]
+        messages += [("user", prompt.strip()), ("assistant", said.strip())]
     return messages or None
+
+
+def _inst_pairs(content: str) -> Iterator[tuple[str, str]]:
+    """Yield what stands between ``[INST]`` and ``[/INST]``, and what follows up to the next ``[INST]``."""
+    start = content.find("[INST]")
+    while start >= 0 and (end := content.find("[/INST]", start)) >= 0:
+        following = content.find("[INST]", end)
+        answered = content[end + len("[/INST]") : following if following >= 0 else len(content)]
+        yield content[start + len("[INST]") : end], answered
+        start = following

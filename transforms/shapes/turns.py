@@ -6,7 +6,16 @@ import ast
 from typing import Any
 
 from versatune.transforms.shapes import exact_json
-from versatune.transforms.shapes.base import PART_OF_ROLE, Message, RowError, first_field, plain_role, text, type_name
+from versatune.transforms.shapes.base import (
+    PART_OF_ROLE,
+    Message,
+    RowError,
+    first_field,
+    is_blank,
+    plain_role,
+    text,
+    type_name,
+)
 from versatune.transforms.shapes.marks import MARKS, marked
 from versatune.transforms.shapes.tool_results import Origin, in_order_of_calls, origin
 from versatune.transforms.shapes.tool_use import calls_json, result_text, tagged_calls
@@ -135,7 +144,7 @@ def _said(turn: dict[str, Any], where: str) -> list[Message]:
     if not called or role != "assistant":
         return [(role, text(content, PART_OF_ROLE[role], where))]
     calls: Message = ("tool_call", calls_json(called, where))
-    spoken = content is not None and not (isinstance(content, str) and not content.strip())
+    spoken = content is not None and not (isinstance(content, str) and is_blank(content))
     return [("assistant", text(content, "answer", where)), calls] if spoken else [calls]
 
 

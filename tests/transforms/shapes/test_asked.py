@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from versatune.schemas.config import FieldMap
 from versatune.transforms.shapes.asked import CONTEXTS, DETAILS, INSTRUCTIONS
 from versatune.transforms.shapes.base import Example, RowError
+from versatune.transforms.shapes.conversation import read_examples
 from versatune.transforms.shapes.registry import read_row
 
 
@@ -120,6 +123,31 @@ def test_two_questions_that_are_the_same_are_one() -> None:
 
 def test_a_blank_question_is_not_hidden_by_its_context() -> None:
     assert prompt({"question": " ", "context": "C", "answer": "A"}) == " "
+
+
+@pytest.mark.parametrize("blank", [" ", "\n", "\u200b", "\ufeff", "\u2800", "\u3164 \u00ad"])
+@pytest.mark.parametrize(
+    ("row", "fields"),
+    [
+        ({"context": "C", "question": "?", "answer": "A"}, None),
+        ({"passage": "C", "question": "?", "description": "D", "answer": "A"}, None),
+        ({"paragraphs": [{"context": "C", "qas": [{"question": "?", "answers": ["A"]}]}]}, None),
+        ({"table": [["a", "b"]], "questions": [{"question": "?", "answer": "A"}]}, None),
+        ({"story": "C", "questions": ["?"], "answers": ["A"]}, None),
+        ({"prompt": "?", "context": "C", "completion": "A"}, None),
+        ({"prompt": [{"role": "user", "content": "?"}], "context": "C", "completion": "A"}, None),
+        ({"question": "?", "context": "C", "choices": ["One", "Two"], "answer": "A"}, None),
+        ({"q": "?", "c": "C", "a": "A"}, FieldMap(prompt="q", context="c", completion="a")),
+        ({"q": "?", "a": "A", "x": "1", "y": "2"}, FieldMap(prompt="q", completion="a", choices=["x", "y"])),
+    ],
+)
+def test_a_question_that_cannot_be_seen_is_blank_whatever_stands_beside_it(
+    row: dict[str, Any], fields: FieldMap | None, blank: str
+) -> None:
+    payload = orjson.dumps(row).replace(b'"?"', orjson.dumps(blank))
+    with pytest.raises(RowError) as caught:
+        read_examples(payload, fields)
+    assert caught.value.reason == "empty_prompt"
 
 
 NAMES = st.sampled_from(

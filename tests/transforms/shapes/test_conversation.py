@@ -261,3 +261,10 @@ def test_a_text_that_is_a_turn_is_nobodys_words(row: dict[str, Any], written: Ca
 def test_an_object_that_is_no_turn_is_an_answer(answer: str) -> None:
     row = {"prompt": "As JSON, please.", "completion": answer}
     assert read_examples(orjson.dumps(row))[0].messages[-1] == ("assistant", answer)
+
+
+def test_a_call_beside_a_text_that_cannot_be_seen_is_the_call_alone() -> None:
+    for blank in ("", " ", "\u200b", "\ufeff"):
+        call = {"role": "assistant", "content": blank, "tool_calls": [{"name": "f", "arguments": {}}]}
+        (example,) = read_examples(orjson.dumps([{"role": "user", "content": "Why?"}, call]))
+        assert [role for role, _ in example.messages] == ["user", "tool_call"]
