@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import chain, islice
 
 from versatune.transforms.formats.blocks import HEAD, Blocks, peek, text_lines
-from versatune.transforms.formats.dialect import find_dialect, records, sample
+from versatune.transforms.formats.dialect import Dialect, find_dialect, records, sample
 from versatune.transforms.formats.encoding import UNDECODABLE, dump_row
 from versatune.transforms.formats.fault import FormatError, bounded
 from versatune.transforms.formats.header import SURE_EVIDENCE, header_evidence
@@ -17,6 +19,7 @@ HEADER_KEY = "__header__"
 _MOST_COLUMNS = 1000
 _NO_OPTIONS = ReadOptions()
 _SHOWN_NAMES = 8
+_STATED = re.compile(r"sep=([,;|\t])\n")
 
 
 def rows(
@@ -31,7 +34,8 @@ def rows(
 
     How the file is written is found out from its first MiB (:func:`versatune.transforms.formats.dialect.find_dialect`), and so is
     whether its first row names the columns (:func:`versatune.transforms.formats.header.header_evidence`); where nobody can
-    tell, it is a row, which is said. Columns without a name are called ``column_0``, ``column_1`` by their place, and a
+    tell, it is a row, which is said. A first line that states the delimiter (``sep=;``) is no row; lines of one cell above a
+    table are faults. Columns without a name are called ``column_0``, ``column_1`` by their place, and a
     name that comes again gets ``_2``, ``_3``, since a file is not unusable for it and a field map can name either column.
     Blank lines are not rows; empty cells beyond the last column are nothing.
 
@@ -50,10 +54,13 @@ def rows(
     """
     head, blocks = peek(blocks)
     text = whole_lines(head)
-    dialect = find_dialect(text, delimiter, options.delimiter, options.quoting, whole=len(head) < HEAD)
+    stated = stated_delimiter(text)
+    dialect = find_dialect(text, delimiter, options.delimiter or stated, options.quoting, whole=len(head) < HEAD)
     found = records(text_lines(blocks, max_row_bytes), max_row_bytes, dialect)
-    header = _header(sample(text, dialect), found, options.header, note)
-    for record in found:
+    above, first_rows = beginning(text, dialect, stated=stated is not None)
+    before = list(islice(found, above))[stated is not None :]
+    header = _header(first_rows, found, options.header, note)
+    for record in chain(before, found):
         if isinstance(record, RowFault):
             yield record
         elif len(record) == 1 and len(header) > 1 and not record[0].strip():
@@ -64,6 +71,22 @@ def rows(
             yield bounded(dump_row(dict(zip(header, record, strict=False))), max_row_bytes)
         else:
             yield _wrong_count(record, header)
+
+
+def stated_delimiter(text: str) -> str | None:
+    """Return the delimiter that a file states in its first line, as spreadsheets read it (``sep=;``)."""
+    stated = _STATED.match(text)
+    return stated[1] if stated else None
+
+
+def beginning(text: str, dialect: Dialect, *, stated: bool) -> tuple[int, list[list[str]]]:
+    """Return how many records stand above a file's table (a stated delimiter, titles of one cell), and the first of the table."""
+    first = sample(text, dialect)
+    above = int(stated)
+    usual = Counter(map(len, first)).most_common(1)[0][0] if first else 0
+    while above + 1 < len(first) and len(first[above]) == 1 < usual:
+        above += 1
+    return above, first[above:]
 
 
 def whole_lines(head: bytes) -> str:

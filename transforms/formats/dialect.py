@@ -18,7 +18,7 @@ _QUOTINGS = ("double", "backslash", "none")
 _SNIFFED_ROWS = 50
 _MOST_LINES = 100_000  # in one row; each costs more memory than its text
 _MOST_AGAIN = 4  # times the text that was read
-_NULL = "\\N"
+_NULL = "\\N"  # of MySQL, Hive and PostgreSQL
 csv.field_size_limit(2**31 - 1)  # of the process; here a record is bounded before the parser sees it
 
 
@@ -86,15 +86,15 @@ def records(source: Iterable[str | RowFault], max_chars: int, dialect: Dialect) 
                 yield fault
             continue
         if record:
-            yield record if dialect.quoting != "backslash" else ["" if cell == _NULL else cell for cell in record]
+            yield record if _NULL not in record else ["" if cell == _NULL else cell for cell in record]
 
 
 def _fit(text: str, dialect: Dialect, named: str) -> tuple[bool, bool, int]:
     counts = [len(row) for row in sample(text, dialect)]
-    if not counts or counts[0] < 2:
+    usual, rows = Counter(counts).most_common(1)[0] if counts else (0, 0)
+    if usual < 2:
         return (False, False, 0)
-    same = counts.count(counts[0]) / len(counts)
-    return (same >= 0.9, dialect.delimiter == named, counts[0])
+    return (rows >= 0.9 * len(counts), dialect.delimiter == named, usual)
 
 
 def _quoting(text: str, delimiter: str, *, whole: bool) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from versatune.transforms.formats.blocks import HEAD
-from versatune.transforms.formats.delimited import whole_lines
+from versatune.transforms.formats.delimited import beginning, stated_delimiter, whole_lines
 from versatune.transforms.formats.detect import DELIMITED, extensions, text_kind
 from versatune.transforms.formats.dialect import find_dialect, sample
 from versatune.transforms.formats.fault import FormatError
@@ -92,15 +92,16 @@ def _encoding(head: bytes, *, whole: bool) -> Iterator[Proposal]:
 
 
 def _of_table(text: str, named: str, given: ReadOptions, *, whole: bool) -> Iterator[Proposal]:
-    dialect = find_dialect(text, named, given.delimiter, given.quoting, whole=whole)
-    rows = sample(text, dialect)
+    stated = stated_delimiter(text)
+    dialect = find_dialect(text, named, given.delimiter or stated, given.quoting, whole=whole)
+    above, rows = beginning(text, dialect, stated=stated is not None)
     if rows and given.header is None:
         evidence = header_evidence(rows)
         if abs(evidence) < SURE_EVIDENCE:
             taken = "the names of its columns" if evidence > 0 else "a row"
             yield Proposal({"header": evidence <= 0}, f"The first row was taken as {taken}, and may be the other.")
     if given.quoting == "auto" and dialect.quoting == "double" and '\\"' in text:
-        other = sample(text, dialect._replace(quoting="backslash"))
+        other = sample(text, dialect._replace(quoting="backslash"))[above:]
         if other != rows and len(other) == len(rows):
             yield Proposal({"quoting": "backslash"}, "Backslashes stand before quotes, and were taken as text.")
 

@@ -27,6 +27,23 @@ def test_a_row_with_other_cells_than_the_header_is_a_fault_that_holds_them() -> 
     assert found[3:] == [{"a": "7", "b": "8"}]
 
 
+@pytest.mark.parametrize("mark", [";", ",", "\t"])
+def test_a_first_line_that_states_the_delimiter_is_no_row(mark: str) -> None:
+    table = f"question{mark}answer\nWho?{mark}Me\nWhat?{mark}That\n".encode()
+    assert rows(f"sep={mark}\r\n".encode() + table) == rows(table)
+    assert rows(f"sep={mark}\r\n".encode() + table, header=False)[0] == {"column_0": "question", "column_1": "answer"}
+
+
+def test_titles_above_a_table_are_faults_and_the_header_below_them_is_one() -> None:
+    found = rows(b"Export of May\n\nquestion;answer\nWho?;Me\nWhat?;That\n", named=",")
+    assert (found[0].reason, found[1:]) == ("wrong_cell_count", rows(b"question;answer\nWho?;Me\nWhat?;That\n"))
+
+
+@pytest.mark.parametrize("data", [b"question,answer\nWho?,\\N\n", b'question,answer\n"Who?","\\N"\n'])
+def test_a_cell_that_stands_for_null_is_empty(data: bytes) -> None:
+    assert rows(data) == [{"question": "Who?", "answer": ""}]
+
+
 @pytest.mark.parametrize(
     ("first", "second"),
     [
