@@ -21,10 +21,14 @@ _WORDS = (
     (r"creative commons", "cc"), (r"open data commons", "odc"), (r"attribution", "by"), (r"non ?commercial", "nc"),
     (r"share ?alike", "sa"), (r"no ?deriv(?:ative|ation)?s?(?: works)?", "nd"), (r"gnu affero general public", "agpl"),
     (r"gnu lesser general public", "lgpl"), (r"gnu general public", "gpl"), (r"mozilla public", "mpl"),
-    (r"eclipse public", "epl"), (r"cc zero", "cc0"), (r"odc (odbl|pddl|open database)", r"\1"), (r"open database", "odbl"),
+    (r"eclipse public", "epl"), (r"cc zero", "cc0"), (r"^ *by\b", "cc by"), (r"odc (odbl|pddl|open database)", r"\1"), (r"open database", "odbl"),
     (r"\b(?:licen[cs]ed?|version|ver|international|unported|generic|universal|public domain dedication|the|software)\b", " "),
     (r"\bv(?=\d)|(?<=pl)v(?=\d)", " "), (r"(?<=[a-z])(?=\d+\.\d)", " "), (r"\b(cc|cc0|bsd|gpl|lgpl|agpl|mpl|epl)(?=[1-9])", r"\1 "),
 )  # fmt: skip
+_DASHES = str.maketrans(dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-"))
+_PORT = re.compile(r"^(cc by.* \d\.\d) [a-z]{2}$")
+# Names of GNU's licences that SPDX deprecates, because they do not say whether later versions are meant.
+_GNU_ONLY, _GNU_LATER = re.compile(r"\b([AL]?GPL-\d\.\d)(?![\w.+-])"), re.compile(r"\b([AL]?GPL-\d\.\d)\+")
 _VERSIONS = ("", ".0", "-4.0", "-3.0", "-2.0", "-1.0", "-1.0.0")  # a version that is not given is the newest
 
 
@@ -33,7 +37,8 @@ def spdx(name: str) -> str | None:
     """Return the SPDX expression that a licence's name means, else None.
 
     Names of licences, their addresses and the tags of data hubs are known: ``CC BY-NC 4.0``, ``Apache License, Version
-    2.0``, ``cc0``, ``https://creativecommons.org/licenses/by/4.0/``. Without a version the newest is meant.
+    2.0``, ``cc0``, ``https://creativecommons.org/licenses/by/4.0/``. Without a version the newest is meant, and that
+    version only of a licence of GNU; a country's edition without an identifier of its own is the international one.
     """
     for fold in (_exact, _named, _expression):
         folded = fold(name.strip())
@@ -44,27 +49,31 @@ def spdx(name: str) -> str | None:
 
 def _exact(name: str) -> str | None:
     try:
-        return str(canonicalize_license_expression(name))
+        exact = str(canonicalize_license_expression(name))
     except InvalidLicenseExpression:
         return None
+    return _GNU_LATER.sub(r"\1-or-later", _GNU_ONLY.sub(r"\1-only", exact))
 
 
 def _named(name: str) -> str | None:
     """Read one licence's name."""
-    name = name.lower()
+    name = re.sub(r"(?<=\d)_(?=\d)", ".", name.lower().translate(_DASHES))
     if _ADDRESS.match(name):
         named = next((match.expand(meaning) for path, meaning in _PATHS if (match := path.search(name))), None)
         if named is None:
             return None
         name = named
-    name = re.sub(r"\(.*?\)|[\"'“”‘’]", " ", name)
+    name = re.sub(r"\([^()]*\)|[\"'“”‘’]", " ", name)
     name = re.sub(r"[\s_,/:-]+", " ", name)
     for written, meant in _WORDS:
         name = re.sub(written, meant, name)
-    stem = "-".join(name.split())
-    if not stem:
+    name = " ".join(name.split())
+    if not name:
         return None
-    return next((found for version in _VERSIONS if (found := _exact(stem + version)) is not None), None)
+    stems = [stem.replace(" ", "-") for stem in (name, _PORT.sub(r"\1", name))]
+    return next(
+        (found for stem in stems for version in _VERSIONS if (found := _exact(stem + version)) is not None), None
+    )
 
 
 def _expression(name: str) -> str | None:

@@ -18,7 +18,7 @@ _GOES_ON = re.compile(r"[\w%^*=]|[.,]\d", re.ASCII)  # the last digits belong to
 _LAST_GROUP = re.compile(r"(?:(?<=\d)\D++|\A\D*+)\d++\Z", re.ASCII)
 _GROUP = re.compile(r"\d+", re.ASCII)
 _CUE = re.compile(
-    r"(?:\b(?:tele)?phone|\bcell|\bmobile|\bcall|\btel|\bfax|\bfacsimile|\bdial|\bsms|\btext|\bwhats ?app|\bcontact|\bnumber"
+    r"(?:\b(?:tele)?phone|\bcell|\bmobile|\bcall|\bt[eé]l|\bfax|\bfacsimile|\bdial|\bsms|\btext|\bwhats ?app|\bcontact|\bnumber"
     r"|电话|手机|号码|联系|致电|拨打|热线|传真|微信)[^\d\n]{0,20}$",
     re.IGNORECASE,
 )
