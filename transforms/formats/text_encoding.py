@@ -71,6 +71,8 @@ def find_encoding(sample: bytes, *, whole: bool) -> str | None:
         sample: the text from its first byte that is not ASCII.
         whole: the sample is not cut at its end.
     """
+    if _is_utf8(sample, whole=whole):  # nearly all text
+        return None
     text = sample.decode("utf-8", UNDECODABLE)
     broken = sum("\udc80" <= char <= "\udcff" for char in text) - (0 if whole else 3)
     if broken <= 0 or b"\0" in sample or sum("\x7f" < char < "\udc80" or char > "\udcff" for char in text) >= broken:
@@ -80,6 +82,14 @@ def find_encoding(sample: bytes, *, whole: bool) -> str | None:
     if scores[best] > 0:
         return best
     return "cp1252" if _is_western(sample) else None
+
+
+def _is_utf8(sample: bytes, *, whole: bool) -> bool:
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(sample, final=whole)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _share_of_common(sample: bytes, encoding: str, *, whole: bool) -> float:

@@ -72,7 +72,8 @@ def normalize_batch(
             try:
                 ready = _ready(example, source.drop_tail, cleaner, repairs, counts)
                 examples.add(row, item, ready)
-                counts.update(tag for tag in ready.tags if tag == WEIGHT_NOT_APPLIED)
+                if WEIGHT_NOT_APPLIED in ready.tags:
+                    counts[WEIGHT_NOT_APPLIED] += 1
             except RowError as error:
                 rejects.add(row, item, _alone(example) if several else payload, error)
     return Batch(raw.key, raw.split, examples.batch(), rejects.batch(), counts, raw.raw_bytes, audit.counted())

@@ -217,17 +217,19 @@ def example_id(example: Example) -> str:
     there are some, the positions of the turns that are not learned. Tags and the ids of calls do not count.
     """
     messages, tools, rejected, _, unlearned = example
-    roles = [role for role, _ in messages]
-    if "tool_call" in roles:
+    if "tool_call" in dict(messages):
         messages = [(role, _without_ids(content) if role == "tool_call" else content) for role, content in messages]
     content: list[Any] = messages
     if unlearned:
         content = [messages, tools, rejected, unlearned]
     elif tools is not None or rejected is not None:
         content = [messages, tools, rejected]
-    before = min((roles.index(act) for act in _ACTS[:2] if act in roles), default=len(roles))
-    prompt = messages[:before]
-    return _digest(prompt, _PROMPT_DIGITS) + _digest(content, _ID_DIGITS - _PROMPT_DIGITS)
+    before = 0
+    for role, _ in messages:
+        if role in ("assistant", "tool_call"):
+            break
+        before += 1
+    return _digest(messages[:before], _PROMPT_DIGITS) + _digest(content, _ID_DIGITS - _PROMPT_DIGITS)
 
 
 def _without_ids(calls: str) -> str:

@@ -14,6 +14,7 @@ _INEXACT = re.compile(rb"[0-9](?:[eE][+-]?[0-9]|\.[0-9]+0(?![0-9])|\.0000|[0-9.]
 _SMALL = b"0.0000"  # orjson writes 0.00001 where Python writes 1e-05
 _IN_NO_NUMBER = bytes(set(range(256)) - set(b"0123456789.eE+-"))
 _OBJECTS = {dict}
+_NO_NUMBERS = {str, bool, type(None)}
 _BEYOND_FLOATS = re.compile(rb"[eE]\+?[0-9]{3}|[0-9]{309}")
 
 
@@ -56,6 +57,8 @@ def loads(data: bytes | str) -> Any:
         if not _BEYOND_FLOATS.search(raw):
             raise
         return _checked(raw, error)
+    if type(value) is dict and _NO_NUMBERS.issuperset(map(type, value.values())):  # most rows
+        return value
     raw = data.encode() if isinstance(data, str) else data
     return _parsed(raw) if _may_change(value, raw) else value
 

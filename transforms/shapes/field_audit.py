@@ -58,19 +58,20 @@ class FieldAudit:
 
     def add(self, row: NotedRow, examples: Sequence[Example]) -> None:
         """Count the fields of a row that gave these examples."""
-        read, said = row.fields_read, ExampleTexts(examples)
+        read, said = row.fields_read, None
         used: list[str] = []
         for name, value in row.written():
+            kind = type(value)
+            nested = kind is list or kind is dict
             if name in read:
                 if value is not None and value != "":
                     used.append(name)
-                    if type(value) is list or type(value) is dict:
+                    if nested:
+                        said = said or ExampleTexts(examples)
                         self._inside(name, value, said)
-            elif type(value) is str:
-                if value and not value.isspace():
-                    self._unread(name, value, said)
-            elif type(value) is list or type(value) is dict:
-                self._unread_inside(name, value, said)
+            elif nested or (kind is str and value and not value.isspace()):
+                said = said or ExampleTexts(examples)
+                (self._unread_inside if nested else self._unread)(name, value, said)
         together = tuple(used)  # most rows use the same fields
         self._used[together] = self._used.get(together, 0) + 1
         if len(self._used) > _MAX_TOGETHER:
@@ -149,7 +150,10 @@ def _texts(value: Any, path: str, depth: int) -> Iterator[tuple[str, str]]:
     elif depth and isinstance(value, list):
         step = path if path.endswith("[]") else f"{path}[]"
         for item in value:
-            yield from _texts(item, step, depth - 1)
+            if type(item) is str and item[:1].isalnum():  # no JSON: the common item, without a generator of its own
+                yield step, item
+            else:
+                yield from _texts(item, step, depth - 1)
     elif depth and isinstance(value, dict):
         for name, inner in value.items():
             yield from _texts(inner, _below(path, name, inner), depth - 1)

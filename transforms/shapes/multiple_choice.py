@@ -263,9 +263,7 @@ def _position(answer: Any, options: _Options, field: str) -> int:
 
 def _lettered(letter: str, option: str) -> str:
     option = option.strip()
-    already = any(
-        option.startswith(mark) for mark in (f"{letter}.", f"{letter})", f"({letter})", f"{letter}:", f"{letter}、")
-    )
+    already = option.startswith((f"{letter}.", f"{letter})", f"({letter})", f"{letter}:", f"{letter}、"))
     return option if already else f"{letter}. {option}"
 
 

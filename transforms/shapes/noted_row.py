@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, ItemsView, Iterator, ValuesView
-from typing import Any
+from collections.abc import Callable, ItemsView, Iterable, Iterator, ValuesView
+from typing import Any, NamedTuple
 
 from versatune.transforms.shapes.base import Row
+
+
+class Renaming(NamedTuple):
+    """Other names for the fields of rows that all have the same; of two fields that get one name the last stays."""
+
+    names: dict[str, str]
+    """By the name that is written."""
+    written: dict[str, str]
+    """By the other name."""
+
+    @classmethod
+    def by(cls, rename: Callable[[str], str], names: Iterable[str]) -> Renaming:
+        """Apply a function to each name."""
+        other = {name: rename(name) for name in names}
+        return cls(other, {renamed: name for name, renamed in other.items()})
 
 
 class NotedRow(dict[str, Any]):
@@ -15,27 +30,29 @@ class NotedRow(dict[str, Any]):
     notes all names.
     """
 
-    __slots__ = ("_names", "_read")
+    __slots__ = ("_read", "_renaming")
 
     def __init__(self, row: dict[str, Any]) -> None:
         super().__init__(row)
         self._read: set[str] = set()
-        self._names: dict[str, str] | None = None
+        self._renaming: Renaming | None = None
 
     @property
     def fields_read(self) -> set[str]:
         """The names of the fields that were read, as they are written in the row."""
-        names = self._names
-        return self._read if names is None else {names[name] for name in self._read if name in names}
+        if self._renaming is None:
+            return self._read
+        written = self._renaming.written
+        return {written[name] for name in self._read if name in written}
 
     def written(self) -> ItemsView[str, Any]:
         """Return everything without a note."""
         return dict.items(self)
 
-    def renamed(self, rename: Callable[[str], str]) -> NotedRow:
-        """Return the row under other names (of two fields that get one name the last stays); what it notes is noted here too."""
-        self._names = {rename(name): name for name in self}
-        other = NotedRow({rename(name): value for name, value in dict.items(self)})
+    def renamed(self, renaming: Renaming) -> NotedRow:
+        """Return the row under other names; what it notes is noted here too."""
+        self._renaming, names = renaming, renaming.names
+        other = NotedRow({names[name]: value for name, value in dict.items(self)})
         other._read = self._read
         return other
 
@@ -66,11 +83,11 @@ class NotedRow(dict[str, Any]):
         return dict.values(self)
 
 
-def renamed(row: Row, rename: Callable[[str], str]) -> Row:
-    """Return a row under other names; of two fields that get one name the last stays."""
+def renamed(row: Row, renaming: Renaming) -> Row:
+    """Return a row under other names."""
     if isinstance(row, NotedRow):
-        return row.renamed(rename)
-    return {rename(name): value for name, value in row.items()}
+        return row.renamed(renaming)
+    return {renaming.names[name]: value for name, value in row.items()}
 
 
 def forget(row: Row) -> None:

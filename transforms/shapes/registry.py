@@ -29,7 +29,7 @@ from versatune.transforms.shapes.base import Example, OtherShapeError, Row, RowE
 from versatune.transforms.shapes.column_table import column_rows, is_table
 from versatune.transforms.shapes.field_map import mapped_examples
 from versatune.transforms.shapes.marks import amount
-from versatune.transforms.shapes.noted_row import forget, renamed
+from versatune.transforms.shapes.noted_row import Renaming, forget, renamed
 from versatune.transforms.shapes.qa_pairs import pair_examples
 
 # A shape stands before those whose fields its rows may also have.
@@ -67,8 +67,8 @@ class Layout(NamedTuple):
 
     shapes: tuple[Shape, ...]
     """The shapes that fit, in order."""
-    plain_names: bool
-    """They fit the names in lower case, with ``_`` for blanks and hyphens (``Question``, ``Correct Answer``)."""
+    plain_names: Renaming | None
+    """Where they fit the names in lower case, with ``_`` for blanks and hyphens (``Question``, ``Correct Answer``): these."""
     verdicts: tuple[str, ...]
     """Fields that may say whether the answer is a good one."""
 
@@ -101,7 +101,7 @@ def _fitting(names: tuple[str, ...]) -> Layout:
     chosen, fields = (as_plain, plain) if use_plain else (shapes, exact)
     judged = bool(chosen) and chosen[0] not in _UNJUDGED
     verdicts = tuple(sorted(name for name in fields if judged and plain_name(name) in _VERDICTS))
-    return Layout(chosen, use_plain, verdicts)
+    return Layout(chosen, Renaming.by(plain_name, names) if use_plain else None, verdicts)
 
 
 def read_row(row: Row, fields: FieldMap | None = None) -> Sequence[Example | RowError]:
@@ -138,7 +138,7 @@ def _by_shape(row: Row) -> Sequence[Example | RowError]:
     if not layout.plain_names:
         return _in_layout(row, layout)
     try:
-        return _in_layout(renamed(row, plain_name), layout)
+        return _in_layout(renamed(row, layout.plain_names), layout)
     except RowError as error:
         raise RowError(error.reason, _as_written(error.detail, row)) from None
 
@@ -147,7 +147,7 @@ def _as_written(detail: str, row: Row) -> str:
     """Return what is said of a row under the names that the row has."""
     for name in row:
         plain = re.escape(plain_name(name))
-        detail = re.sub(rf"(?<='){plain}(?=['.])|(?<=: ){plain}(?=[,}}])", lambda _, name=name: name, detail)  # type: ignore[misc]
+        detail = name.join(re.split(rf"(?<='){plain}(?=['.])|(?<=: ){plain}(?=[,}}])", detail))
     return detail
 
 

@@ -13,7 +13,7 @@ from versatune.schemas.config import FieldMap
 from versatune.transforms.shapes.base import RowError
 from versatune.transforms.shapes.conversation import read_examples
 from versatune.transforms.shapes.field_audit import FieldAudit
-from versatune.transforms.shapes.noted_row import NotedRow
+from versatune.transforms.shapes.noted_row import NotedRow, Renaming
 from versatune.transforms.transport.field_counts import FieldCounts
 
 NOTE = "A remark that nobody has asked for."
@@ -60,7 +60,7 @@ def test_whoever_takes_all_of_a_row_reads_all(take: Any) -> None:
 def test_a_renamed_row_notes_under_the_written_names() -> None:
     """The shape reads plain names; of two fields with one plain name the last is read."""
     row = NotedRow({"Question": "x", "question": ASKED, "The Answer": ANSWERED})
-    plain = row.renamed(lambda name: name.lower().replace(" ", "_"))
+    plain = row.renamed(Renaming.by(lambda name: name.lower().replace(" ", "_"), row))
     assert plain["question"] == ASKED and plain["the_answer"] == ANSWERED
     assert row.fields_read == {"question", "The Answer"}
 
