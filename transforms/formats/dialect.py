@@ -28,6 +28,8 @@ class Dialect(NamedTuple):
     delimiter: str
     quoting: str
     r"""double: ``""`` in a quoted cell is a quote. backslash: so is ``\"``, and ``\\`` is a backslash. none: quotes are text."""
+    spaced: bool = False
+    """Blanks after a delimiter are none of the cell (``"a", "b"``)."""
 
 
 def find_dialect(text: str, named: str, delimiter: str | None, quoting: str, *, whole: bool) -> Dialect:
@@ -51,7 +53,7 @@ def find_dialect(text: str, named: str, delimiter: str | None, quoting: str, *, 
         )
     if quoting == "auto":
         quoting = _quoting(text, delimiter, whole=whole)
-    return Dialect(delimiter, quoting)
+    return _spaced(text, Dialect(delimiter, quoting), whole=whole)
 
 
 def sample(text: str, dialect: Dialect) -> list[list[str]]:
@@ -104,6 +106,16 @@ def _quoting(text: str, delimiter: str, *, whole: bool) -> str:
     return min(ways, key=lambda way: _broken(text, Dialect(delimiter, way), whole=whole))
 
 
+def _spaced(text: str, dialect: Dialect, *, whole: bool) -> Dialect:
+    """Return the dialect with blanks before quotes where at least half of the rows have such, and no more are broken by it."""
+    if dialect.quoting == "none" or f'{dialect.delimiter} "' not in text:
+        return dialect
+    rows, spaced = sample(text, dialect), dialect._replace(spaced=True)
+    such = sum(any(cell.lstrip(" ")[:1] == '"' and cell[0] == " " for cell in row) for row in rows)
+    better = _broken(text, spaced, whole=whole) <= _broken(text, dialect, whole=whole)
+    return spaced if 2 * such >= len(rows) - 1 and such and better else dialect
+
+
 def _broken(text: str, dialect: Dialect, *, whole: bool) -> int:
     """Count what speaks against a dialect: rows that it breaks and, where quotes are to be text, cells that are quoted as a whole."""
     found = list(records((f"{line}\n" for line in text.split("\n")), len(text) + 1, dialect))
@@ -127,7 +139,9 @@ def _reader(feed: Iterator[str], dialect: Dialect) -> Iterator[list[str]]:
     if dialect.quoting == "none":
         return csv.reader(feed, delimiter=dialect.delimiter, quoting=csv.QUOTE_NONE, strict=True)
     escape = "\\" if dialect.quoting == "backslash" else None
-    return csv.reader(feed, delimiter=dialect.delimiter, escapechar=escape, strict=True)
+    return csv.reader(
+        feed, delimiter=dialect.delimiter, escapechar=escape, skipinitialspace=dialect.spaced, strict=True
+    )
 
 
 def _bad_quotes(line: str) -> RowFault:

@@ -27,6 +27,13 @@ def test_a_row_with_other_cells_than_the_header_is_a_fault_that_holds_them() -> 
     assert found[3:] == [{"a": "7", "b": "8"}]
 
 
+def test_blanks_before_quotes_are_none_of_the_cell_where_the_file_has_them() -> None:
+    found = rows(b'question, answer\n"Who?", "Me, you"\n"What?", "That"\n')
+    assert found == [{"question": "Who?", "answer": "Me, you"}, {"question": "What?", "answer": "That"}]
+    found = rows(b'question,answer\nWho?,    return x\nWhat?, "That" is it\nWhy?,So\nIf?,So\n')
+    assert [row["answer"] for row in found] == ["    return x", ' "That" is it', "So", "So"]
+
+
 @pytest.mark.parametrize("mark", [";", ",", "\t"])
 def test_a_first_line_that_states_the_delimiter_is_no_row(mark: str) -> None:
     table = f"question{mark}answer\nWho?{mark}Me\nWhat?{mark}That\n".encode()
