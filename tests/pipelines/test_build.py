@@ -171,10 +171,10 @@ def test_a_damaged_file_is_left_out_as_a_whole_and_said(make_config: Any, tmp_pa
     assert (book.read, sum(book.written.values())) == (68, 60)
 
 
-def test_a_source_of_which_no_file_can_be_read_ends_the_build(make_config: Any, tmp_path: Path) -> None:
+def test_a_build_of_which_no_file_can_be_read_ends(make_config: Any, tmp_path: Path) -> None:
     damage(tmp_path)
-    config = make_config()
-    with pytest.raises(DataError, match=r"raw/medicine\.json\.gz(.|\n)*Nothing is left of their source"):
+    config = make_config(sources=[{"name": "mine", "files": ["raw/medicine.json.gz"]}])
+    with pytest.raises(DataError, match=r"raw/medicine\.json\.gz(.|\n)*Nothing is left to read"):
         build(config)
     assert_nothing_complete(config)
 

@@ -131,7 +131,8 @@ def inspect_file(
     """
     left_out: list[str] = []
     splits = [path_or_split] if isinstance(path_or_split, InputSplit) else _splits(str(path_or_split), left_out.append)
-    rows, refused, complete = _sample(splits, sample)
+    notes: dict[str, str] = {}
+    rows, refused, complete = _sample(splits, sample, notes)
     outcome = _Outcome(fields)
     for row in rows:
         outcome.add(row)
@@ -160,6 +161,7 @@ def inspect_file(
         advice=[
             *(line.removeprefix(_SOURCE) for line in left_out),
             *(f"{uri}: {option}" for uri, option in options),
+            *(f"{uri}: {note}" for uri, note in notes.items() if uri not in dict(options)),
             *outcome.advice(strange, proposed),
             *(absent_field(path, counts.fields) for path in absent_fields(counts)),
             *(line for _, line in unused_texts(uses, {"": len(rows)})),
@@ -301,8 +303,8 @@ def _splits(path: str, say: Callable[[str], None]) -> list[InputSplit]:
     return plan_inputs(Config(name=_INSPECT, sources=[SourceConfig(name=_INSPECT, files=[path])]), say)
 
 
-def _sample(splits: Sequence[InputSplit], sample: int) -> tuple[list[_Sampled], list[str], bool]:
-    """Return the first rows of each split, what was refused, and whether that is everything."""
+def _sample(splits: Sequence[InputSplit], sample: int, notes: dict[str, str]) -> tuple[list[_Sampled], list[str], bool]:
+    """Return the first rows of each split, what was refused, and whether that is everything; note what is said of files read to their ends."""
     rows: list[_Sampled] = []
     refused: list[str] = []
     complete = True
@@ -312,7 +314,7 @@ def _sample(splits: Sequence[InputSplit], sample: int) -> tuple[list[_Sampled], 
             return rows, refused, False
         wanted = min(each, sample - len(rows))
         found: list[_Sampled] = []
-        with closing(_until_refused(split, wanted, refused)) as batches:
+        with closing(_until_refused(split, wanted, refused, notes)) as batches:
             for batch in batches:
                 found += [_Sampled(batch.first + place, payload) for place, payload in enumerate(batch.payloads)]
                 if len(found) > wanted:
@@ -322,8 +324,12 @@ def _sample(splits: Sequence[InputSplit], sample: int) -> tuple[list[_Sampled], 
     return rows, refused, complete
 
 
-def _until_refused(split: InputSplit, wanted: int, refused: list[str]) -> Generator[RawBatch, None, None]:
+def _until_refused(
+    split: InputSplit, wanted: int, refused: list[str], notes: dict[str, str]
+) -> Generator[RawBatch, None, None]:
     record = yield from read_rows(split, batch_rows=wanted + 1)
+    if record.note:
+        notes[split.uri] = record.note
     if record.refused:
         refused.append(record.refused.removeprefix(_SOURCE))
 
