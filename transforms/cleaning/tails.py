@@ -12,7 +12,7 @@ from versatune.schemas.dataset import DROPPED_TAIL, TAIL
 from versatune.transforms.cleaning.texts import ANSWER_ROLES
 from versatune.transforms.shapes.base import PART_OF_ROLE, Example, RowError, is_blank
 
-_LAST_SIGNS = frozenset(">#]})*dDsS")
+_LAST_SIGNS = frozenset(">#]})*:dDsS")
 _LONGEST = 48
 _WORD = (
     r"(?:eo[a-z]|end|end[ _-]?of[ _-]?(?:text|turn|sentence|sequence|message|answer|response|conversation|document)|im_end"
@@ -22,7 +22,8 @@ _MARKER = re.compile(
     r"(?:<[|｜]/?[A-Za-z_▁ ]{1,32}[|｜]>"
     r"|</?s>|</?pad>"
     rf"|(?i:<</?{_WORD}>>|</?{_WORD}>|\[/?{_WORD}\]|\{{\{{{_WORD}\}}\}}|\#{{2,6}} ?{_WORD}(?: ?\#{{2,6}})?|\*\*\*{_WORD}\*\*\*)"
-    r"|(?<=\s)(?:\#{3,6}|END))\Z"
+    r"|(?<=\s)(?:\#{3,6}|END)"
+    r"|(?<=\n)(?:\#{2,6} ?)?(?:Human|User|Instruction|Question|Q):)\Z"  # the next speaker's, of a transcript that was cut there
 )
 _MOST_DISTINCT = 64  # in one batch: texts that end in ever other tags are no markers
 _WORTH_SAYING = 0.1  # of the answers

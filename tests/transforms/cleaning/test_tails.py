@@ -37,6 +37,12 @@ def test_a_marker_of_plain_signs_stands_apart(marker):
     assert tail_of(f"Blue{marker}") is None
 
 
+@pytest.mark.parametrize("marker", ["### Human:", "Human:", "User:", "### Instruction:", "Q:"])
+def test_the_next_speakers_mark_is_one_on_a_line_of_its_own(marker):
+    assert tail_of(f"Blue.\n\n{marker}") == marker
+    assert tail_of(f"Blue. {marker}") is None
+
+
 @pytest.mark.parametrize(
     "text",
     [
