@@ -23,7 +23,8 @@ _CERTAIN_CONTEXTS = (
     "article", "knowledge", "sql_context", "passages",
 )  # fmt: skip
 CONTEXTS = (
-    "background", "scenario", "facts", *_CERTAIN_CONTEXTS, "document", "source_document", "source_text", "input_text", "original_text", "sentence",
+    "background", "scenario", "facts", *_CERTAIN_CONTEXTS, "document", "source_document", "source_text", "input_text", "original_text",
+    "context_text", "passage_text", "paragraph_text", "article_text", "document_text", "sentence",
     "premise", "hypothesis", "claim", "sentence1", "sentence2", "text", "text1", "text2", "content", "abstract", "excerpt", "statute", "contract", "clause",
     "policy", "transcript", "dialogue", "dialog", "conversation", "input", "pre_text", "table", "tables", "post_text", "schema", "db_schema", "database_schema", "table_schema",
     "create_statement", "ddl", "hint",

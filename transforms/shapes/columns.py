@@ -188,11 +188,6 @@ class Column:
         return self._any(_SYSTEMS)
 
     @property
-    def is_of_turns(self) -> bool:
-        """It holds what is said in a list of turns."""
-        return self.listed and self.steps[1:] in (("content",), ("value",))
-
-    @property
     def is_unit(self) -> bool:
         """By its name it is a number's unit."""
         return self._any(_UNITS)

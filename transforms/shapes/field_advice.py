@@ -10,7 +10,7 @@ from versatune.transforms.shapes.base import Row
 from versatune.transforms.shapes.choice_proposal import series
 from versatune.transforms.shapes.columns import ENOUGH_ROWS, Column, columns_of
 from versatune.transforms.shapes.field_paths import paths_of
-from versatune.transforms.shapes.field_proposal import asked_of
+from versatune.transforms.shapes.field_proposal import asked_of, turns_of
 from versatune.transforms.shapes.field_yaml import fields_yaml
 
 ADVISED = ("unknown_shape", "missing_answer", "missing_prompt", "missing_document", "wrong_type", "no_answer")
@@ -34,7 +34,9 @@ def advice(fields: FieldMap | None, rows: Sequence[Row]) -> str:
     if fields.text is not None:
         return f"One column holds long texts; to go on pre-training with them: {fields_yaml(fields)}"
     used = set(paths_of(fields))
-    others = [column for column in columns if column.path not in used and not column.names_no_text]
+    within = tuple(f"{path}." for path in used)
+    others = [column for column in columns if column.path not in used and not column.path.startswith(within)]
+    others = [column for column in others if not column.names_no_text]
     more = f" Not used: {', '.join(_shown(column) for column in others[:_SHOWN_COLUMNS])}." if others else ""
     return f"By names and values of the columns, try: {fields_yaml(fields)}.{more}"
 
@@ -45,7 +47,7 @@ def _without_map(columns: Sequence[Column]) -> str:
     labels = [column for column in labels if column.is_few or len(column.values) < ENOUGH_ROWS]
     answers = [column for column in labels if column.is_answer]
     listed = [column for column in columns if column.listed]
-    if any(column.is_of_turns for column in columns):
+    if turns_of(columns) is not None and not any(column.is_prompt and not column.listed for column in columns):
         return "No field beside the turns looks like the answer to them."
     alike = [column for column in series(columns) if column.is_text]
     if len(listed) > 1 and not any(column.is_text for column in columns):

@@ -31,10 +31,10 @@ def propose_fields(rows: Sequence[Row]) -> FieldMap | None:
     columns = columns_of(rows)
     choice = find_choice(columns)
     if choice:
-        fields = _with_choices(columns, choice)
+        candidates = [_with_choices(columns, choice)]
     else:
-        fields = _with_turns(columns) or _with_listed_choices(columns) or _pair(columns) or _document(columns)
-    return fields if fields is not None and _reads(fields, rows) else None
+        candidates = [_with_turns(columns), _with_listed_choices(columns), _pair(columns) or _document(columns)]
+    return next((fields for fields in candidates if fields is not None and _reads(fields, rows)), None)
 
 
 def _with_choices(columns: Sequence[Column], choice: Choice) -> FieldMap | None:
@@ -53,9 +53,21 @@ def _with_choices(columns: Sequence[Column], choice: Choice) -> FieldMap | None:
 
 def _with_turns(columns: Sequence[Column]) -> FieldMap | None:
     """Return the map for turns whose last answer stands beside them."""
-    said = _only([column for column in columns if column.is_of_turns])
+    turns = turns_of(columns)
     answer = answer_of([column for column in columns if not column.listed])
-    return FieldMap(messages=written_path(said.steps[0]), completion=answer.path) if said and answer else None
+    return FieldMap(messages=turns, completion=answer.path) if turns and answer else None
+
+
+def turns_of(columns: Sequence[Column]) -> str | None:
+    """Return the path of the one list of turns, if there is one: objects with a speaker and a content."""
+    listed = {column.steps for column in columns if column.listed}
+    found = [
+        steps[0]
+        for steps in listed
+        if (steps[1:] == ("content",) and (steps[0], "role") in listed)
+        or (steps[1:] == ("value",) and (steps[0], "from") in listed)
+    ]
+    return written_path(found[0]) if len(found) == 1 else None
 
 
 def _with_listed_choices(columns: Sequence[Column]) -> FieldMap | None:
@@ -82,6 +94,9 @@ def _pair(columns: Sequence[Column]) -> FieldMap | None:
     if asked is None or (answer.asks and not asked.asks) or answer.is_key:
         return None
     about = [column for column in rest if column is not asked and not (column.is_label or column.is_prompt)]
+    about = [
+        column for column in about if not column.names_no_text and written_path(column.steps[0]) != turns_of(columns)
+    ]
     context = [column for column in about if column.is_context]
     if not context and asked.is_few:  # the same words before every text say nothing alone
         context = [column for column in about if column.is_text]

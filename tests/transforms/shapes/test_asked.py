@@ -48,6 +48,7 @@ ASKING: list[tuple[dict[str, Any], str]] = [
     ({"instruction": "I", "table": [["1"]], "questions": [{"question": "Q", "answer": "A"}]}, "I\n\n1\n\nQ"),
     ({"instruction": "I", "context": "C", "instances": [{"input": "Q", "output": "A"}]}, "I\n\nC\n\nQ"),
     ({"prompt": "Human: H\n\nAssistant: J\n\nHuman: Q\n\nAssistant:", "context": "C", "details": "D", "completion": "A"}, "C\n\nH\n---\nQ\n\nD"),
+    ({"question": "Q", "Passage Text": "C", "answer": "A"}, "C\n\nQ"),
     ({"question": "Q", "scenario": "C", "facts": ["D", "E"], "answer": "A"}, "C\n\nD\n\nE\n\nQ"),
     ({"instruction": "I", "premise": "P", "hypothesis": "H", "output": "A"}, "I\n\nP\n\nH"),
     ({"instruction": "I", "sentence1": "P", "sentence2": "H", "output": "A"}, "I\n\nP\n\nH"),

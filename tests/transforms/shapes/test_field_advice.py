@@ -33,6 +33,11 @@ def test_texts_that_all_differ_are_no_classes() -> None:
     assert "No two columns are surely a prompt and its answer" in advice(propose_fields(rows), rows)
 
 
+def test_what_stands_inside_a_field_that_is_used_is_not_called_unused() -> None:
+    rows = [{"question_stem": "The sun is", "choices": {"text": ["x", "y"], "label": ["A", "B"]}, "answerKey": "B"}]
+    assert "Not used" not in advice(propose_fields(rows), rows)
+
+
 def test_turns_without_an_answer_are_called_so() -> None:
     rows = [{"messages": [{"role": "user", "content": "Why?"}], "topic": "law"}]
     assert advice(propose_fields(rows), rows) == "No field beside the turns looks like the answer to them."

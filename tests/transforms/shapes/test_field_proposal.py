@@ -143,6 +143,22 @@ PROPOSED: list[tuple[str, list[Row], dict[str, Any]]] = [
         {"messages": "messages", "completion": "ideal"},
     ),
     (
+        "a question and its answer beside other turns",
+        [
+            {
+                "dialog": [{"role": "user", "content": "Hello."}, {"role": "assistant", "content": "Hi."}],
+                "question_text": "Why?",
+                "answer": "Because.",
+            }
+        ],
+        {"prompt": "question_text", "completion": "answer"},
+    ),
+    (
+        "documents are no turns",
+        [{"question": "Why?", "documents": [{"content": "Long.", "id": "x"}], "gold": "Because."}],
+        {"prompt": "question", "completion": "gold", "context": "documents.content"},
+    ),
+    (
         "options in one field beside a key",
         [{"question_stem": "The sun is", "choices": {"text": ["x", "y"], "label": ["A", "B"]}, "answerKey": "B"}],
         {"prompt": "question_stem", "choices": "choices", "completion": "answerKey"},
@@ -164,8 +180,8 @@ PROPOSED: list[tuple[str, list[Row], dict[str, Any]]] = [
     ),
     (
         "contexts in lists and objects",
-        [{"question": "Why?", "answer": "Because.", "documents": [{"snippet": "Long."}], "context": {"city": "Rome", "year": "It was 1820."}}],
-        {"prompt": "question", "completion": "answer", "context": "{documents.snippet}\n\n{context.city}\n\n{context.year}"},
+        [{"question": "Why?", "answer": "Because.", "documents": [{"snippet": "Long."}], "context": {"city": "Rome", "age": "It was 1820."}}],
+        {"prompt": "question", "completion": "answer", "context": "{documents.snippet}\n\n{context.city}\n\n{context.age}"},
     ),
     ("names with accents", [{"Question posée": "Qui ?", "Réponse donnée": "Moi."}], {"prompt": "Question posée", "completion": "Réponse donnée"}),
     (
