@@ -91,12 +91,13 @@ def records(source: Iterable[str | RowFault], max_chars: int, dialect: Dialect) 
             yield record if _NULL not in record else ["" if cell == _NULL else cell for cell in record]
 
 
-def _fit(text: str, dialect: Dialect, named: str) -> tuple[bool, bool, int]:
+def _fit(text: str, dialect: Dialect, named: str) -> tuple[bool, bool, bool, int]:
+    """Say how well a delimiter fits: to most rows, to the first one too (a header holds no punctuation), to the file's name, for how many cells."""
     counts = [len(row) for row in sample(text, dialect)]
     usual, rows = Counter(counts).most_common(1)[0] if counts else (0, 0)
     if usual < 2:
-        return (False, False, 0)
-    return (rows >= 0.9 * len(counts), dialect.delimiter == named, usual)
+        return (False, False, False, 0)
+    return (rows >= 0.9 * len(counts), counts[0] == usual, dialect.delimiter == named, usual)
 
 
 def _quoting(text: str, delimiter: str, *, whole: bool) -> str:

@@ -16,6 +16,7 @@ from versatune.transforms.shapes.field_yaml import fields_yaml
 ADVISED = ("unknown_shape", "missing_answer", "missing_prompt", "missing_document", "wrong_type", "no_answer")
 """Reasons of rejection that another choice of fields may mend."""
 _SHOWN_COLUMNS = 6
+_NAMED_COLUMNS = 3
 _SAMPLE_CHARS = 30
 _PRIVATE = re.compile(r"@|(\d[ -]?){9}")
 _PRIVATE_WORDS = frozenset("email mail phone password passwd token secret key ssn iban card address ip".split())  # noqa: SIM905
@@ -89,7 +90,8 @@ def _short_texts(number: int) -> str:
 
 
 def _names(columns: Sequence[Column]) -> str:
-    return ", ".join(f"'{column.path}'" for column in columns[:_SHOWN_COLUMNS])
+    more = f" and {len(columns) - _NAMED_COLUMNS} more" if len(columns) > _NAMED_COLUMNS else ""
+    return ", ".join(f"'{column.path}'" for column in columns[:_NAMED_COLUMNS]) + more
 
 
 def _shown(column: Column) -> str:

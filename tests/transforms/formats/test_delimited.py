@@ -87,6 +87,12 @@ def test_the_delimiter_is_the_one_that_fits() -> None:
     assert rows(b"a\tb\n1\t2\n") == [{"a": "1", "b": "2"}]
 
 
+def test_a_mark_that_the_header_lacks_is_punctuation() -> None:
+    data = b"Frage;Antwort;Art\n" + b"Wie geht das, wenn es schon klingelt?;Erst ab, dann an.;Technik\n" * 12
+    assert [*rows(data)[0]] == ["Frage", "Antwort", "Art"]
+    assert rows(data)[11]["Antwort"] == "Erst ab, dann an."
+
+
 @pytest.mark.parametrize("stray", [b'2,"open\n', b'2,"open" or not\n', b'"2,open\n'])
 def test_a_stray_quote_costs_its_own_line_and_no_other(stray: bytes) -> None:
     good = b"".join(b"%d,text\n" % n for n in range(3, 100))
