@@ -115,11 +115,11 @@ def _header(
         first = next(found)
         if isinstance(first, RowFault):
             raise FormatError("found a header row that is too long, or has a quote that is not closed. Write it anew")
-        return _names(first)
-    return _names([""] * Counter(map(len, first_rows)).most_common(1)[0][0])
+        return _names(first, note)
+    return _names([""] * Counter(map(len, first_rows)).most_common(1)[0][0], note)
 
 
-def _names(header: list[str]) -> list[str]:
+def _names(header: list[str], note: Callable[[str], None]) -> list[str]:
     try:
         "".join(header).encode()
     except UnicodeEncodeError:
@@ -140,6 +140,8 @@ def _names(header: list[str]) -> list[str]:
         while name in names:
             number += 1
             name = f"{base}_{number}"
+        if name != base:
+            note(f"it has several columns called '{base[:40]}'; column {place + 1} is read as '{name[:40]}'")
         names.append(name)
     return names
 

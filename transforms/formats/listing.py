@@ -217,8 +217,14 @@ def _files_below(directory: str) -> Iterator[str]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in files:
             path = os.path.join(folder, name)
-            if not name.startswith(".") and os.path.isfile(path):
+            if name.startswith("."):
+                continue
+            if os.path.isfile(path):
                 yield path
+            elif os.path.islink(path) and may_hold_data(name):
+                raise DataError(
+                    f"{path}: the link leads nowhere; its rows would be lost. Fetch the file, or take the link out"
+                )
 
 
 def _refuse_folder(error: OSError) -> NoReturn:

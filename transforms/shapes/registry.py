@@ -56,6 +56,8 @@ _VERDICTS = (
     "kto_tag", "kto_label", "label", "is_good", "is_correct", "is_chosen", "is_accepted", "is_desirable", "is_preferred",
     "desirable", "accepted", "thumbs_up", "correct", "is_helpful", "is_valid", "is_positive", "is_approved", "approved",
 )  # fmt: skip
+# Of a whole row, too: that nothing in it is to be learned.
+_ROW_MARKS = ("weight", "loss_weight", "sample_weight", "train", "trainable", "is_trainable")
 # Shapes whose rows have no answer to be bad, two of them, or an answer that is the label itself.
 _UNJUDGED: tuple[Shape, ...] = (document, unanswered, multiple_choice, preference_pair)
 _CLASS_NAMES = ("no", "off", "n", "f")  # as a label more likely the name of a class than a verdict
@@ -70,7 +72,7 @@ class Layout(NamedTuple):
     plain_names: Renaming | None
     """Where they fit the names in lower case, with ``_`` for blanks and hyphens (``Question``, ``Correct Answer``): these."""
     verdicts: tuple[str, ...]
-    """Fields that may say whether the answer is a good one."""
+    """Fields that may say whether the answer is a good one, or to be learned at all."""
 
 
 _LAYOUTS: dict[tuple[str, ...], Layout] = {}
@@ -100,7 +102,7 @@ def _fitting(names: tuple[str, ...]) -> Layout:
     use_plain = shapes[:1] in ((), (unanswered,)) and as_plain[:1] not in ((), (unanswered,))
     chosen, fields = (as_plain, plain) if use_plain else (shapes, exact)
     judged = bool(chosen) and chosen[0] not in _UNJUDGED
-    verdicts = tuple(sorted(name for name in fields if judged and plain_name(name) in _VERDICTS))
+    verdicts = tuple(sorted(name for name in fields if judged and plain_name(name) in _VERDICTS + _ROW_MARKS))
     return Layout(chosen, Renaming.by(plain_name, names) if use_plain else None, verdicts)
 
 
@@ -154,6 +156,8 @@ def _as_written(detail: str, row: Row) -> str:
 def _in_layout(row: Row, layout: Layout) -> Sequence[Example | RowError]:
     for name in layout.verdicts:
         if _says_bad(name, row[name]):
+            if plain_name(name) in _ROW_MARKS:
+                raise RowError("nothing_to_learn", f"'{name}' says that the row is not to be learned")
             raise RowError(
                 "bad_answer",
                 f"'{name}' says no: the row's answer is a bad one. Where it means something else, name the fields to use,"

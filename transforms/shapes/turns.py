@@ -152,7 +152,9 @@ def _pair(turn: dict[str, Any], where: str) -> list[Message]:
     for prompt, answer in _PAIRS:
         if prompt in turn and answer in turn:
             asked = ("user", text(turn[prompt], "prompt", f"{where}.{prompt}"))
-            return [asked, ("assistant", text(turn[answer], "answer", f"{where}.{answer}"))]
+            answered = ("assistant", text(turn[answer], "answer", f"{where}.{answer}"))
+            rules = turn.get("system")  # as XTuner writes it, with the first pair
+            return [*([("system", rules)] if isinstance(rules, str) and rules.strip() else []), asked, answered]
     raise RowError("unknown_role", f"{where} names no speaker; expected 'role' and 'content', or 'from' and 'value'")
 
 

@@ -80,6 +80,12 @@ def test_a_name_that_comes_again_is_numbered() -> None:
     assert rows(b"a,b,a,a_2,a\n1,2,3,4,5\n") == [{"a": "1", "b": "2", "a_2": "3", "a_2_2": "4", "a_3": "5"}]
 
 
+def test_columns_of_one_name_are_told() -> None:
+    notes: list[str] = []
+    [*delimited.rows(iter([b"a,b,a\n1,2,3\n"]), 1 << 20, delimiter=",", note=notes.append)]
+    assert notes == ["it has several columns called 'a'; column 3 is read as 'a_2'"]
+
+
 def test_the_delimiter_is_the_one_that_fits() -> None:
     assert rows(b"question;answer\nWhy, oh why?;So, well\n") == [{"question": "Why, oh why?", "answer": "So, well"}]
     assert rows(b"question,answer\nx;y,z;1\n") == [{"question": "x;y", "answer": "z;1"}]

@@ -122,6 +122,14 @@ def test_a_directory_stands_for_every_data_file_below_it(tmp_path: Path) -> None
     assert [split.uri for split in plan_inputs(configure(tmp_path, s=["d"]))] == ["d/e/y.parquet", "d/x.json"]
 
 
+def test_a_link_that_leads_nowhere_is_not_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "x.jsonl").symlink_to(tmp_path / "gone.jsonl")
+    (tmp_path / "d" / "README.md").symlink_to(tmp_path / "gone.md")
+    with pytest.raises(DataError, match=r"x\.jsonl: the link leads nowhere"):
+        plan_inputs(configure(tmp_path, s=["d"]))
+
+
 def test_two_stars_cross_any_number_of_directories(tmp_path: Path) -> None:
     for name in ("d/a.tsv", "d/e/b.tsv", "d/e/f/c.tsv", "d/e/f/c.csv"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -268,3 +268,9 @@ def test_a_call_beside_a_text_that_cannot_be_seen_is_the_call_alone() -> None:
         call = {"role": "assistant", "content": blank, "tool_calls": [{"name": "f", "arguments": {}}]}
         (example,) = read_examples(orjson.dumps([{"role": "user", "content": "Why?"}, call]))
         assert [role for role, _ in example.messages] == ["user", "tool_call"]
+
+
+def test_a_pair_may_have_the_rules_of_the_conversation() -> None:
+    pairs = [{"system": "S", "input": "Q", "output": "A"}, {"system": "", "input": "Q2", "output": "A2"}]
+    (example,) = read_examples(orjson.dumps({"conversation": pairs}))
+    assert example.messages == [("system", "S"), ("user", "Q"), ("assistant", "A"), ("user", "Q2"), ("assistant", "A2")]

@@ -143,6 +143,14 @@ def test_a_verdict_in_any_spelling(field: str) -> None:
         assert reason({**row, field: "False"}) == "bad_answer"
 
 
+@pytest.mark.parametrize("row", ANSWERED)
+@pytest.mark.parametrize("field", ["weight", "sample_weight", "train", "isTrainable"])
+def test_a_row_may_be_marked_as_a_whole(row: dict[str, Any], field: str) -> None:
+    assert reason({**row, field: 0}) == reason({**row, field: "False"}) == "nothing_to_learn"
+    for value in (1, 0.5, True, None, "heavy"):
+        assert read_examples(orjson.dumps({**row, field: value}))[0].messages[-1] == ("assistant", "A")
+
+
 def test_the_label_of_a_multiple_choice_is_its_answer() -> None:
     row = {"question": "Q", "choices": ["first", "second"], "label": 0}
     assert "first" in read_examples(orjson.dumps(row))[0].messages[-1][1]
