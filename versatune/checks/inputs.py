@@ -9,7 +9,8 @@ from versatune.checks.report import Fact, Findings, Problem, amount
 from versatune.checks.subject import Subject
 from versatune.pipelines.build_plan import planned_bytes
 from versatune.pipelines.staging import check_inputs
-from versatune.schemas.config import SourceConfig
+from versatune.schemas.config import CleanConfig, PiiConfig, SourceConfig
+from versatune.schemas.errors import ConfigError
 from versatune.schemas.licenses import is_allowed
 from versatune.transforms.cleaning.chain import make_cleaner
 from versatune.transforms.formats.listing import source_splits
@@ -51,8 +52,20 @@ def classifier(subject: Subject) -> Findings:
 
 def cleaning(subject: Subject) -> Findings:
     """Patterns that are no regular expressions, unknown languages and regions."""
-    make_cleaner(subject.config.build.clean, subject.config.build.pii)
-    yield from ()
+    clean, pii = subject.config.build.clean, subject.config.build.pii
+    apart = [
+        *(
+            ("build.clean.drop_patterns", CleanConfig(drop_patterns=[pattern]), PiiConfig())
+            for pattern in clean.drop_patterns
+        ),
+        ("build.clean.languages", clean.model_copy(update={"drop_patterns": []}), PiiConfig()),
+        ("build.pii.phone_regions", CleanConfig(), pii),
+    ]
+    for key, only_clean, only_pii in apart:
+        try:
+            make_cleaner(only_clean, only_pii)
+        except ConfigError as error:
+            yield Problem(stage="build", key=key, message=str(error))
 
 
 def benchmarks(subject: Subject) -> Findings:

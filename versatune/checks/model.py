@@ -9,8 +9,9 @@ from pathlib import Path
 from versatune.checks.report import Fact, Findings, Problem
 from versatune.checks.subject import Subject
 from versatune.mixing.mixers import mixer_from_config
-from versatune.schemas.model_files import context_length, read_json, tensors_of
-from versatune.schemas.model_fit import check_model_fit
+from versatune.schemas.errors import DataError
+from versatune.schemas.model_files import context_length, read_json, tensors_of, text_sections
+from versatune.schemas.model_fit import check_model_fit, embedding_rows
 from versatune.sft_runner.generation_settings import check_generation_settings
 from versatune.transforms.engines.memory_fit import weight_bytes
 from versatune.transforms.reading.tokenize import CannotTokenize, Tokenization, Tokenizer
@@ -25,6 +26,29 @@ def files(subject: Subject) -> Findings:
     context = context_length(folder)
     length = f"context of {context:,} tokens" if context else "no limit of context known"
     yield Fact(name="model", text=f"{folder.name}, {weight_bytes(folder, 1) / 1e6:,.0f} M parameters, {length}")
+    _check_shapes(folder)
+
+
+def _check_shapes(folder: Path) -> None:
+    """Refuse weights that are not those of the configuration: loading them fails, or makes up what is not there.
+
+    Raises:
+        DataError: naming what differs.
+    """
+    sections = text_sections(folder)
+    rows, sizes = embedding_rows(folder), [size for section in sections if (size := section.get("vocab_size"))]
+    if sizes and rows is not None and rows not in sizes:
+        raise DataError(
+            f"model {folder}: config.json says that vocab_size is {sizes[0]}, and the weights have {rows} rows of embedding; take the"
+            " configuration that belongs to the weights"
+        )
+    names = {name for file in folder.glob("*.safetensors") for name in tensors_of(file)}
+    untied = any(section.get("tie_word_embeddings") is False for section in sections)
+    if untied and "model.embed_tokens.weight" in names and not any("lm_head" in name for name in names):
+        raise DataError(
+            f"model {folder}: config.json says that tie_word_embeddings is false, and the weights have no lm_head; download the model"
+            " again, or take the configuration that belongs to the weights"
+        )
 
 
 def known_type(subject: Subject) -> Findings:
