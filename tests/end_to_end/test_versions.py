@@ -42,7 +42,12 @@ def raw_rows() -> list[Row]:
 
 def id_of(prompt: str, answer: str) -> str:
     """Name a conversation as the data contract says, without versatune's code."""
-    return hashlib.blake2b(orjson.dumps([["user", prompt], ["assistant", answer]]), digest_size=16).hexdigest()
+    asked, whole = [["user", prompt]], [["user", prompt], ["assistant", answer]]
+    return _digest(asked, 4) + _digest(whole, 12)
+
+
+def _digest(turns: list[list[str]], size: int) -> str:
+    return hashlib.blake2b(orjson.dumps(turns), digest_size=size).hexdigest()
 
 
 def expected_ids(row: Row) -> list[str] | None:
