@@ -16,6 +16,8 @@ import orjson
 import pytest
 import yaml
 
+from versatune.schemas.dataset import DatasetManifest
+
 PYTHON = [sys.executable, *(["-I"] if sys.flags.isolated else [])]
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = os.environ | ({} if sys.flags.isolated else {"PYTHONPATH": str(ROOT)})  # the checkout, from any folder
@@ -205,7 +207,7 @@ def test_a_manifest_of_another_version_is_refused_by_number(work: Path) -> None:
         for part in (
             "manifest.json",
             "format_version is 99",
-            "reads version 3",
+            f"reads version {DatasetManifest.FORMAT_VERSION}",
             "make it anew: `versatune build CONFIG`",
         ):
             assert part in message
