@@ -91,9 +91,11 @@ def _missing_file(_: Path, config: dict[str, Any]) -> None:
 
 def _empty_glob(_: Path, config: dict[str, Any]) -> None:
     config["sources"][0]["files"] = ["raw/2025-*.jsonl"]
+    config["build"] = {"on_refused_file": "fail"}
 
 
-def _cut_gzip(folder: Path, _: dict[str, Any]) -> None:
+def _cut_gzip(folder: Path, config: dict[str, Any]) -> None:
+    config["build"] = {"on_refused_file": "fail"}
     file = folder / "raw" / "law.jsonl.gz"
     file.write_bytes(file.read_bytes()[:-20])
 
@@ -101,6 +103,7 @@ def _cut_gzip(folder: Path, _: dict[str, Any]) -> None:
 def _not_json(folder: Path, config: dict[str, Any]) -> None:
     (folder / "raw" / "page.json").write_text("<!DOCTYPE html>\n<html><body>404</body></html>\n")
     config["sources"][0]["files"] = ["raw/page.json"]
+    config["build"] = {"on_refused_file": "fail"}
 
 
 def _unknown_key(_: Path, config: dict[str, Any]) -> None:

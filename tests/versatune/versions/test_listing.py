@@ -117,7 +117,7 @@ def test_a_build_is_summed_up_with_reasons_counts_benchmarks_and_refused_files(s
     assert {name: result[name] for name in ("read", "expanded", "written", "duplicates", "near_duplicates", "rejected")} == {
         "read": 9, "expanded": 2, "written": 5, "duplicates": 2, "near_duplicates": 1, "rejected": 3,
     }  # fmt: skip
-    assert title.startswith("refused: raw/broken.parquet: damaged; give another\n")
+    assert title.startswith("rejected rows, each with its reason: ")
     assert result["undetermined"]["rows"]["law"] == 1
     assert result["undetermined"]["shares"] == {
         "law": 1.0, "medicine": 0.0, "finance": 0.0, "science": None, "code": None, "general": None
