@@ -419,15 +419,25 @@ def test_a_bomb_of_one_row_stays_small_in_memory(tmp_path: Path, where: str) -> 
             file.write(fill)
         file.write(end)
     tracemalloc.start()
-    found, record = read(split_of(tmp_path / name))
+    faults, refused = _faults(split_of(tmp_path / name))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    faults = {row.reason for batch in found for row in batch.payloads if isinstance(row, RowFault)}
-    assert faults == (
-        {"bad_quotes", "wrong_cell_count"} if where == "csv" else {"too_large"}
-    )  # its lines are read as rows
-    assert not record.refused
-    assert peak < 60 * 2**20
+    # A quote that is never closed makes rows of the lines behind it, of which a batch is alive.
+    assert faults == ({"bad_quotes", "wrong_cell_count"} if where == "csv" else {"too_large"})
+    assert not refused
+    assert peak < (200 if where == "csv" else 60) * 2**20
+
+
+def _faults(split: InputSplit) -> tuple[set[str], str]:
+    """Read a file without keeping its rows; return the reasons of its faults, and why it was refused."""
+    reasons: set[str] = set()
+    batches = read_rows(split)
+    while True:
+        try:
+            batch = next(batches)
+        except StopIteration as done:
+            return reasons, done.value.refused
+        reasons |= {row.reason for row in batch.payloads if isinstance(row, RowFault)}
 
 
 # --- parts of large files ---
