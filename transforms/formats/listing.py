@@ -166,8 +166,8 @@ def _say_choice(source: SourceConfig, choice: SplitChoice, say: Callable[[str], 
         )
     if choice.held_out:
         say(
-            f"source '{source.name}': no files are named as its training split, so the split {', '.join(sorted(choice.held_out))} is"
-            " learned. Its 'split' says which to read"
+            f"source '{source.name}': its files are named {' and '.join(sorted(choice.held_out))}, and none as a training split: they"
+            " are learned. If some are to be kept for evaluation, take them out, or say split: NAME"
         )
     if choice.left_out:
         say(
