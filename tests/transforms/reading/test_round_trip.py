@@ -55,7 +55,12 @@ FLAT = {
     "prompt and completion": st.fixed_dictionaries({"prompt": TEXT, "completion": TEXT}),
     "preference": st.fixed_dictionaries({"prompt": TEXT, "chosen": TEXT, "rejected": TEXT}),
     "document": st.fixed_dictionaries({"text": TEXT}),
+    "code task": st.fixed_dictionaries({"description": TEXT, "code": TEXT}),
+    "lettered choices": st.fixed_dictionaries(
+        {"question": TEXT, "A": TEXT, "B": TEXT.map("b{}".format), "answer": st.sampled_from("AB")}
+    ),
 }
+PAIR = st.fixed_dictionaries({"question": TEXT, "answer": TEXT})
 NESTED = FLAT | {
     "numbers": st.fixed_dictionaries({"question": TEXT, "answer": st.floats(allow_nan=False, allow_infinity=False)}),
     "integers": st.fixed_dictionaries({"question": TEXT, "answer": st.integers(-(2**63), 2**63 - 1)}),
@@ -83,6 +88,42 @@ NESTED = FLAT | {
             "context": drawn[0],
             "question": drawn[1],
             "answers": {"text": [drawn[2]], "answer_start": [0]},
+        }
+    ),
+    "squad article": st.tuples(TEXT, TEXT, TEXT).map(
+        lambda drawn: {
+            "title": "t",
+            "paragraphs": [{"context": drawn[0], "qas": [{"question": drawn[1], "answers": [{"text": drawn[2]}]}]}],
+        }
+    ),
+    "chat": st.fixed_dictionaries({"chat": st.tuples(turn("user"), turn("assistant")).map(list)}),
+    "conversation tree": st.tuples(TEXT, TEXT).map(
+        lambda said: {
+            "role": "prompter",
+            "text": said[0],
+            "replies": [{"role": "assistant", "text": said[1], "rank": 0, "replies": []}],
+        }
+    ),
+    "history": st.fixed_dictionaries(
+        {"prompt": TEXT, "response": TEXT, "history": st.lists(st.tuples(TEXT, TEXT).map(list), max_size=2)}
+    ),
+    "question series": st.fixed_dictionaries(
+        {
+            "story": TEXT,
+            "questions": st.tuples(TEXT, TEXT).map(list),
+            "answers": st.tuples(TEXT, TEXT).map(list),
+        }
+    ),
+    "seed task": st.fixed_dictionaries(
+        {
+            "instruction": TEXT,
+            "instances": st.lists(st.fixed_dictionaries({"input": TEXT, "output": TEXT}), min_size=1, max_size=2),
+        }
+    ),
+    "table questions": st.fixed_dictionaries(
+        {
+            "table": st.lists(st.tuples(TEXT, TEXT).map(list), min_size=1, max_size=2),
+            "questions": st.lists(PAIR, min_size=1, max_size=2),
         }
     ),
     "choices": st.fixed_dictionaries(
