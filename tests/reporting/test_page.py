@@ -26,6 +26,7 @@ def dataset() -> Any:
     return SimpleNamespace(
         taxonomy=DEFAULT_TAXONOMY, books=[books], inputs=[refused], decontamination=looked_for,
         classifier=SimpleNamespace(undetermined_below=0.45), undetermined_shares={"law": 0.25, "code": None},
+        cut_rows=2, cut_tokens=1500, tokenizer=SimpleNamespace(max_tokens=512),
     )  # fmt: skip
 
 
@@ -50,6 +51,7 @@ def test_the_books_are_a_table_and_everything_is_escaped(dataset: Any) -> None:
     assert "<td>&lt;b&gt;one&lt;/b&gt;</td><td>8</td><td>2</td> <td>4</td><td>1</td> <td>2</td><td>3</td>" in shown
     assert "pii.email 7" in shown
     assert "arc 5" in shown
+    assert "2 written rows were cut at build.max_tokens = 512; at least 1,500" in shown
     assert "(no probability reaches 0.45): law 25.0%." in shown
     assert "Refused: x: damaged &lt;i&gt;" in shown
 
