@@ -428,7 +428,7 @@ REAL = {
     "codealpaca": {"read": 3517, "examples": 3515, "normalize.empty_answer": 2},
     "financial-qa-10k": {"read": 7000, "examples": 6997, "normalize.empty_answer": 1, "normalize.empty_prompt": 2},
     "lawkey-indian-law-qa": {"read": 14543, "examples": 14543},
-    "arc": {"read": 4239, "examples": 4239},
+    "arc": {"read": 3370, "examples": 3370},
     "alpaca-cleaned-first-1000": {"read": 1000, "examples": 1000},
     "fastchat-dummy": {"read": 500, "examples": 500},
     "human-eval": {"read": 164, "examples": 164},
