@@ -402,4 +402,5 @@ def _tapped(rows: Iterator[bytes | RowFault], stored: _Stored) -> Iterator[bytes
 
 
 def _one_line(error: object) -> str:
-    return " ".join(str(error).split())[:600]
+    """Return what is said in one line; bytes of a file that are not UTF-8 become question marks, for records travel as JSON."""
+    return " ".join(str(error).encode("utf-8", "replace").decode().split())[:600]
