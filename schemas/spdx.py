@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Callable
 from functools import lru_cache
@@ -113,20 +114,15 @@ def satisfies(expression: str, allowed: Callable[[str], bool]) -> bool:
             position += 2
         return allowed(name)
 
-    def joint() -> bool:
+    def joined(part: Callable[[], bool], word: str, met_together: Callable[[bool, bool], bool]) -> bool:
         nonlocal position
-        met = term()
-        while words[position : position + 1] == ["AND"]:
+        met = part()
+        while words[position : position + 1] == [word]:
             position += 1
-            met = term() and met
+            met = met_together(met, part())  # every part is read, whatever those before it say
         return met
 
     def choice() -> bool:
-        nonlocal position
-        met = joint()
-        while words[position : position + 1] == ["OR"]:
-            position += 1
-            met = joint() or met
-        return met
+        return joined(lambda: joined(term, "AND", operator.and_), "OR", operator.or_)
 
     return choice()

@@ -94,13 +94,9 @@ def _compose(job: Job) -> tuple[MixtureManifest, ProbeReport | None]:
     """Return the mixture of the configuration as it is, and the probe that it follows."""
     from versatune.mixing.compose import compose
 
-    dataset_file = read_pointer(job.home / "latest.json", what="dataset", command="versatune build CONFIG")
+    dataset_file = _dataset_file(job.home)
     dataset = DatasetManifest.load(dataset_file)
-    report = None
-    if job.config.mix.policy == "versatune-constant":
-        report = ProbeReport.load(
-            read_pointer(job.home / "probe" / "latest.json", what="probe report", command="versatune probe CONFIG")
-        )
+    report = _newest_report(job.home) if job.config.mix.policy == "versatune-constant" else None
     return compose(
         job.config, dataset, os.path.relpath(dataset_file.parent, job.home / "mixture" / "digest"), report
     ), report
@@ -150,12 +146,20 @@ def _say_what_is_trained_on(job: Job, file: Path) -> None:
         )
 
 
+def _dataset_file(home: Path) -> Path:
+    return read_pointer(home / "latest.json", what="dataset", command="versatune build CONFIG")
+
+
 def _newest_dataset(home: Path) -> DatasetManifest | None:
     with contextlib.suppress(VersatuneError):
-        return DatasetManifest.load(
-            read_pointer(home / "latest.json", what="dataset", command="versatune build CONFIG")
-        )
+        return DatasetManifest.load(_dataset_file(home))
     return None
+
+
+def _newest_report(home: Path) -> ProbeReport:
+    return ProbeReport.load(
+        read_pointer(home / "probe" / "latest.json", what="probe report", command="versatune probe CONFIG")
+    )
 
 
 def check(job: Job, stages: Sequence[str] | None = None) -> CheckReport:
@@ -181,11 +185,7 @@ def check(job: Job, stages: Sequence[str] | None = None) -> CheckReport:
         dataset = None if "build" in todo else _newest_dataset(job.home)
         if "probe" not in todo and job.config.mix.policy == "versatune-constant":
             with contextlib.suppress(VersatuneError):
-                report = ProbeReport.load(
-                    read_pointer(
-                        job.home / "probe" / "latest.json", what="probe report", command="versatune probe CONFIG"
-                    )
-                )
+                report = _newest_report(job.home)
     local = runner_name(pipeline_options(job.beam_args, 1)) == LOCAL_RUNNER
     return preflight(Subject(config=job.config, stages=todo, local=local, dataset=dataset, probe=report))
 

@@ -23,8 +23,8 @@ def configured(folder: Path, *sources: dict[str, Any]) -> Path:
     return folder / "c.yaml"
 
 
-def test_01_padded_structs(build_folder: Build) -> None:
-    built = build_folder("01-padded-structs")
+def assert_the_two_calls(built: Any) -> None:
+    """Of two rows whose calls have other arguments each has its own, in what is written and in what is learned."""
     assert built.reasons == []
     assert sorted(built.turns) == [
         [
@@ -44,29 +44,15 @@ def test_01_padded_structs(build_folder: Build) -> None:
     call = '<tool_call>{"name": "weather", "arguments": {"city": "Oslo"}}</tool_call>'
     assert built.learned(oslo) == f"{call}<|im_end|>It rains.<|im_end|>"
     assert '"properties": {"city": {"type": "string"}}, "required": ["city"]' in built.text(oslo)
+
+
+def test_01_padded_structs(build_folder: Build) -> None:
+    assert_the_two_calls(build_folder("01-padded-structs"))
 
 
 def test_02_json_extension_type(build_folder: Build) -> None:
     built = build_folder("02-json-extension-type")
-    assert built.reasons == []
-    assert sorted(built.turns) == [
-        [
-            ("user", "Price of ACME?"),
-            ("tool_call", '[{"name":"quote","arguments":{"ticker":"ACME","days":3},"id":"c2"}]'),
-            ("tool", "12"),
-            ("assistant", "It is 12."),
-        ],
-        [
-            ("user", "Weather in Oslo?"),
-            ("tool_call", '[{"name":"weather","arguments":{"city":"Oslo"},"id":"c1"}]'),
-            ("tool", "rain"),
-            ("assistant", "It rains."),
-        ],
-    ]
-    oslo = next(row for row in built.rows if "Oslo" in row["messages"][0]["content"])
-    call = '<tool_call>{"name": "weather", "arguments": {"city": "Oslo"}}</tool_call>'
-    assert built.learned(oslo) == f"{call}<|im_end|>It rains.<|im_end|>"
-    assert '"properties": {"city": {"type": "string"}}, "required": ["city"]' in built.text(oslo)
+    assert_the_two_calls(built)
     assert built.manifest["books"][0]["duplicates"] == {"general": 2}  # the saved folder holds the same two rows
 
 
