@@ -33,7 +33,8 @@ from versatune.transforms.overlap.near_duplicates import FindNearDuplicates
 from versatune.transforms.reading.normalize import NormalizeRows
 from versatune.transforms.reading.read import ReadRows, plan_inputs
 from versatune.transforms.reading.repairs import read_repairs
-from versatune.transforms.reading.tokenize import TokenizeMessages, plan_tokenization
+from versatune.transforms.reading.tokenization import plan_tokenization
+from versatune.transforms.reading.tokenize import TokenizeMessages
 from versatune.transforms.shapes.base import WEIGHT_NOT_APPLIED
 from versatune.transforms.shards.plan_shards import PlanShards
 from versatune.transforms.shards.resume import PassOverFinished, fragments_directory, save_read_record

@@ -21,7 +21,7 @@ from versatune.transforms.classifier.fasttext_classifier import DomainClassifier
 from versatune.transforms.cleaning.chain import make_cleaner
 from versatune.transforms.overlap.decontaminate import BenchmarkIndex, index_benchmarks
 from versatune.transforms.reading.repairs import Repairs
-from versatune.transforms.reading.tokenize import Tokenization
+from versatune.transforms.reading.tokenization import Tokenization
 from versatune.transforms.shards.resume import Finished, find_finished
 from versatune.transforms.shards.write_manifest import VersionPlan
 from versatune.transforms.transport.batch import InputSplit

@@ -15,7 +15,7 @@ from versatune.schemas.model_files import context_length
 from versatune.schemas.probe import EstimateName
 from versatune.transforms.classifier.fasttext_classifier import DomainClassifier
 from versatune.transforms.engines.endpoint import check_endpoint
-from versatune.transforms.reading.tokenize import load_tokenizer
+from versatune.transforms.reading.tokenization import load_tokenizer
 
 _DOCUMENT_END = "<|endoftext|>"
 _MOST_ROUNDS = 500  # each is a step of the graph and makes the intervals a little wider

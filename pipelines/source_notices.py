@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from versatune.pipelines.shape_advice import shape_advice
 from versatune.schemas.config import Config
 from versatune.schemas.dataset import DatasetManifest, SourceBooks
+from versatune.transforms.chat.verdict import TOKENIZE_REASONS
 from versatune.transforms.classifier.classify import CLASSIFY_REASONS
 from versatune.transforms.cleaning.tails import tail_advice, unused_markers
 from versatune.transforms.overlap.decontaminate import DECONTAMINATE_REASONS
-from versatune.transforms.reading.tokenize import TOKENIZE_REASONS
 from versatune.transforms.shapes.base import CLEAN_REASONS, NORMALIZE_REASONS, READ_REASONS
 from versatune.transforms.transport.storage import is_local
 

@@ -216,7 +216,18 @@ class ModelConfig(Section):
     revision: str | None = None
     """Hub revision; hub ids only."""
     chat_template: str | None = None
-    """A Jinja file, relative to this file, in place of the tokenizer's own template."""
+    """A Jinja file, relative to this file, in place of the tokenizer's own template; or the name of one that comes with versatune."""
+    template_variables: dict[str, bool | int | str] = Field(default_factory=dict)
+    """What the template is given besides the conversation, such as ``{enable_thinking: false}``; inference has to give it the same."""
+    system: Literal["keep", "into_first_user", "drop"] = "keep"
+    """What becomes of a system turn where the template has no place for one: keep rejects the row, into_first_user puts its text before the
+    first user's, drop leaves it out. Each is counted."""
+    thoughts: Literal["keep", "drop", "as_rendered"] = "as_rendered"
+    """What becomes of the thoughts before an answer: as_rendered learns those that the template writes and counts rows that lose some, keep
+    rejects these rows, drop leaves all thoughts out."""
+    tools: Literal["keep", "drop", "as_rendered"] = "keep"
+    """What becomes of a row whose list of tools the template does not write: keep rejects it, as_rendered learns it as it is, drop gives no
+    template such a list. Calls that are not written reject a row in any case."""
     trust_remote_code: bool = False
     """Run code that comes with the model. Off: nothing in a model folder can run code."""
 

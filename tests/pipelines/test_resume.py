@@ -22,7 +22,7 @@ from versatune.schemas.dataset import DatasetManifest
 from versatune.schemas.pointer import read_pointer
 from versatune.schemas.progress import Silence
 from versatune.transforms.classifier.fasttext_classifier import bundled_model
-from versatune.transforms.reading.tokenize import plan_tokenization
+from versatune.transforms.reading.tokenization import plan_tokenization
 
 ROOT = Path(__file__).resolve().parents[2]
 # Dies at the n-th call of a function, as often as it is told to, and says after each death what was there.

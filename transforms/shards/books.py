@@ -12,8 +12,9 @@ from pydantic import ValidationError
 from versatune.schemas.dataset import EXPANDED, InputFile, SourceBooks
 from versatune.schemas.errors import DataError, RunError
 from versatune.schemas.validation import explain
+from versatune.transforms.chat.verdict import CONTROL_TOKEN_IN_TEXT
 from versatune.transforms.overlap.near_duplicates import Clusters
-from versatune.transforms.reading import tokenize
+from versatune.transforms.reading.tokenize import STAGE as TOKENIZE
 from versatune.transforms.shards.plan_shards import ShardPlan
 from versatune.transforms.shards.write_shards import Rejected, Written
 
@@ -140,9 +141,9 @@ def check_books(books: Sequence[SourceBooks], max_rejected_fraction: float) -> N
     if not read:
         raise DataError("the sources hold no rows; expected at least one conversation")
     tokenized_away = sum(
-        rows for book in books for reason, rows in book.rejected.items() if reason.startswith(f"{tokenize.STAGE}.")
+        rows for book in books for reason, rows in book.rejected.items() if reason.startswith(f"{TOKENIZE}.")
     )
-    rendered_already = sum(book.rejected.get(f"{tokenize.STAGE}.{tokenize.CONTROL_TOKEN_IN_TEXT}", 0) for book in books)
+    rendered_already = sum(book.rejected.get(f"{TOKENIZE}.{CONTROL_TOKEN_IN_TEXT}", 0) for book in books)
     written = sum(sum(book.written.values()) for book in books)
     if rendered_already and rendered_already == tokenized_away and not written:
         raise DataError(

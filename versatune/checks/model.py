@@ -13,11 +13,10 @@ from versatune.schemas.errors import DataError
 from versatune.schemas.model_files import context_length, read_json, tensors_of, text_sections
 from versatune.schemas.model_fit import check_model_fit, embedding_rows
 from versatune.sft_runner.generation_settings import check_generation_settings
+from versatune.transforms.chat.verdict import NO_END_OF_TURN
 from versatune.transforms.engines.memory_fit import weight_bytes
-from versatune.transforms.reading.tokenize import CannotTokenize, Tokenization, Tokenizer
-
-_QUESTION = "What is the capital of France?"
-_ANSWER = "It is Paris."
+from versatune.transforms.reading.tokenization import Tokenization
+from versatune.transforms.reading.tokenize import Tokenizer
 
 
 def files(subject: Subject) -> Findings:
@@ -158,12 +157,8 @@ def generation_settings(subject: Subject) -> Findings:
 
 
 def _ends_a_turn(tokenization: Tokenization) -> bool:
-    turns = [{"role": "user", "content": _QUESTION}, {"role": "assistant", "content": _ANSWER}]
-    try:
-        text = Tokenizer(tokenization).render(turns)
-    except CannotTokenize:  # it wants other turns than these; its rows will tell
-        return True
-    return bool(text.rpartition(_ANSWER)[2].strip())
+    outcome = Tokenizer(tokenization).chat.outcomes["one turn"]
+    return outcome.scored is None or NO_END_OF_TURN not in outcome.scored.counts
 
 
 def _built_in(model_type: str) -> bool:

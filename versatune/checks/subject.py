@@ -17,7 +17,7 @@ from versatune.schemas.model_source import model_folder
 from versatune.schemas.probe import ProbeReport
 from versatune.transforms.classifier.fasttext_classifier import DomainClassifier, shared_classifier
 from versatune.transforms.reading.read import plan_inputs
-from versatune.transforms.reading.tokenize import Tokenization, plan_tokenization
+from versatune.transforms.reading.tokenization import Tokenization, plan_tokenization
 from versatune.transforms.transport.batch import InputSplit
 from versatune.transforms.transport.model_fetch import fetch_model
 

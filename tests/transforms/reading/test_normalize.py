@@ -20,11 +20,11 @@ import versatune.transforms.transport.batch_coders  # noqa: F401  # registers ho
 from versatune.schemas.arrow import NORMALIZED, REJECT
 from versatune.schemas.config import BuildConfig, FieldMap, SourceConfig, load_config
 from versatune.schemas.errors import DataError
+from versatune.transforms.chat.verdict import TOKENIZE_REASONS
 from versatune.transforms.classifier.classify import CLASSIFY_REASONS
 from versatune.transforms.reading.normalize import NormalizeRows, normalize_batch
 from versatune.transforms.reading.read import plan_inputs, read_rows
 from versatune.transforms.reading.repairs import Repairs, payload_digest
-from versatune.transforms.reading.tokenize import TOKENIZE_REASONS
 from versatune.transforms.shapes.base import CLEAN_REASONS, NORMALIZE_REASONS, READ_REASONS, Example, RowError
 from versatune.transforms.shapes.conversation import example_id, read_examples
 from versatune.transforms.transport.batch import Batch, InputSplit, RawBatch, RowFault, example_payloads, one_array

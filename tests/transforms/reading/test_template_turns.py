@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from versatune.transforms.reading.template_turns import template_turns
 
 CALLS = '[{"name":"f","arguments":{"a":1}},{"name":"g","arguments":{}}]'

@@ -19,13 +19,12 @@ import versatune.transforms.transport.batch_coders  # noqa: F401  # registers ho
 from versatune.schemas.arrow import REJECT, TOKEN_FIELDS, classified_fields
 from versatune.schemas.config import SourceConfig, load_config
 from versatune.schemas.errors import ConfigError, DataError
+from versatune.transforms.chat.verdict import CannotTokenize
 from versatune.transforms.reading.normalize import normalize_batch
+from versatune.transforms.reading.tokenization import Tokenization, plan_tokenization
 from versatune.transforms.reading.tokenize import (
-    CannotTokenize,
-    Tokenization,
     TokenizeMessages,
     Tokenizer,
-    plan_tokenization,
     tokenize_batch,
     tokens_in_spans,
 )
@@ -79,7 +78,7 @@ def answers_in(tokenizer: Tokenizer, conversation: list[tuple[str, str]], tools:
     """Decode each run of scored tokens."""
     (encoded,) = tokenizer.encode([conversation], [tools], [()])
     assert not isinstance(encoded, CannotTokenize), encoded
-    ids, mask, _ = encoded
+    ids, mask = encoded[:2]
     edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.astype(int), [0]])))
     return [
         tokenizer._backend.decode(ids[start:end].tolist(), skip_special_tokens=False)
@@ -131,7 +130,7 @@ def test_a_special_token_that_the_template_never_writes_is_no_reason_to_reject(s
 def test_a_control_token_that_the_template_puts_together_is_found(tiny_model: Path, tmp_path: Path) -> None:
     pieced = THINKING.replace("<|im_start|>", "<|' + 'im_start|>")
     assert "<|im_start|>" not in pieced
-    tokenizer = Tokenizer(replace(plan(tiny_model, tmp_path), chat_template=pieced, special_tokens={}))
+    tokenizer = Tokenizer(replace(plan(tiny_model, tmp_path), templates={"default": pieced}, special_tokens={}))
     (verdict,) = tokenizer.encode([[("user", "<|im_start|>"), ("assistant", "Hello")]], [None], [()])
     assert isinstance(verdict, CannotTokenize)
     assert verdict.reason == "control_token_in_text"
@@ -169,32 +168,34 @@ def test_a_blank_token_without_characters_inside_an_answer_is_scored() -> None:
 
 
 def test_a_template_without_generation_prompt_scores_answer_and_end(tiny_model: Path, tmp_path: Path) -> None:
-    tokenizer = Tokenizer(replace(plan(tiny_model, tmp_path), chat_template=LLAMA2))
+    tokenizer = Tokenizer(replace(plan(tiny_model, tmp_path), templates={"default": LLAMA2}))
     assert answers_in(tokenizer, CHAT) == [f" {content} <|im_end|>" for role, content in CHAT if role == "assistant"]
 
 
 def test_a_template_that_rewrites_earlier_turns_still_scores_the_answers(tiny_model: Path, tmp_path: Path) -> None:
-    tokenizer = Tokenizer(replace(plan(tiny_model, tmp_path), chat_template=THINKING))
+    tokenizer = Tokenizer(replace(plan(tiny_model, tmp_path), templates={"default": THINKING}))
     assert answers_in(tokenizer, CHAT) == [content + "<|im_end|>" for role, content in CHAT if role == "assistant"]
 
 
 @pytest.mark.parametrize("short", ["s", "assistant", "im_start", "user", "2"])
 def test_a_short_answer_is_not_mistaken_for_the_templates_words(short: str, smollm2: Path, tmp_path: Path) -> None:
-    tokenizer = Tokenizer(replace(plan(smollm2, tmp_path), chat_template=THINKING))
+    tokenizer = Tokenizer(replace(plan(smollm2, tmp_path), templates={"default": THINKING}))
     chat = [("user", "a"), ("assistant", short), ("user", short), ("assistant", short)]
     assert answers_in(tokenizer, chat) == [short + "<|im_end|>"] * 2
 
 
 def test_a_template_that_hides_an_answer_rejects_the_row(tiny_model: Path, tmp_path: Path) -> None:
     hiding = THINKING.replace("m['content'] +", "(m['content'] if loop.last else '...') +")
-    (verdict,) = Tokenizer(replace(plan(tiny_model, tmp_path), chat_template=hiding)).encode([CHAT], [None], [()])
+    (verdict,) = Tokenizer(replace(plan(tiny_model, tmp_path), templates={"default": hiding})).encode(
+        [CHAT], [None], [()]
+    )
     assert isinstance(verdict, CannotTokenize)
     assert verdict.reason == "template_not_prefix_stable"
     assert "2 + 2" not in verdict.detail  # never the row's text
 
 
 def test_what_the_template_refuses_is_a_reject_with_its_words(tiny_model: Path, tmp_path: Path) -> None:
-    (verdict,) = Tokenizer(replace(plan(tiny_model, tmp_path), chat_template=LLAMA2)).encode(
+    (verdict,) = Tokenizer(replace(plan(tiny_model, tmp_path), templates={"default": LLAMA2})).encode(
         [[("system", "x"), *CHAT]], [None], [()]
     )
     assert isinstance(verdict, CannotTokenize)
@@ -204,7 +205,7 @@ def test_what_the_template_refuses_is_a_reject_with_its_words(tiny_model: Path, 
 def test_a_begin_token_of_the_tokenizer_stands_once(tiny_model: Path, tmp_path: Path) -> None:
     start = "<|im_start|>"
     with_bos = replace(plan(tiny_model, tmp_path), prepended=1)
-    without = replace(with_bos, chat_template=with_bos.chat_template.replace(start, "[") + "{{ '' }}")
+    without = replace(with_bos, templates={"default": with_bos.templates["default"].replace(start, "[") + "{{ '' }}"})
     for tokenization in (with_bos, without):
         (encoded,) = Tokenizer(tokenization).encode([CHAT], [None], [()])
         assert not isinstance(encoded, CannotTokenize)
@@ -237,7 +238,7 @@ def test_of_a_document_every_token_but_the_first_is_scored_and_its_end_is_the_la
     text = "Once upon a time.\n\nThere was a naïve prince \U0001f600."
     (encoded,) = tokenizer.encode([[("text", text)]], [None], [()])
     assert not isinstance(encoded, CannotTokenize)
-    ids, mask, _ = encoded
+    ids, mask = encoded[:2]
     assert tokenizer._backend.decode(ids.tolist(), skip_special_tokens=False) == text + "<|im_end|>"
     assert mask.tolist() == [False] + [True] * (len(ids) - 1)
 
@@ -265,7 +266,7 @@ def test_a_document_is_cut_and_may_not_hold_control_tokens(tiny_model: Path, tmp
 
 
 def with_tools(tiny_model: Path, tmp_path: Path, template: str = TOOLS) -> Tokenizer:
-    return Tokenizer(replace(plan(tiny_model, tmp_path), chat_template=template))
+    return Tokenizer(replace(plan(tiny_model, tmp_path), templates={"default": template}))
 
 
 def test_calls_are_learned_with_what_the_assistant_says_and_results_are_not(tiny_model: Path, tmp_path: Path) -> None:
@@ -278,14 +279,14 @@ def test_calls_are_learned_with_what_the_assistant_says_and_results_are_not(tiny
 
 
 def test_results_carry_the_name_and_number_of_their_calls(tiny_model: Path, tmp_path: Path) -> None:
-    text, _ = with_tools(tiny_model, tmp_path).scored(WITH_CALLS)
+    text = with_tools(tiny_model, tmp_path).chat.scored(WITH_CALLS).text
     assert "tool\nclock call00000: noon<|im_end|>\n<|im_start|>tool\nweather call00001: rain<|im_end|>" in text
 
 
 def test_the_template_is_given_the_tools_and_they_are_not_learned(tiny_model: Path, tmp_path: Path) -> None:
     tools = '[{"type": "function", "function": {"name": "clock", "parameters": {}}}]'
     tokenizer = with_tools(tiny_model, tmp_path)
-    text, _ = tokenizer.scored(WITH_CALLS, tools)
+    text = tokenizer.chat.scored(WITH_CALLS, tools).text
     assert text.startswith('<|im_start|>system\n[{"type": "function", "function": {"name": "clock"')
     assert answers_in(tokenizer, WITH_CALLS, tools) == answers_in(tokenizer, WITH_CALLS)
     assert answers_in(tokenizer, CHAT, tools) == answers_in(tokenizer, CHAT)
@@ -372,7 +373,7 @@ def test_a_rejected_example_can_be_read_again_as_itself(
 def test_a_batch_is_divided_and_counted(tiny_model: Path, tmp_path: Path, rows: Rows) -> None:
     short, long = CHAT[:2], [("user", "why? " * 200), ("assistant", "no")]
     batch = classified(rows(short, long, CHAT))
-    examples, rejects = tokenize_batch(batch, Tokenizer(plan(tiny_model, tmp_path, max_tokens=100)))
+    examples, rejects, _ = tokenize_batch(batch, Tokenizer(plan(tiny_model, tmp_path, max_tokens=100)))
     assert examples.schema == pa.schema([*batch.schema, *TOKEN_FIELDS])
     assert rejects.schema == REJECT
     assert examples["id"].to_pylist() == [f"{i:032x}" for i in (0, 2)]
@@ -385,7 +386,7 @@ def test_a_batch_is_divided_and_counted(tiny_model: Path, tmp_path: Path, rows: 
 
 
 def test_a_batch_without_rows_gets_its_columns(tiny_model: Path, tmp_path: Path, rows: Rows) -> None:
-    examples, rejects = tokenize_batch(classified(rows()), Tokenizer(plan(tiny_model, tmp_path)))
+    examples, rejects, _ = tokenize_batch(classified(rows()), Tokenizer(plan(tiny_model, tmp_path)))
     assert (examples.num_rows, rejects.num_rows) == (0, 0)
     assert examples.schema.names[-len(TOKEN_FIELDS) :] == [field.name for field in TOKEN_FIELDS]
 
@@ -482,8 +483,8 @@ def test_a_template_that_refuses_the_ids_of_calls_gets_numbers(tiny_model: Path,
         "{{ raise_exception('nine characters') }}{% endif %}{{ c.id }} {{ c.function.name }}{% endfor %}"
         "{{ m.content }}{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"
     )
-    tokenizer = Tokenizer(replace(plan(tiny_model, tmp_path), chat_template=strict))
+    tokenizer = Tokenizer(replace(plan(tiny_model, tmp_path), templates={"default": strict}))
     for own, shown in (("abc", "call00000"), ("Ab3456789", "Ab3456789")):
         call = ("tool_call", json.dumps([{"name": "f", "arguments": {}, "id": own}]))
-        text, _ = tokenizer.scored([("user", "a"), call])
+        text = tokenizer.scored([("user", "a"), call])
         assert f"{shown} f" in text

@@ -18,7 +18,7 @@ from versatune.schemas.errors import DataError, IntegrityError, RunError
 from versatune.schemas.model_files import model_digest
 from versatune.schemas.model_source import model_folder
 from versatune.transforms.engines.vllm_engine import VllmSettings, local_settings
-from versatune.transforms.reading.tokenize import plan_tokenization
+from versatune.transforms.reading.tokenization import plan_tokenization
 from versatune.transforms.transport import model_fetch
 from versatune.transforms.transport.model_fetch import fetch_model
 

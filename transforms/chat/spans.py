@@ -1,0 +1,260 @@
+"""The rule by which a conversation is learned, the same for every template.
+
+A turn of the assistant is learned from where the text leaves what the generation prompt would hold at that place, to the first token
+that ends generation. All of the row's texts must be in the rendering; what a template leaves out is a reason to reject the row, or, of
+thoughts, a count.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from versatune.transforms.chat.endings import Endings, common_prefix, whole_tokens
+from versatune.transforms.chat.form import Form, Said
+from versatune.transforms.chat.marks import Edges, Marked, Piece, marked, read_marks
+from versatune.transforms.chat.prompts import Prompts
+from versatune.transforms.chat.template import Template, Tools
+from versatune.transforms.chat.verdict import (
+    ANSWER,
+    BESIDE_CALL,
+    CALL,
+    KINDS,
+    NO_END_OF_TURN,
+    PROMPT_DIFFERS,
+    REMEDIES,
+    TEMPLATE_REWRITES,
+    THOUGHTS,
+    THOUGHTS_LEFT_OUT,
+    TOOLS,
+    TOOLS_LEFT_OUT,
+    CannotTokenize,
+    without,
+)
+from versatune.transforms.shapes.base import strings_in
+from versatune.transforms.shapes.exact_json import Number
+
+_ASSISTANT = frozenset({ANSWER, BESIDE_CALL, THOUGHTS, CALL})
+_LEFT_OUT = {THOUGHTS: THOUGHTS_LEFT_OUT, TOOLS: TOOLS_LEFT_OUT}
+
+
+class Scored(NamedTuple):
+    """A conversation as text, and what of it is learned."""
+
+    text: str
+    spans: list[Edges]
+    """Characters [start, end) of each turn that is learned."""
+    counts: frozenset[str] = frozenset()
+    """Keys of TEMPLATE_COUNTS: what there is to say of the row."""
+
+
+class _Turn(NamedTuple):
+    """A turn of the assistant in the text."""
+
+    message: int
+    start: int
+    """Where its own texts begin."""
+    end: int
+    before: int
+    """Where the text before it ends."""
+    after: int
+    """Where the next text begins."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """The rule for one template in one form."""
+
+    template: Template
+    form: Form
+    endings: Endings
+    prompts: Prompts
+    added: re.Pattern[str] | None
+    """Matches every added token of the tokenizer."""
+    may_miss: frozenset[str] = frozenset({THOUGHTS})
+    """Kinds of texts that the template may leave out; counted."""
+
+    def scored(self, said: Sequence[Said], tools: Tools | None, unlearned: Sequence[int] = ()) -> Scored:
+        """Return the text to train on, and what of it is learned.
+
+        Args:
+            said: the conversation.
+            tools: that may be called.
+            unlearned: positions of turns that are context only.
+
+        Raises:
+            CannotTokenize: the template refuses the conversation, leaves out one of its texts, or hides where they are.
+        """
+        found, own_ids, text, edges = self._found(said, tools)
+        counts = self._missing(found.pieces, edges)
+        spans: list[Edges] = []
+        for turn in _turns(found.pieces, edges, len(text)):
+            message = said[turn.message]
+            _check_calls(message, text[turn.before : turn.after])
+            start, same = self._start(text, turn, found, tools, own_ids=own_ids)
+            ending = self.endings.of(message)
+            end, ended = self.endings.end(text, turn.end, turn.after, ending)
+            if not ended and turn.after == len(text) and (completed := ending.completed(text)):
+                text, end, ended = completed, len(completed), True
+            if set(message.numbers).isdisjoint(unlearned):
+                spans.append((start, end))
+                counts |= {PROMPT_DIFFERS} if not same else set()
+                counts |= {NO_END_OF_TURN} if not ended else set()
+        _check_apart(spans, found.pieces, edges)
+        return Scored(text, spans, frozenset(counts))
+
+    def _found(self, said: Sequence[Said], tools: Tools | None) -> tuple[Marked, bool, str, dict[int, list[Edges]]]:
+        """Render a conversation with marks and without; return the marked one, whether calls kept their ids, the text, and the edges."""
+        text, own_ids = self._rendered(said, tools)
+        for names in (True, False):
+            found = marked(said, tools, names=names)
+            with contextlib.suppress(CannotTokenize):
+                rendering = read_marks(self._render(found.said, found.tools, own_ids=own_ids))
+                if rendering.text == text:
+                    edges = rendering.edges(found.pieces)
+                    found, edges = (found, edges) if names else _with_calls(found, text, edges)
+                    return found, own_ids, text, edges
+        raise CannotTokenize(
+            TEMPLATE_REWRITES,
+            f"it writes something else as soon as a text has a few letters more (roles: {_roles(said)})",
+        )
+
+    def _rendered(self, said: Sequence[Said], tools: Tools | None) -> tuple[str, bool]:
+        """Return what the template makes of a conversation; where it refuses the calls' own ids (Mistral's), they are numbered."""
+        try:
+            return self._render(said, tools, own_ids=True), True
+        except CannotTokenize:
+            if not any(call.id for message in said for call in message.calls):
+                raise
+            return self._render(said, tools, own_ids=False), False
+
+    def _render(self, said: Sequence[Said], tools: Tools | None, *, own_ids: bool, prompt: bool = False) -> str:
+        return self.template.render(self.form.messages(said, own_ids=own_ids), tools, prompt=prompt)
+
+    def _missing(self, pieces: Sequence[Piece], edges: dict[int, list[Edges]]) -> set[str]:
+        """Return what to count of the texts that are not in the rendering."""
+        counts = set()
+        for number, piece in enumerate(pieces):
+            if number in edges:
+                continue
+            if piece.kind not in self.may_miss:
+                raise CannotTokenize(
+                    without(piece.kind),
+                    f"{KINDS[piece.kind]} is not in what the chat template writes; {REMEDIES[piece.kind]}",
+                )
+            counts.add(_LEFT_OUT[piece.kind])
+        return counts
+
+    def _start(self, text: str, turn: _Turn, found: Marked, tools: Tools | None, *, own_ids: bool) -> tuple[int, bool]:
+        """Return where a turn begins to be learned, and whether all that the generation prompt holds there stands before it."""
+        before = found.said[: turn.message]
+        if before[-1].content or before[-1].calls:
+            tail = self.prompts.tail(before, tools)
+        else:
+            tail = self._exact_tail(found, turn.message, own_ids=own_ids)
+        if tail is None:
+            return turn.start, False
+        common = common_prefix(text[turn.before : turn.start], tail)
+        shared = whole_tokens(common, tail, self.added)
+        return turn.before + len(shared), shared == tail
+
+    def _exact_tail(self, found: Marked, end: int, *, own_ids: bool) -> str | None:
+        """Return the end of the prompt where the last message says nothing: what stands before that may be of any kind."""
+        try:
+            rendering = read_marks(self._render(found.said[:end], found.tools, own_ids=own_ids, prompt=True))
+        except CannotTokenize:
+            return None
+        return rendering.text[_last_end(found.pieces, rendering.edges(found.pieces)) :]
+
+
+def _turns(pieces: Sequence[Piece], edges: dict[int, list[Edges]], length: int) -> list[_Turn]:
+    """Return the assistant's turns in the order of the conversation."""
+    places = sorted(
+        (start, end, pieces[number].message)
+        for number, found in edges.items()
+        for start, end in (found[:1] if pieces[number].kind in _ASSISTANT else found)
+    )
+    own: dict[int, list[int]] = {}
+    for at, (_, _, message) in enumerate(places):
+        own.setdefault(message, []).append(at)
+    turns = []
+    for message in sorted({piece.message for piece in pieces if piece.kind in _ASSISTANT} & own.keys()):
+        first, last = own[message][0], own[message][-1]
+        if last - first + 1 != len(own[message]):
+            raise CannotTokenize(
+                TEMPLATE_REWRITES, f"it writes other texts between those of message {message} (assistant)"
+            )
+        before = places[first - 1][1] if first else 0
+        after = places[last + 1][0] if last + 1 < len(places) else length
+        turns.append(_Turn(message, places[first][0], places[last][1], before, after))
+    return turns
+
+
+def _last_end(pieces: Sequence[Piece], edges: dict[int, list[Edges]]) -> int:
+    """Return where the last text of a rendering ends, of what the assistant said its first place alone."""
+    return max((found[0 if pieces[number].kind in _ASSISTANT else -1][1] for number, found in edges.items()), default=0)
+
+
+def _with_calls(found: Marked, text: str, edges: dict[int, list[Edges]]) -> tuple[Marked, dict[int, list[Edges]]]:
+    """Look for names and texts of calls, and for the names of tools, where a template takes no marks in them."""
+    pieces, edges = list(found.pieces), dict(edges)
+    place = 0
+    for number, message in enumerate(found.said):
+        mine = [edge for at, piece in enumerate(pieces) if piece.message == number for edge in edges.get(at, [])]
+        place = max([place, *(end for _, end in mine)])
+        for word in (
+            word for call in message.calls for word in (call.name, *strings_in(call.arguments)) if word.strip()
+        ):
+            pieces.append(Piece(CALL, number, word, ""))
+            if (start := text.find(word, place)) >= 0:
+                place = start + len(word)
+                edges[len(pieces) - 1] = [(start, place)]
+    for tool in found.tools or ():
+        pieces.append(Piece(TOOLS, -1, tool["function"]["name"], ""))
+        if (start := text.find(tool["function"]["name"])) >= 0:
+            edges[len(pieces) - 1] = [(start, start + len(tool["function"]["name"]))]
+    return found._replace(pieces=pieces), edges
+
+
+def _check_calls(message: Said, region: str) -> None:
+    """Refuse a call whose arguments are not all in what the template writes of its turn: texts have marks, keys and other values have none."""
+    for call in message.calls:
+        for word in _words(call.arguments):
+            if not any(form in region for form in word):
+                raise CannotTokenize(
+                    without(CALL), f"the call of {call.name} is not written with all its arguments; {REMEDIES[CALL]}"
+                )
+
+
+def _words(value: Any) -> Iterator[tuple[str, ...]]:
+    """Yield for each name and each value but texts the ways in which templates write it."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield key, json.dumps(key)[1:-1], json.dumps(key, ensure_ascii=False)[1:-1]
+            yield from _words(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _words(inner)
+    elif not isinstance(value, str):
+        yield (value.text,) if isinstance(value, Number) else (json.dumps(value), str(value))
+
+
+def _check_apart(spans: Sequence[Edges], pieces: Sequence[Piece], edges: dict[int, list[Edges]]) -> None:
+    """Refuse a rendering in which a learned turn holds another's words, or two turns are not in their order."""
+    others = sorted(
+        place for number, found in edges.items() if pieces[number].kind not in _ASSISTANT for place in found
+    )
+    starts = [start for start, _ in others]
+    for at, (start, end) in enumerate(spans):
+        nearest = bisect_left(starts, end) - 1
+        if (nearest >= 0 and others[nearest][1] > start) or (at and spans[at - 1][1] > start):
+            raise CannotTokenize(TEMPLATE_REWRITES, "it writes the texts of several turns into one")
+
+
+def _roles(said: Sequence[Said]) -> str:
+    return ", ".join(message.role for message in said[:6]) + (", ..." if len(said) > 6 else "")

@@ -1,0 +1,67 @@
+"""A chat template at work: Jinja in a sandbox, as transformers renders it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import jinja2
+
+from versatune.transforms.chat.number_marks import NumberMarks
+from versatune.transforms.chat.verdict import TEMPLATE_ERROR, CannotTokenize
+
+# Templates that print today's date get the day that their own authors fall back to, so a row does not depend on when it is built.
+_DATE = datetime(2024, 7, 26, tzinfo=UTC)
+_DETAIL_CHARS = 160
+
+ChatMessage = dict[str, Any]
+"""A message as ``apply_chat_template`` takes it."""
+Tools = list[dict[str, Any]]
+
+
+class Template:
+    """One template with the variables that it is given.
+
+    Args:
+        source: Jinja.
+        variables: what templates may name: ``bos_token``, ``eos_token``, and what the configuration gives.
+    """
+
+    def __init__(self, source: str, variables: Mapping[str, Any]) -> None:
+        from transformers.utils.chat_template_utils import render_jinja_template  # without torch: a light import
+
+        self.source = source
+        self._variables = variables
+        self._render: Any = render_jinja_template  # sandboxed
+
+    def render(self, messages: list[ChatMessage], tools: Tools | None = None, *, prompt: bool = False) -> str:
+        """Return the text of a conversation; with ``prompt``, up to where the assistant begins to speak.
+
+        Raises:
+            CannotTokenize: the template refuses it, or fails; with the template's own words.
+        """
+        numbers = NumberMarks()
+        try:
+            rendered = self._render(
+                conversations=[[numbers.put_into(turn) if "tool_calls" in turn else turn for turn in messages]],
+                tools=numbers.put_into(tools),
+                chat_template=self.source,
+                add_generation_prompt=prompt,
+                **{"strftime_now": _DATE.strftime, **self._variables},
+            )
+        except Exception as error:  # noqa: BLE001  # a template is a program: whatever it raises, it says of this conversation
+            raise CannotTokenize(TEMPLATE_ERROR, f"{said(error)} (roles: {_roles(messages)})") from None
+        return numbers.undone(str(rendered[0][0]))
+
+
+def said(error: Exception) -> str:
+    """Return what a template says or does when it fails; never a text of the conversation, which a ValueError may quote."""
+    words = " ".join(str(error).split())[:_DETAIL_CHARS]
+    if isinstance(error, jinja2.TemplateError):
+        return f"the chat template says: {words}"
+    return f"the chat template fails with {type(error).__name__}{f': {words}' if isinstance(error, TypeError) else ''}"
+
+
+def _roles(messages: list[ChatMessage]) -> str:
+    return ", ".join(message["role"] for message in messages[:6]) + (", ..." if len(messages) > 6 else "")

@@ -1,0 +1,181 @@
+"""A model's tokenizer and chat templates, as a build takes them along."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from versatune.schemas.config import Config
+from versatune.schemas.dataset import TokenizerRecord
+from versatune.schemas.errors import ConfigError, DataError
+from versatune.schemas.files import sha256_bytes
+from versatune.schemas.model_files import read_json
+from versatune.schemas.model_fit import check_model_fit
+from versatune.schemas.model_source import model_folder
+from versatune.transforms.transport.model_fetch import fetch_model
+from versatune.transforms.transport.storage import read_bytes, replace_bytes
+
+_ADDED_BY_FILE = ("PreTrainedTokenizerFast", "TokenizersBackend")
+_TOOL_USE = "tool_use"
+
+
+@dataclass(frozen=True)
+class Tokenization:
+    """A tokenizer, its templates and a limit, as plain data: workers need neither the model folder nor its library's model code."""
+
+    name: str
+    tokenizer_json: str
+    """The serialised form of the package ``tokenizers``."""
+    templates: dict[str, str]
+    """Chat templates by name: ``default``, and maybe ``tool_use`` for conversations with tools."""
+    special_tokens: dict[str, str]
+    """What templates may name: bos_token, eos_token and so on."""
+    prepended: int | None
+    """Id of the begin-of-sequence token if the tokenizer itself puts one first; documents get it, chats as their template has it."""
+    max_tokens: int
+    eos: tuple[str, ...] = ()
+    """Texts of the tokens that end generation, by the model's settings."""
+    variables: dict[str, Any] = field(default_factory=dict)
+    """What templates are given besides, such as ``enable_thinking``."""
+    system: str = "keep"
+    thoughts: str = "as_rendered"
+    tools: str = "keep"
+    """What is done with system turns, thoughts and lists of tools that a template does not write; see ModelConfig."""
+
+    def template(self, *, tools: bool) -> str:
+        """Return the template of conversations with or without tools."""
+        return self.templates.get(_TOOL_USE if tools else "default") or next(iter(self.templates.values()))
+
+    def record(self) -> TokenizerRecord:
+        """Return what the manifest says about it."""
+        return TokenizerRecord(
+            name=self.name,
+            sha256=sha256_bytes(self.tokenizer_json.encode()),
+            chat_template_sha256=sha256_bytes("\0".join(self.templates.values()).encode()),
+            max_tokens=self.max_tokens,
+        )
+
+    def save(self, path: str) -> None:
+        """Write it for the workers."""
+        replace_bytes(path, orjson.dumps(asdict(self)))
+
+    @classmethod
+    def load(cls, path: str) -> Tokenization:
+        """Read what :meth:`save` wrote."""
+        fields = orjson.loads(read_bytes(path))
+        return cls(**fields | {"eos": tuple(fields["eos"])})
+
+
+def plan_tokenization(config: Config) -> Tokenization:
+    """Load the base model's tokenizer and chat template.
+
+    Raises:
+        ConfigError: no model is configured, or its template file is missing.
+        DataError: the model has no tokenizer, only a slow one, or no chat template; or tokens, weights and build.max_tokens do not fit together.
+    """
+    folder = model_folder(config, needed_for="build.tokenize", fetch=fetch_model)
+    model = config.model
+    assert model is not None  # model_folder() refuses such a configuration
+    tokenizer = _load_tokenizer(folder, trust_remote_code=model.trust_remote_code)
+    if not tokenizer.is_fast:
+        raise DataError(
+            f"model {model.path}: its tokenizer is not a fast one, which character offsets need; add a tokenizer.json"
+        )
+    templates = _templates(config, tokenizer)
+    backend = tokenizer.backend_tokenizer
+    backend.no_truncation()
+    backend.no_padding()
+    first = backend.encode("a").ids[0]
+    tokenizer_json = backend.to_str()
+    check_model_fit(folder, max_tokens=config.build.max_tokens, tokenizer_json=tokenizer_json)
+    return Tokenization(
+        name=Path(model.path).name,
+        tokenizer_json=tokenizer_json,
+        templates=templates,
+        special_tokens={
+            name: str(token) for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)
+        },
+        prepended=first if first == tokenizer.bos_token_id else None,
+        max_tokens=config.build.max_tokens,
+        eos=_eos(folder, tokenizer),
+        variables=model.template_variables,
+        system=model.system,
+        thoughts=model.thoughts,
+        tools=model.tools,
+    )
+
+
+def _templates(config: Config, tokenizer: Any) -> dict[str, str]:
+    """Return the configured template, or the tokenizer's own by their names."""
+    model = config.model
+    assert model is not None  # model_folder() refuses such a configuration
+    if model.chat_template is not None:
+        return {"default": _read_template(config.resolve(model.chat_template))}
+    own = tokenizer.chat_template
+    if isinstance(own, dict) and own:
+        return {
+            "default": str(own.get("default") or next(iter(own.values()))),
+            **{k: v for k, v in own.items() if k == _TOOL_USE},
+        }
+    if isinstance(own, str):
+        return {"default": own}
+    raise DataError(
+        f"model {model.path}: its tokenizer has no chat template; give one as model.chat_template (a Jinja file),"
+        " or set build.tokenize to false"
+    )
+
+
+def _eos(folder: Path, tokenizer: Any) -> tuple[str, ...]:
+    """Return the texts of the tokens that end generation."""
+    ids: list[Any] = [tokenizer.eos_token_id]
+    for name in ("generation_config.json", "config.json"):
+        if (folder / name).is_file():
+            found = read_json(folder / name).get("eos_token_id")
+            ids += found if isinstance(found, list) else [found]
+    known = dict.fromkeys(token for token in ids if isinstance(token, int))
+    texts = [tokenizer.backend_tokenizer.id_to_token(token) for token in known]
+    return tuple(text for text in texts if text)
+
+
+def load_tokenizer(folder: Path, *, trust_remote_code: bool) -> Any:
+    """Return a folder's tokenizer, as transformers has it; what that raises is raised."""
+    if (folder / "tokenizer.json").is_file() and _declared_class(folder) in _ADDED_BY_FILE:
+        from transformers import PreTrainedTokenizerFast  # without AutoTokenizer, whose import loads torch: seconds
+
+        return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code, local_files_only=True)
+
+
+def _load_tokenizer(folder: Path, *, trust_remote_code: bool) -> Any:
+    try:
+        return load_tokenizer(folder, trust_remote_code=trust_remote_code)
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"build.tokenize needs the package {error.name}: pip install 'versatune[train]', or set it to false"
+        ) from None
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise DataError(
+            f"model {folder}: no tokenizer can be loaded ({reason}); expected tokenizer.json and tokenizer_config.json."
+            " Copy them there, or set build.tokenize to false."
+        ) from error
+
+
+def _declared_class(folder: Path) -> str:
+    try:
+        return str(json.loads((folder / "tokenizer_config.json").read_text()).get("tokenizer_class"))
+    except (OSError, ValueError, AttributeError):
+        return ""
+
+
+def _read_template(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"model.chat_template: {path} cannot be read ({error}); expected a Jinja file") from None
