@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any
 
 from versatune.transforms.chat.form import Said, conversation
 from versatune.transforms.chat.spans import Rule, Scored
 from versatune.transforms.chat.template import Template, Tools
-from versatune.transforms.chat.trial import find_form, make_rule, outcomes
+from versatune.transforms.chat.trial import features, find_form, make_rule, outcomes, rewritten
 from versatune.transforms.chat.verdict import (
     CALL,
     CONTROL_TOKEN_IN_TEXT,
+    PROMPT_DIFFERS,
     REMEDIES,
     SYSTEM,
     SYSTEM_DROPPED,
@@ -28,22 +30,31 @@ from versatune.transforms.chat.verdict import (
 from versatune.transforms.shapes import exact_json
 from versatune.transforms.shapes.base import Message
 
+TOOL_USE = "tool_use"
 _THOUGHT_TAG = re.compile(r"</?[\w|]*think\w*\|?>")
 _INLINE = re.compile(r"\s*<think>.*?</think>\s*", re.DOTALL)
 
 
-class Plan(Protocol):
+@dataclass(frozen=True, kw_only=True)
+class ChatPlan:
     """What a model brings, and what is wanted of it."""
 
+    templates: dict[str, str]
+    """Chat templates by name: ``default``, and maybe ``tool_use`` for conversations with tools."""
     special_tokens: dict[str, str]
-    eos: tuple[str, ...]
-    variables: dict[str, Any]
-    system: str
-    thoughts: str
-    tools: str
+    """What templates may name: bos_token, eos_token and so on."""
+    eos: tuple[str, ...] = ()
+    """Texts of the tokens that end generation, by the model's settings."""
+    variables: dict[str, Any] = field(default_factory=dict)
+    """What templates are given besides, such as ``enable_thinking``."""
+    system: str = "keep"
+    thoughts: str = "as_rendered"
+    tools: str = "keep"
+    """What is done with system turns, thoughts and lists of tools that a template does not write; see ModelConfig."""
 
     def template(self, *, tools: bool) -> str:
         """Return the template of conversations with or without tools."""
+        return self.templates.get(TOOL_USE if tools else "default") or self.templates["default"]
 
 
 class Chat:
@@ -55,7 +66,7 @@ class Chat:
         added: texts of all its added tokens.
     """
 
-    def __init__(self, plan: Plan, *, special: Iterable[str], added: Iterable[str]) -> None:
+    def __init__(self, plan: ChatPlan, *, special: Iterable[str], added: Iterable[str]) -> None:
         self._plan = plan
         self._special = tuple(special)
         variables = {**plan.special_tokens, **plan.variables}
@@ -70,6 +81,7 @@ class Chat:
             for tools, template in templates.items()
         }
         self.outcomes = {outcome.kind: outcome for outcome in outcomes(self.rules)}
+        self._rewritten = rewritten(self.rules, self.outcomes.values())
         self._control = self._control_tokens(tuple(added))
 
     def scored(self, turns: list[Message], tools: str | None = None, unlearned: Sequence[int] = ()) -> Scored:
@@ -89,6 +101,8 @@ class Chat:
             scored = rule.scored(said, listed, unlearned)
         except CannotTokenize as verdict:
             raise self._better(verdict, said) from None
+        if any(kind <= features(said) for kind in self._rewritten):
+            counts.add(PROMPT_DIFFERS)
         return scored._replace(counts=scored.counts | counts)
 
     def _adapted(self, said: list[Said], *, has_tools: bool) -> tuple[list[Said], set[str]]:
@@ -118,7 +132,7 @@ class Chat:
         """Return the reason of a row that the template refuses for a kind of text that it never takes."""
         if verdict.reason != TEMPLATE_ERROR:
             return verdict
-        refused = {kind for kind, found in self.outcomes.items() if found.reason == TEMPLATE_ERROR}
+        refused = {kind for kind, found in self.outcomes.items() if not found.written}
         if said[0].role == "system" and "system turn" in refused:
             return CannotTokenize(without(SYSTEM), f"{verdict.detail}; {REMEDIES[SYSTEM]}")
         if any(message.calls for message in said) and {"call, result, answer", "call at the end"} <= refused:

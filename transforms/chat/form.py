@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from versatune.transforms.chat.number_marks import NumberMarks
 from versatune.transforms.chat.template import ChatMessage
 from versatune.transforms.shapes import exact_json
 from versatune.transforms.shapes.base import Message
@@ -98,10 +99,8 @@ class Form:
     def _arguments(self, call: Call) -> Any:
         if not self.text_arguments:
             return call.arguments
-        try:
-            return json.dumps(json.loads(exact_json.dumps(call.arguments)), ensure_ascii=False)
-        except ValueError:
-            return exact_json.dumps(call.arguments).decode()
+        marks = NumberMarks()
+        return marks.undone(json.dumps(marks.put_into(call.arguments), ensure_ascii=False))
 
     def _id(self, call: Call, number: int, *, own: bool) -> str:
         if self.ids_name and (not own or call.name not in call.id):
@@ -148,8 +147,3 @@ def _with(message: Said, role: str, content: str, number: int, form: Form) -> Sa
     if found and (found[1].strip()):
         return message._replace(thoughts=found[1].strip("\n"), content=content[found.end() :].strip())
     return message._replace(content=content)
-
-
-def numbered(form: Form) -> Form:
-    """Return the form without ids that name."""
-    return replace(form, ids_name=False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cached_property
 
 from versatune.transforms.chat.form import Call, Form, Said
 from versatune.transforms.chat.template import Template, Tools
@@ -29,6 +30,16 @@ class Prompts:
         self._form = form
         self._switches = sorted(set(_SWITCHES.findall(template.source)))
         self._known: dict[tuple[Shape, bool], str | None] = {}
+
+    @cached_property
+    def header(self) -> str:
+        """What the generation prompt adds to a question: the words by which the assistant's turn is opened; empty where it adds none."""
+        question = self._form.messages([Said("user", _TEXT, ())])
+        try:
+            without, with_header = (self._template.render(question, prompt=prompt) for prompt in (False, True))
+        except CannotTokenize:
+            return ""
+        return with_header.removeprefix(without) if with_header.startswith(without) else ""
 
     def tail(self, said: Sequence[Said], tools: Tools | None) -> str | None:
         """Return what the generation prompt writes behind the last text of a conversation; None where the template refuses it there.

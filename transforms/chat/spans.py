@@ -13,6 +13,8 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from versatune.transforms.chat.endings import Endings, common_prefix, whole_tokens
@@ -40,6 +42,7 @@ from versatune.transforms.shapes.base import strings_in
 from versatune.transforms.shapes.exact_json import Number
 
 _ASSISTANT = frozenset({ANSWER, BESIDE_CALL, THOUGHTS, CALL})
+_NOBODY = -1
 _LEFT_OUT = {THOUGHTS: THOUGHTS_LEFT_OUT, TOOLS: TOOLS_LEFT_OUT}
 
 
@@ -64,6 +67,8 @@ class _Turn(NamedTuple):
     """Where the text before it ends."""
     after: int
     """Where the next text begins."""
+    said: int
+    """How many messages come before it."""
 
 
 @dataclass(frozen=True)
@@ -93,9 +98,10 @@ class Rule:
         found, own_ids, text, edges = self._found(said, tools)
         counts = self._missing(found.pieces, edges)
         spans: list[Edges] = []
-        for turn in _turns(found.pieces, edges, len(text)):
+        turns = _turns(found.pieces, edges, len(text))
+        _check_calls(said, turns, text)
+        for turn in turns:
             message = said[turn.message]
-            _check_calls(message, text[turn.before : turn.after])
             start, same = self._start(text, turn, found, tools, own_ids=own_ids)
             ending = self.endings.of(message)
             end, ended = self.endings.end(text, turn.end, turn.after, ending)
@@ -139,9 +145,8 @@ class Rule:
     def _missing(self, pieces: Sequence[Piece], edges: dict[int, list[Edges]]) -> set[str]:
         """Return what to count of the texts that are not in the rendering."""
         counts = set()
-        for number, piece in enumerate(pieces):
-            if number in edges:
-                continue
+        lost = [piece for number, piece in enumerate(pieces) if number not in edges]
+        for piece in sorted(lost, key=lambda piece: list(KINDS).index(piece.kind)):
             if piece.kind not in self.may_miss:
                 raise CannotTokenize(
                     without(piece.kind),
@@ -152,16 +157,20 @@ class Rule:
 
     def _start(self, text: str, turn: _Turn, found: Marked, tools: Tools | None, *, own_ids: bool) -> tuple[int, bool]:
         """Return where a turn begins to be learned, and whether all that the generation prompt holds there stands before it."""
-        before = found.said[: turn.message]
+        before = found.said[: turn.said]
         if before[-1].content or before[-1].calls:
             tail = self.prompts.tail(before, tools)
         else:
-            tail = self._exact_tail(found, turn.message, own_ids=own_ids)
+            tail = self._exact_tail(found, turn.said, own_ids=own_ids)
         if tail is None:
             return turn.start, False
         common = common_prefix(text[turn.before : turn.start], tail)
         shared = whole_tokens(common, tail, self.added)
-        return turn.before + len(shared), shared == tail
+        start = turn.before + len(shared)
+        header = self.prompts.header  # never the assistant's words, also where the prompt leaves it out
+        if header and text.startswith(header, start) and start + len(header) <= turn.start:
+            return start + len(header), False
+        return start, shared == tail
 
     def _exact_tail(self, found: Marked, end: int, *, own_ids: bool) -> str | None:
         """Return the end of the prompt where the last message says nothing: what stands before that may be of any kind."""
@@ -173,25 +182,22 @@ class Rule:
 
 
 def _turns(pieces: Sequence[Piece], edges: dict[int, list[Edges]], length: int) -> list[_Turn]:
-    """Return the assistant's turns in the order of the conversation."""
+    """Return the assistant's turns in the order of the text; a turn between whose texts others stand (Gemma 4's) is several."""
     places = sorted(
-        (start, end, pieces[number].message)
+        (start, end, pieces[number].message, pieces[number].kind in _ASSISTANT)
         for number, found in edges.items()
         for start, end in (found[:1] if pieces[number].kind in _ASSISTANT else found)
     )
-    own: dict[int, list[int]] = {}
-    for at, (_, _, message) in enumerate(places):
-        own.setdefault(message, []).append(at)
-    turns = []
-    for message in sorted({piece.message for piece in pieces if piece.kind in _ASSISTANT} & own.keys()):
-        first, last = own[message][0], own[message][-1]
-        if last - first + 1 != len(own[message]):
-            raise CannotTokenize(
-                TEMPLATE_REWRITES, f"it writes other texts between those of message {message} (assistant)"
-            )
-        before = places[first - 1][1] if first else 0
-        after = places[last + 1][0] if last + 1 < len(places) else length
-        turns.append(_Turn(message, places[first][0], places[last][1], before, after))
+    turns: list[_Turn] = []
+    before, spoke = 0, _NOBODY
+    for (message, is_assistant), run in groupby(places, key=itemgetter(2, 3)):
+        own = list(run)
+        if turns and turns[-1].after == length:
+            turns[-1] = turns[-1]._replace(after=own[0][0])
+        if is_assistant:
+            said = message if message > spoke else spoke + 1
+            turns.append(_Turn(message, own[0][0], own[-1][1], before, length, said))
+        before, spoke = own[-1][1], message
     return turns
 
 
@@ -221,14 +227,18 @@ def _with_calls(found: Marked, text: str, edges: dict[int, list[Edges]]) -> tupl
     return found._replace(pieces=pieces), edges
 
 
-def _check_calls(message: Said, region: str) -> None:
-    """Refuse a call whose arguments are not all in what the template writes of its turn: texts have marks, keys and other values have none."""
-    for call in message.calls:
-        for word in _words(call.arguments):
-            if not any(form in region for form in word):
-                raise CannotTokenize(
-                    without(CALL), f"the call of {call.name} is not written with all its arguments; {REMEDIES[CALL]}"
-                )
+def _check_calls(said: Sequence[Said], turns: Sequence[_Turn], text: str) -> None:
+    """Refuse calls whose arguments are not all in what the template writes of their turn: texts have marks, keys and other values have none."""
+    if not any(message.calls for message in said):
+        return
+    written: dict[int, str] = {}
+    for turn in turns:
+        written[turn.message] = written.get(turn.message, "") + text[turn.before : turn.after]
+    for number, message in enumerate(said):
+        for call in message.calls:
+            if not all(any(form in written.get(number, "") for form in word) for word in _words(call.arguments)):
+                detail = f"a call of message {number} is not written with all its arguments; {REMEDIES[CALL]}"
+                raise CannotTokenize(without(CALL), detail)
 
 
 def _words(value: Any) -> Iterator[tuple[str, ...]]:

@@ -55,10 +55,26 @@ CONVERSATIONS: dict[str, tuple[list[Said], Tools | None]] = {
     "call at the end": ([_USER, _CALL], TOOLS),
     "several rounds of calls": ([_USER, _CALL, _RESULT, _CALL, _RESULT._replace(answers=(3, 0)), _DONE], TOOLS),
     "parallel calls": ([_USER, _TWO_CALLS, _RESULT, _OTHER_RESULT, _DONE], TOOLS),
+    "calls, several turns": (
+        [_USER, _CALL, _RESULT, _DONE, _AGAIN, _CALL, _RESULT._replace(answers=(5, 0)), _SECOND],
+        TOOLS,
+    ),
     "text beside a call": ([_USER, _CALL._replace(content=_BESIDE), _RESULT, _DONE], TOOLS),
     "thoughts beside a call": ([_USER, _CALL._replace(thoughts=_THOUGHTS), _RESULT, _DONE], TOOLS),
 }
 """Kinds of conversations on which a template is tried."""
+
+
+def features(said: Sequence[Said]) -> frozenset[str]:
+    """Return what there is in a conversation that templates may write otherwise once it goes on."""
+    found = {
+        "several questions": sum(message.role == "user" for message in said) > 1,
+        "system": said[0].role == "system",
+        "thoughts": any(message.thoughts for message in said),
+        "calls": any(message.calls for message in said),
+        "several rounds": sum(bool(message.calls) for message in said) > 1,
+    }
+    return frozenset(name for name, there in found.items() if there)
 
 
 def find_form(template: Template, tool_template: Template) -> Form:
@@ -74,10 +90,12 @@ def find_form(template: Template, tool_template: Template) -> Form:
         for named, text, null in product((False, True), repeat=3)
     )
     form = _best(tool_template, calls, "call, result, answer", "parallel calls")
-    knows = "think>" in template.source or "thought" in template.source
-    fields = [*THOUGHT_FIELDS, *([INLINE] if knows else [])]
-    thoughts = (replace(form, thoughts=thoughts) for thoughts in (None, *fields))
-    return _best(template, thoughts, "thoughts", "thoughts in several turns")
+    kinds = [kind for kind in CONVERSATIONS if kind.startswith("thoughts")]
+    fields = [replace(form, thoughts=field) for field in (None, *THOUGHT_FIELDS)]
+    best = _best(template, fields, *kinds)
+    if best.thoughts is None and "</think>" in template.source:
+        return _best(template, (form, replace(form, thoughts=INLINE)), *kinds)
+    return best
 
 
 def _best(template: Template, forms: Iterable[Form], *kinds: str) -> Form:
@@ -196,6 +214,27 @@ def _outcome(rule: Rule, kind: str, said: list[Said], tools: Tools | None) -> Ou
     return Outcome(kind, scored=scored)
 
 
+def rewritten(rule_of: Mapping[bool, Rule], tried: Iterable[Outcome]) -> list[frozenset[str]]:
+    """Return the features of conversations in which the text before a learned turn is not what inference would have there."""
+    other = [
+        outcome for outcome in tried if outcome.scored and not _as_at_inference(rule_of[outcome.has_tools], outcome)
+    ]
+    return [features(CONVERSATIONS[outcome.kind][0]) for outcome in other]
+
+
+def _as_at_inference(rule: Rule, outcome: Outcome) -> bool:
+    said, tools = CONVERSATIONS[outcome.kind]
+    acts = [number for number, message in enumerate(said) if message.role == "assistant"]
+    for number, (start, _) in zip(acts, outcome.scored.spans if outcome.scored else [], strict=False):
+        try:
+            prompt = rule.template.render(rule.form.messages(said[:number]), tools, prompt=True)
+        except CannotTokenize:
+            return False
+        if outcome.text[:start] != prompt:
+            return False
+    return True
+
+
 def make_rule(
     template: Template,
     form: Form,
@@ -205,6 +244,5 @@ def make_rule(
     may_miss: frozenset[str],
 ) -> Rule:
     """Return the rule of one template."""
-    return Rule(
-        template, form, find_endings(template, form, eos, added, named), Prompts(template, form), added, may_miss
-    )
+    prompts = Prompts(template, form)
+    return Rule(template, form, find_endings(template, form, eos, added, named), prompts, added, may_miss)

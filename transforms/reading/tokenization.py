@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,39 +16,23 @@ from versatune.schemas.files import sha256_bytes
 from versatune.schemas.model_files import read_json
 from versatune.schemas.model_fit import check_model_fit
 from versatune.schemas.model_source import model_folder
+from versatune.transforms.chat.conversations import TOOL_USE, ChatPlan
 from versatune.transforms.transport.model_fetch import fetch_model
 from versatune.transforms.transport.storage import read_bytes, replace_bytes
 
 _ADDED_BY_FILE = ("PreTrainedTokenizerFast", "TokenizersBackend")
-_TOOL_USE = "tool_use"
 
 
-@dataclass(frozen=True)
-class Tokenization:
+@dataclass(frozen=True, kw_only=True)
+class Tokenization(ChatPlan):
     """A tokenizer, its templates and a limit, as plain data: workers need neither the model folder nor its library's model code."""
 
     name: str
     tokenizer_json: str
     """The serialised form of the package ``tokenizers``."""
-    templates: dict[str, str]
-    """Chat templates by name: ``default``, and maybe ``tool_use`` for conversations with tools."""
-    special_tokens: dict[str, str]
-    """What templates may name: bos_token, eos_token and so on."""
     prepended: int | None
     """Id of the begin-of-sequence token if the tokenizer itself puts one first; documents get it, chats as their template has it."""
     max_tokens: int
-    eos: tuple[str, ...] = ()
-    """Texts of the tokens that end generation, by the model's settings."""
-    variables: dict[str, Any] = field(default_factory=dict)
-    """What templates are given besides, such as ``enable_thinking``."""
-    system: str = "keep"
-    thoughts: str = "as_rendered"
-    tools: str = "keep"
-    """What is done with system turns, thoughts and lists of tools that a template does not write; see ModelConfig."""
-
-    def template(self, *, tools: bool) -> str:
-        """Return the template of conversations with or without tools."""
-        return self.templates.get(_TOOL_USE if tools else "default") or next(iter(self.templates.values()))
 
     def record(self) -> TokenizerRecord:
         """Return what the manifest says about it."""
@@ -119,7 +103,7 @@ def _templates(config: Config, tokenizer: Any) -> dict[str, str]:
     if isinstance(own, dict) and own:
         return {
             "default": str(own.get("default") or next(iter(own.values()))),
-            **{k: v for k, v in own.items() if k == _TOOL_USE},
+            **{k: v for k, v in own.items() if k == TOOL_USE},
         }
     if isinstance(own, str):
         return {"default": own}

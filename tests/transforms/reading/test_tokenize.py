@@ -172,16 +172,23 @@ def test_a_template_without_generation_prompt_scores_answer_and_end(tiny_model: 
     assert answers_in(tokenizer, CHAT) == [f" {content} <|im_end|>" for role, content in CHAT if role == "assistant"]
 
 
-def test_a_template_that_rewrites_earlier_turns_still_scores_the_answers(tiny_model: Path, tmp_path: Path) -> None:
+def test_what_the_template_writes_before_an_answer_is_learned_unless_the_generation_prompt_holds_it(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    first, last = (content + "<|im_end|>" for role, content in CHAT if role == "assistant")
     tokenizer = Tokenizer(replace(plan(tiny_model, tmp_path), templates={"default": THINKING}))
-    assert answers_in(tokenizer, CHAT) == [content + "<|im_end|>" for role, content in CHAT if role == "assistant"]
+    assert answers_in(tokenizer, CHAT) == [first, "<think></think>" + last]
+    assert answers_in(tokenizer, CHAT[:2]) == ["<think></think>" + first]
+    opened = THINKING.replace("assistant\n' }}{% endif %}", "assistant\n<think></think>' }}{% endif %}")
+    tokenizer = Tokenizer(replace(plan(tiny_model, tmp_path), templates={"default": opened}))
+    assert answers_in(tokenizer, CHAT) == [first, last]
 
 
 @pytest.mark.parametrize("short", ["s", "assistant", "im_start", "user", "2"])
 def test_a_short_answer_is_not_mistaken_for_the_templates_words(short: str, smollm2: Path, tmp_path: Path) -> None:
     tokenizer = Tokenizer(replace(plan(smollm2, tmp_path), templates={"default": THINKING}))
     chat = [("user", "a"), ("assistant", short), ("user", short), ("assistant", short)]
-    assert answers_in(tokenizer, chat) == [short + "<|im_end|>"] * 2
+    assert answers_in(tokenizer, chat) == [short + "<|im_end|>", "<think></think>" + short + "<|im_end|>"]
 
 
 def test_a_template_that_hides_an_answer_rejects_the_row(tiny_model: Path, tmp_path: Path) -> None:
@@ -190,7 +197,7 @@ def test_a_template_that_hides_an_answer_rejects_the_row(tiny_model: Path, tmp_p
         [CHAT], [None], [()]
     )
     assert isinstance(verdict, CannotTokenize)
-    assert verdict.reason == "template_not_prefix_stable"
+    assert verdict.reason == "template_without_prompts"
     assert "2 + 2" not in verdict.detail  # never the row's text
 
 
@@ -199,19 +206,18 @@ def test_what_the_template_refuses_is_a_reject_with_its_words(tiny_model: Path, 
         [[("system", "x"), *CHAT]], [None], [()]
     )
     assert isinstance(verdict, CannotTokenize)
-    assert (verdict.reason, "no system role" in verdict.detail) == ("template_error", True)
+    assert (verdict.reason, "no system role" in verdict.detail) == ("template_without_system", True)
 
 
-def test_a_begin_token_of_the_tokenizer_stands_once(tiny_model: Path, tmp_path: Path) -> None:
-    start = "<|im_start|>"
+def test_a_chat_begins_as_at_inference_without_the_tokenizers_begin_token(tiny_model: Path, tmp_path: Path) -> None:
     with_bos = replace(plan(tiny_model, tmp_path), prepended=1)
-    without = replace(with_bos, templates={"default": with_bos.templates["default"].replace(start, "[") + "{{ '' }}"})
-    for tokenization in (with_bos, without):
-        (encoded,) = Tokenizer(tokenization).encode([CHAT], [None], [()])
-        assert not isinstance(encoded, CannotTokenize)
-        assert encoded[0][:2].tolist().count(1) == 1
-        assert encoded[0][0] == 1
-        assert not encoded[1][0]
+    (chat,) = Tokenizer(replace(with_bos, templates={"default": LLAMA2.replace("{{ bos_token }}", "")})).encode(
+        [CHAT], [None], [()]
+    )
+    (document,) = Tokenizer(with_bos).encode([[("text", "law")]], [None], [()])
+    assert not isinstance(chat, CannotTokenize)
+    assert not isinstance(document, CannotTokenize)
+    assert (chat.ids[0] == 1, document.ids[0] == 1) == (False, True)
 
 
 def test_a_cut_row_keeps_its_first_tokens_and_one_without_an_answer_left_is_rejected(
@@ -297,7 +303,7 @@ def test_a_template_that_writes_no_calls_rejects_rows_with_calls_and_no_others(
 ) -> None:
     deaf, good = Tokenizer(plan(tiny_model, tmp_path)).encode([WITH_CALLS, CHAT], [None, None], [(), ()])
     assert isinstance(deaf, CannotTokenize)
-    assert deaf.reason == "template_without_tools"
+    assert deaf.reason == "template_without_calls"
     assert not isinstance(good, CannotTokenize)
 
 
@@ -422,10 +428,9 @@ def test_the_plan_survives_its_file(tiny_model: Path, tmp_path: Path) -> None:
 
 
 def test_a_template_that_prints_the_date_gives_the_same_row_every_day(tiny_model: Path, tmp_path: Path) -> None:
-    dated = replace(
-        plan(tiny_model, tmp_path), chat_template="{{ strftime_now('%d %b %Y') }}{{ messages[0]['content'] }}"
-    )
-    assert Tokenizer(dated).render([{"role": "user", "content": CHAT[0][1]}]) == "26 Jul 2024What is 2 + 2?"
+    template = "{{ strftime_now('%d %b %Y') }}{% for m in messages %}{{ m['content'] }}<|im_end|>{% endfor %}"
+    dated = replace(plan(tiny_model, tmp_path), templates={"default": template})
+    assert Tokenizer(dated).chat.scored(CHAT[:2]).text.startswith("26 Jul 2024What is 2 + 2?")
 
 
 def test_a_folder_without_tokenizer_and_a_tokenizer_without_template_are_refused(
@@ -447,7 +452,7 @@ def test_a_template_file_of_the_configuration_wins(tiny_model: Path, tmp_path: P
     (tmp_path / "own.jinja").write_text("{{ messages[0]['content'] }}")
     config = {"name": "t", "model": {"path": str(tiny_model), "chat_template": "own.jinja"}}
     (tmp_path / "c.json").write_text(json.dumps(config))
-    assert plan_tokenization(load_config(tmp_path / "c.json")).chat_template == "{{ messages[0]['content'] }}"
+    assert plan_tokenization(load_config(tmp_path / "c.json")).templates["default"] == "{{ messages[0]['content'] }}"
     (tmp_path / "own.jinja").unlink()
     with pytest.raises(ConfigError, match=r"own\.jinja"):
         plan_tokenization(load_config(tmp_path / "c.json"))
@@ -486,5 +491,5 @@ def test_a_template_that_refuses_the_ids_of_calls_gets_numbers(tiny_model: Path,
     tokenizer = Tokenizer(replace(plan(tiny_model, tmp_path), templates={"default": strict}))
     for own, shown in (("abc", "call00000"), ("Ab3456789", "Ab3456789")):
         call = ("tool_call", json.dumps([{"name": "f", "arguments": {}, "id": own}]))
-        text = tokenizer.scored([("user", "a"), call])
+        text = tokenizer.chat.scored([("user", "a"), call]).text
         assert f"{shown} f" in text

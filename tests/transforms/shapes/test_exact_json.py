@@ -7,8 +7,8 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from versatune.transforms.reading.number_marks import NumberMarks
 
+from versatune.transforms.chat.number_marks import NumberMarks
 from versatune.transforms.shapes.exact_json import Number, dumps, loads
 
 LITERALS = st.from_regex(r"-?(0|[1-9][0-9]{0,24})([.][0-9]{1,20})?([eE][+-]?[0-9]{1,3})?", fullmatch=True)
