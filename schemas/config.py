@@ -50,6 +50,8 @@ class FieldMap(Section):
     """The user's turn."""
     completion: str | None = None
     """The assistant's turn; with choices, the right one: its letter, its text, or its position from 0."""
+    reasoning: str | None = None
+    """What the assistant thinks before it answers with ``completion``; rows may lack it."""
     context: str | None = None
     """Put before the prompt, with an empty line between."""
     system: str | None = None
@@ -103,6 +105,10 @@ class FieldMap(Section):
             raise ValueError("a field map names either 'messages', or 'prompt' and 'completion', or 'text'")
         if self.messages is not None and (self.prompt or self.context or self.choices):
             raise ValueError("'prompt', 'context' and 'choices' do not go with 'messages'; it holds what was asked")
+        if self.reasoning is not None and self.completion is None:
+            raise ValueError(
+                "'reasoning' goes before 'completion', and there is none; thoughts in 'messages' are found by themselves"
+            )
         if self.first_choice is not None and self.choices is None:
             raise ValueError("'first_choice' says how the completion counts 'choices', and there are none")
         return self

@@ -65,6 +65,22 @@ def test_03_tool_results_out_of_order(build_folder: Build) -> None:
     assert "[clock b] 14:05" in text
 
 
+def test_04_reasoning_content(build_folder: Build) -> None:
+    built = build_folder("04-reasoning-content")
+    assert built.reasons == []
+    thoughts = {
+        "51": "10 times 3 is 30 and 7 times 3 is 21, so 51.",
+        "68": "10 times 4 is 40 and 7 times 4 is 28.",
+        "85": "50 and 35.",
+    }
+    assert {turns[-1][1]: turns[1:-1] for turns in built.turns} == {
+        answer: [("reasoning", thought)] for answer, thought in thoughts.items()
+    }
+    assert {built.learned(row) for row in built.rows} == {
+        f"<think>\n{thought}\n</think>\n\n{answer}<|im_end|>" for answer, thought in thoughts.items()
+    }
+
+
 def test_05_turns_not_to_learn(build_folder: Build) -> None:
     built = build_folder("05-turns-not-to-learn")
     assert [row["unlearned"] for row in built.rows] == [[1]] * 4

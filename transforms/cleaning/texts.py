@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from versatune.transforms.shapes.base import Example, RowError
+from versatune.transforms.shapes.base import REASONING, Example, RowError
 from versatune.transforms.shapes.conversation import clean_text
 
 ANSWER_ROLES = ("assistant", "text")
-"""Whose texts a model would learn to write: the assistant's, and documents."""
+"""Whose texts a model would learn to say: the assistant's, and documents."""
 
 
 def texts(example: Example) -> Iterator[str]:
@@ -21,9 +21,16 @@ def texts(example: Example) -> Iterator[str]:
 
 
 def answers(example: Example) -> Iterator[str]:
-    """Yield what a model would learn to write: the assistant's turns, or the document."""
+    """Yield what a model would learn to say: the assistant's turns, or the document."""
     for role, content in example.messages:
         if role in ANSWER_ROLES:
+            yield content
+
+
+def learned(example: Example) -> Iterator[str]:
+    """Yield what a model would learn to write: what it says, and what it thinks before."""
+    for role, content in example.messages:
+        if role in ANSWER_ROLES or role == REASONING:
             yield content
 
 

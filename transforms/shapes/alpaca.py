@@ -3,7 +3,8 @@
 ``input`` (or Dolly's ``context``) may be missing, and so may ``instruction`` where ``input`` is there. A question beside
 them is asked last. The answer is
 ``output``, ``response``, ``completion``, ``answer`` or ``target``; where several are there, the first in that order
-that is not empty. ``history`` holds earlier turns, ``system`` a system turn, ``tools`` what may be called.
+that is not empty. ``history`` holds earlier turns, ``system`` a system turn, ``tools`` what may be called,
+``reasoning_content`` (or ``thinking``) the thoughts before the answer.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ from versatune.transforms.shapes.base import (
     text,
 )
 from versatune.transforms.shapes.history import history_turns
+from versatune.transforms.shapes.thoughts import thoughts_of_row
 from versatune.transforms.shapes.tool_use import row_tools
 
 NAME = "alpaca"
 _ANSWERS = ("output", "response", "completion", "answer", "target")
 _INSTRUCTIONS = ("instruction", "instructions")
-_PLAIN = ("instruction", "input", "output")
 
 
 def matches(names: Container[str]) -> bool:
@@ -44,11 +45,12 @@ def to_examples(row: Row) -> list[Example]:
     if type(answer) is not str or not answer:
         field = str(first_field(row, _ANSWERS))
         answer = answer_text(row[field], field)
-    messages: list[Message] = [("user", instruction_prompt(row, (field,), answer)), ("assistant", answer)]
-    if len(row) > len(_PLAIN) or "input" not in row:  # else there is nothing beside these
-        messages = [*system_turn(row), *history_turns(row.get("history")), *messages]
-        return [Example(messages, row_tools(row))]
-    return [Example(messages)]
+    asked: list[Message] = [("user", instruction_prompt(row, (field,), answer))]
+    answered = ("assistant", answer)
+    if len(row) > 2 + ("instruction" in row and "input" in row):  # else there is nothing beside these and the answer
+        before = [*system_turn(row), *history_turns(row.get("history"))]
+        return [Example([*before, *asked, *thoughts_of_row(row), answered], row_tools(row))]
+    return [Example([*asked, answered])]
 
 
 def instruction_prompt(row: Row, used: tuple[str, ...], answer: str) -> str:

@@ -10,14 +10,15 @@ from versatune.transforms.shapes.exact_json import Number
 
 Row = Mapping[str, Any]
 Message = tuple[str, str]
-"""Role (system, user, assistant, tool_call, tool or text) and content; within the shapes a role may be marked, see MARKED."""
+"""Role (system, user, reasoning, assistant, tool_call, tool or text) and content; within the shapes a role may be marked, see MARKED."""
 
 
 class Example(NamedTuple):
     """One training example; a raw row gives one, or several."""
 
     messages: list[Message]
-    """Turns. A ``tool_call`` holds a JSON array of ``{"name", "arguments"}``; a document is one message of role ``text``."""
+    """Turns. A ``tool_call`` holds a JSON array of ``{"name", "arguments"}``; a ``reasoning`` what the assistant thinks, directly before
+    the act that it leads to; a document is one message of role ``text``."""
     tools: str | None = None
     """JSON list of the tools that may be called."""
     rejected: str | None = None
@@ -25,16 +26,20 @@ class Example(NamedTuple):
     tags: tuple[str, ...] = ()
     """What was found and left in, such as ``pii.email``."""
     unlearned: tuple[int, ...] = ()
-    """Positions of the assistant's turns (``assistant``, ``tool_call``) that are context only, ascending."""
+    """Positions of the assistant's turns (:data:`OF_ASSISTANT`) that are context only, ascending."""
 
+
+REASONING = "reasoning"
+ACTS = ("assistant", "tool_call")
+"""Roles of what an assistant does."""
+OF_ASSISTANT = (REASONING, *ACTS)
+"""Roles that may make up one turn of the assistant, in their order: what it thinks, what it says, what it calls."""
 
 UNLEARNED = "unlearned"
 WEIGHT_NOT_APPLIED = "weight_not_applied"
 """A tag and a count: a turn has a weight other than 0 and 1, and is learned like any other."""
 
-MARKED = {
-    f"{role}/{mark}": (role, mark) for role in ("assistant", "tool_call") for mark in (UNLEARNED, WEIGHT_NOT_APPLIED)
-}
+MARKED = {f"{role}/{mark}": (role, mark) for role in OF_ASSISTANT for mark in (UNLEARNED, WEIGHT_NOT_APPLIED)}
 """Roles of turns whose source says how they are to be learned; a row's check turns them into the plain role again."""
 
 
@@ -69,6 +74,7 @@ NORMALIZE_REASONS = {
     "system_not_first": "a system turn comes after the first turn",
     "roles_do_not_alternate": "the same speaker has two turns in a row",
     "tool_order": "a tool's result without a call before it, a call without a result after it, or a result that names another call",
+    "reasoning_order": "thoughts that no answer or call of the assistant follows, or that stand behind what the same turn says",
     "bad_tool_call": "a tool call is no JSON object with a name and arguments",
     "bad_tools": "the list of tools is not a JSON list of objects with names",
     "bad_choices": "the options of a multiple choice cannot be read, or the answer is none of them",

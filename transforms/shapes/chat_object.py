@@ -6,7 +6,7 @@ import re
 from collections.abc import Container
 from typing import Any
 
-from versatune.transforms.shapes.base import Example, Message, Row, RowError, system_turn, text, type_name
+from versatune.transforms.shapes.base import REASONING, Example, Message, Row, RowError, system_turn, text, type_name
 from versatune.transforms.shapes.tool_use import calls_json, row_tools
 from versatune.transforms.shapes.turns import turns
 
@@ -14,7 +14,7 @@ NAME = "chat_object"
 _OPENING_MARK = re.compile(r"<\|[^|<>\n]{1,30}\|>:")
 _CLOSING_MARK = re.compile(r"<eo[a-z]>\Z")
 _COMMAND = re.compile(r"\s*([A-Za-z_]\w*)\((.*)\)\s*", re.DOTALL)
-_NO_COMMANDS = ("", "None")
+_NOTHING = ("", "None")
 
 
 def matches(names: Container[str]) -> bool:
@@ -25,7 +25,7 @@ def matches(names: Container[str]) -> bool:
 def to_examples(row: Row) -> list[Example]:
     """Return the turns, without the marks that MOSS writes around each (``<|Human|>: ... <eoh>``).
 
-    MOSS's inner thoughts are left out. Its commands become tool calls with the argument ``input``.
+    MOSS's commands become tool calls with the argument ``input``. Its inner thoughts stand before the call, or the answer.
     """
     chat = row["chat"]
     messages = _moss(chat) if isinstance(chat, dict) else turns(chat, "chat")
@@ -43,8 +43,11 @@ def _moss(chat: dict[str, Any]) -> list[Message]:
             found = "an object without 'Human' or 'MOSS'" if isinstance(turn, dict) else type_name(turn)
             raise RowError("wrong_type", f"{where} is {found}; expected an object with both")
         messages.append(("user", _bare(turn["Human"], "prompt", f"{where}.Human")))
+        thoughts = _bare(turn.get("Inner Thoughts") or "", REASONING, f"{where}.Inner Thoughts")
+        if thoughts not in _NOTHING:
+            messages.append((REASONING, thoughts))
         command = _bare(turn.get("Commands") or "", "answer", f"{where}.Commands")
-        if command not in _NO_COMMANDS:
+        if command not in _NOTHING:
             messages.append(("tool_call", _call(command, where)))
             messages.append(("tool", _bare(turn.get("Tool Responses") or "", "answer", f"{where}.Tool Responses")))
         messages.append(("assistant", _bare(turn["MOSS"], "answer", f"{where}.MOSS")))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import unicodedata
+from itertools import groupby
 from typing import Any
 
 import orjson
@@ -12,8 +13,11 @@ import orjson
 from versatune.schemas.config import FieldMap
 from versatune.transforms.shapes import exact_json
 from versatune.transforms.shapes.base import (
+    ACTS,
     MARKED,
+    OF_ASSISTANT,
     PART_OF_ROLE,
+    REASONING,
     UNLEARNED,
     WEIGHT_NOT_APPLIED,
     Example,
@@ -21,21 +25,23 @@ from versatune.transforms.shapes.base import (
     Row,
     RowError,
     is_blank,
+    plain_role,
     type_name,
 )
 from versatune.transforms.shapes.field_audit import FieldAudit
 from versatune.transforms.shapes.registry import read_row
 from versatune.transforms.shapes.turns import written_turn
 
-_ACTS = ("assistant", "tool_call", *MARKED)
+_ACTS = frozenset((*ACTS, *(marked for marked, (role, _) in MARKED.items() if role in ACTS)))
 _ID_DIGITS, _PROMPT_DIGITS = 32, 8
 # What may follow a role; the end of a conversation is an act.
 _AFTER = {
     "": ("user",),
-    "user": ("assistant", "tool_call"),
+    "user": OF_ASSISTANT,
+    REASONING: ACTS,
     "assistant": ("user", "tool_call"),
     "tool_call": ("tool",),
-    "tool": ("tool", "assistant", "tool_call"),
+    "tool": ("tool", *OF_ASSISTANT),
 }
 
 
@@ -107,20 +113,20 @@ def _checked(example: Example) -> Example:
 
 
 def _unlearned(messages: list[Message], marks: dict[int, str]) -> tuple[int, ...]:
-    """Return which turns are context only; what the assistant says before a call in the same turn goes with the call."""
-    found = {number for number, mark in marks.items() if mark == UNLEARNED}
-    acts = 0
-    for number, (role, _) in enumerate(messages):
-        acts += role in _ACTS
-        if (
-            role == "tool_call"
-            and messages[number - 1][0] == "assistant"
-            and not found.isdisjoint((number - 1, number))
-        ):
-            found |= {number - 1, number}
-    if len(found) == acts:
+    """Return which turns are context only; thoughts, and what the assistant says before a call, go with the act of the same turn."""
+    marked = {number for number, mark in marks.items() if mark == UNLEARNED}
+    found: list[int] = []
+    learns = False
+    for is_assistant, turn in groupby(range(len(messages)), lambda number: messages[number][0] in OF_ASSISTANT):
+        if is_assistant:
+            together = tuple(turn)
+            if marked.isdisjoint(together):
+                learns = True
+            else:
+                found += together
+    if not learns:
         raise RowError("nothing_to_learn", "every turn of the assistant is marked as one not to learn")
-    return tuple(sorted(found))
+    return tuple(found)
 
 
 def check_turns(messages: list[Message], marks: dict[int, str] | None = None) -> list[Message]:
@@ -128,8 +134,9 @@ def check_turns(messages: list[Message], marks: dict[int, str] | None = None) ->
 
     Allowed are an optional system turn, then user and assistant in turn, ending with the assistant. A tool call stands
     where an assistant may speak, or after what the assistant said in the same turn; results follow it; a conversation
-    may end with a call. A document (role ``text``) stands alone. A blank system turn and everything after the
-    assistant's last act are left out; everything else that differs is refused.
+    may end with a call. Thoughts (role ``reasoning``) stand before what the assistant says or calls in the same turn. A
+    document (role ``text``) stands alone. A blank system turn, blank thoughts and everything after the assistant's last
+    act are left out; everything else that differs is refused.
 
     Args:
         messages: roles may be marked.
@@ -154,6 +161,8 @@ def check_turns(messages: list[Message], marks: dict[int, str] | None = None) ->
                 raise RowError("system_not_first", f"turn {number} is a system turn; expected it first, and once")
             if content:
                 cleaned.append((role, content))
+            continue
+        if not content and plain_role(role) == REASONING:
             continue
         if role not in _AFTER[before]:
             role, mark = MARKED.get(role, (role, ""))  # noqa: PLW2901
@@ -182,6 +191,10 @@ def _out_of_order(number: int, role: str, before: str) -> RowError:
         return RowError("tool_order", f"turn {number} ({role}) follows {before or 'nothing'}; results follow calls")
     if not before:
         return RowError("starts_with_assistant", f"turn {number} is of role {role}; expected the user's first")
+    if REASONING in (role, before):
+        return RowError(
+            "reasoning_order", f"turn {number} ({role}) follows {before}; thoughts stand before what they lead to"
+        )
     return RowError("roles_do_not_alternate", f"turns {number - 1} and {number} are of roles {before} and {role}")
 
 
@@ -211,7 +224,7 @@ def clean_text(content: str) -> str:
 def example_id(example: Example) -> str:
     """Return 32 hex digits that equal content has equal.
 
-    The first eight are BLAKE2b-32 of what comes before the assistant's first act, so all answers to one prompt begin
+    The first eight are BLAKE2b-32 of what comes before the assistant's first turn, so all answers to one prompt begin
     alike. The others are BLAKE2b-96 of the whole. Both are of JSON: the array of [role, content] pairs; the whole, with
     tools, a worse answer or turns that are not learned, is the array of those pairs, the tools, the worse answer and, if
     there are some, the positions of the turns that are not learned. Tags and the ids of calls do not count.
@@ -226,7 +239,7 @@ def example_id(example: Example) -> str:
         content = [messages, tools, rejected]
     before = 0
     for role, _ in messages:
-        if role in ("assistant", "tool_call"):
+        if role in OF_ASSISTANT:
             break
         before += 1
     return _digest(messages[:before], _PROMPT_DIGITS) + _digest(content, _ID_DIGITS - _PROMPT_DIGITS)

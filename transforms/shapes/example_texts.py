@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import orjson
 
-from versatune.transforms.shapes.base import Example
+from versatune.transforms.shapes.base import REASONING, Example
 from versatune.transforms.shapes.prose import words_in
 
 _MAX_TEXTS = 1000
@@ -73,9 +73,17 @@ class ExampleTexts:
         )
 
     def repeats(self, text: str) -> bool:
-        """Say whether a text says nothing but what the examples say: it is part of one, or a template around all of one's texts."""
+        """Say whether a text says nothing but what the examples say: it is part of one, or a template around all of one's texts, with its thoughts or without."""
         if self._searches_left > 0 and self.holds(text):
             return True
-        contents = [content for _, content in self._examples[0].messages]
-        size = sum(map(len, contents))
-        return size <= len(text) <= size + _TEMPLATE_CHARS and all(content in text for content in contents)
+        messages = self._examples[0].messages
+        contents = [content for role, content in messages if role != REASONING]
+        if _frames(text, contents):
+            return True
+        return len(contents) < len(messages) and _frames(text, [content for _, content in messages])
+
+
+def _frames(text: str, contents: Sequence[str]) -> bool:
+    """Say whether a text is these and a template around them."""
+    size = sum(map(len, contents))
+    return size <= len(text) <= size + _TEMPLATE_CHARS and all(content in text for content in contents)

@@ -8,6 +8,7 @@ from typing import Any
 from versatune.schemas.config import FieldMap
 from versatune.schemas.field_template import Slot, Template, parse_part
 from versatune.transforms.shapes.base import (
+    REASONING,
     Example,
     Message,
     Row,
@@ -31,7 +32,7 @@ _BLANK_LINES = re.compile(r"\A(?:[^\S\n]*\n)+")
 def mapped_examples(row: Row, fields: FieldMap) -> list[Example]:
     """Return the example that the field map points to.
 
-    A missing or null ``system``, ``context`` or ``tools`` is left out. Of a list of accepted completions the first is
+    A missing or null ``system``, ``context``, ``reasoning`` or ``tools`` is left out. Of a list of accepted completions the first is
     taken, any other list is joined with empty lines; numbers and true or false are written out.
 
     Raises:
@@ -51,10 +52,15 @@ def _system(row: Row, fields: FieldMap) -> list[Message]:
     return [("system", system)] if system else []
 
 
+def _thoughts(row: Row, fields: FieldMap) -> list[Message]:
+    thoughts = _optional(row, fields.reasoning, REASONING)
+    return [(REASONING, thoughts)] if thoughts else []
+
+
 def _turns(row: Row, fields: FieldMap) -> list[Message]:
     messages = turns(_needed(row, str(fields.messages), "prompt"), str(fields.messages))
     if fields.completion is not None:
-        return [*messages, ("assistant", _text(row, fields.completion, "answer"))]
+        return [*messages, *_thoughts(row, fields), ("assistant", _text(row, fields.completion, "answer"))]
     return messages
 
 
@@ -63,14 +69,15 @@ def _prompt_and_answer(row: Row, fields: FieldMap) -> list[Message]:
     if not is_blank(prompt):
         prompt = joined([_optional(row, fields.context, "context"), prompt])
     if fields.choices is None:
-        return [("user", prompt), ("assistant", _text(row, completion, "answer"))]
+        return [("user", prompt), *_thoughts(row, fields), ("assistant", _text(row, completion, "answer"))]
     if isinstance(fields.choices, str):
         choices = _needed(row, fields.choices, "prompt")
     else:
         choices = [_at(row, path) for path in fields.choices]
         while choices and choices[-1] in (None, ""):  # a question with fewer options than the others
             choices.pop()
-    return choice_turns(prompt, choices, _needed(row, completion, "answer"), completion, fields.first_choice)
+    asked, answered = choice_turns(prompt, choices, _needed(row, completion, "answer"), completion, fields.first_choice)
+    return [asked, *_thoughts(row, fields), answered]
 
 
 def _at(row: Row, part: str) -> Any:
@@ -91,7 +98,7 @@ def _missing(row: Row, path: str, role: str) -> RowError:
 
 
 def _text(row: Row, part: str, role: str) -> str:
-    """Return the text of a part of the map; ``role`` is prompt, answer, system, document or context."""
+    """Return the text of a part of the map; ``role`` is prompt, answer, system, document, context or reasoning."""
     parsed = parse_part(part)
     if isinstance(parsed, Template):
         return _filled(row, parsed, role)

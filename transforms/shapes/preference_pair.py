@@ -3,6 +3,8 @@ r"""Preference pairs: the better answer becomes the conversation's last turn, th
 Layouts: ``chosen`` and ``rejected`` as answers to a ``prompt`` (text, or turns in ``prompt``, ``messages`` or
 ``conversations``), as one turn each, as whole conversations with one beginning, or as transcripts
 (``"\n\nHuman: ...\n\nAssistant: ..."``). Two conversations or responses with a verdict (``winner``) are read too.
+
+The thoughts before the better answer stay. Those before the worse one are left out: it is kept for its text alone.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from typing import Any
 from versatune.transforms.shapes.alpaca import instruction_prompt
 from versatune.transforms.shapes.asked import asked_in_turns, question_field
 from versatune.transforms.shapes.base import (
+    REASONING,
     Example,
     Message,
     Row,
@@ -53,8 +56,7 @@ def to_examples(row: Row) -> list[Example]:
     better, worse = _pair(row)
     before, tools = _before(row, better, worse)
     chosen, rejected = _answer(row[better], better, before), _answer(row[worse], worse, before)
-    said = [(plain_role(role), content.strip()) for role, content in chosen]
-    said_worse = [(plain_role(role), content.strip()) for role, content in rejected]
+    said, said_worse = _compared(chosen), _compared(rejected)
     if not said or not said_worse or said[:-1] != said_worse[:-1]:
         raise RowError("bad_pair", f"'{better}' and '{worse}' differ before their last turns; expected one beginning")
     if said[-1][0] != "assistant" or said_worse[-1][0] != "assistant":
@@ -63,6 +65,12 @@ def to_examples(row: Row) -> list[Example]:
         raise RowError("empty_answer", f"'{worse}' is blank; expected the worse answer")
     system = system_turn(row) if chosen[0][0] != "system" else []
     return [Example([*system, *chosen], tools, rejected[-1][1])]
+
+
+def _compared(messages: list[Message]) -> list[Message]:
+    """Return what both sides are compared by: all but the thoughts before the last turn, which may differ as the answers do."""
+    said = [(plain_role(role), content.strip()) for role, content in messages]
+    return said[:-2] + said[-1:] if len(said) > 1 and said[-2][0] == REASONING else said
 
 
 def _pair(row: Row) -> tuple[str, str]:

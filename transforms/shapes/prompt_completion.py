@@ -2,6 +2,7 @@
 
 ``history`` holds earlier turns; where there is no completion, it is the whole conversation. Instructions and contexts go
 before what is asked first, details after what is asked last. A ``prompt`` beside a query or an input is an instruction.
+``reasoning_content`` (or ``thinking``) holds the thoughts before the answer.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from versatune.transforms.shapes.base import (
 from versatune.transforms.shapes.history import history_turns
 from versatune.transforms.shapes.preference_pair import prompt_turns
 from versatune.transforms.shapes.question_answer import accepted_answer
+from versatune.transforms.shapes.thoughts import thoughts_of_row
 from versatune.transforms.shapes.tool_use import calls_json, row_tools
 from versatune.transforms.shapes.turns import known_turn, turns
 
@@ -57,7 +59,8 @@ def to_examples(row: Row) -> list[Example]:
     elif not messages:
         raise RowError("missing_answer", "'history' is empty, and no field holds a completion")
     messages = asked_in_turns(messages, row, prompt, (completion,), answer[-1][1] if answer else "")
-    return [Example([*system_turn(row), *messages, *answer], row_tools(row))]
+    thoughts = thoughts_of_row(row) if len(answer) == 1 else []  # of several turns nobody can tell whose they are
+    return [Example([*system_turn(row), *messages, *thoughts, *answer], row_tools(row))]
 
 
 def _are_columns(asked: Any, answered: Any) -> bool:

@@ -2,7 +2,7 @@
 
 Of several accepted answers (a list, SQuAD's ``{"text": [...]}``, TriviaQA's ``{"value": ...}``) the first is taken.
 Instructions and contexts go before the question, its details after it. A title beside a body is a question. A question
-answered with true or false is answered yes or no.
+answered with true or false is answered yes or no. ``reasoning_content`` (or ``thinking``) holds the thoughts before the answer.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from versatune.transforms.shapes.base import (
 )
 from versatune.transforms.shapes.history import history_turns
 from versatune.transforms.shapes.marks import amount
+from versatune.transforms.shapes.thoughts import thoughts_of_row
 
 NAME = "question_answer"
 _QUESTIONS = ("question", "question_title")
@@ -56,9 +57,8 @@ def to_examples(row: Row) -> list[Example]:
     prompt = text(value, "prompt", where)
     answer = accepted_answer(row[field], field)
     messages = [*system_turn(row), *history_turns(row.get("history"))]
-    return [
-        Example([*messages, ("user", asked(row, question, prompt, (field,), answer).prompt), ("assistant", answer)])
-    ]
+    messages.append(("user", asked(row, question, prompt, (field,), answer).prompt))
+    return [Example([*messages, *thoughts_of_row(row), ("assistant", answer)])]
 
 
 def _question(row: Row) -> str:

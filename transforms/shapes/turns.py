@@ -7,7 +7,9 @@ from typing import Any
 
 from versatune.transforms.shapes import exact_json
 from versatune.transforms.shapes.base import (
+    OF_ASSISTANT,
     PART_OF_ROLE,
+    REASONING,
     Message,
     RowError,
     first_field,
@@ -17,6 +19,7 @@ from versatune.transforms.shapes.base import (
     type_name,
 )
 from versatune.transforms.shapes.marks import MARKS, marked
+from versatune.transforms.shapes.thoughts import parted_thoughts, thoughts_of_row, thoughts_of_turn
 from versatune.transforms.shapes.tool_results import Origin, in_order_of_calls, origin
 from versatune.transforms.shapes.tool_use import calls_json, result_text, tagged_calls
 from versatune.transforms.shapes.transcript import transcript_turns
@@ -30,9 +33,11 @@ ROLES = {
     "function_call": "tool_call", "tool_call": "tool_call", "tool_calls": "tool_call",
     "tool": "tool", "function": "tool", "observation": "tool", "function_response": "tool", "tool_response": "tool",
     "function-response": "tool", "ipython": "tool",
+    "reasoning": REASONING, "thinking": REASONING,
 }  # fmt: skip
 _SPEAKERS = ("role", "from", "speaker")
 _CONTENTS = ("content", "value", "text", "message")
+_TEXT_ROLES = frozenset((*PART_OF_ROLE, REASONING))
 _PAIRS = (
     ("input", "output"), ("user", "assistant"), ("human", "assistant"), ("question", "answer"), ("prompt", "response"),
     ("instruction", "response"), ("instruction", "output"),
@@ -45,8 +50,9 @@ def turns(value: Any, field: str) -> list[Message]:
     Read are objects with a speaker (``role``, ``from``) and a content (``content``, ``value``); texts in turn, the
     user's first; and objects that hold a prompt and its answer. A content that is a list of text parts is joined with
     line breaks. Text in place of the list is taken as JSON or as a transcript, text that is itself an object with a speaker
-    as that object. The assistant's turns that are marked as context only (``weight: 0``, ``train: false``) come with a
-    marked role.
+    as that object. Thoughts (``reasoning_content`` and the like beside what the assistant says, parts of type ``thinking``
+    before it) become a turn of their own. The assistant's turns that are marked as context only (``weight: 0``,
+    ``train: false``) come with a marked role.
 
     Raises:
         RowError: none of these, an unknown speaker, content that is not text, a tool call that cannot be read.
@@ -61,7 +67,7 @@ def turns(value: Any, field: str) -> list[Message]:
             speaker, content = turn.get("role") or turn.get("from"), turn.get("content") or turn.get("value")
             if type(content) is str and type(speaker) is str:
                 role = ROLES.get(speaker)
-                if role in PART_OF_ROLE:
+                if role in _TEXT_ROLES:
                     messages.append((role, content))
                     continue
         elif type(turn) is str and written_turn(turn) is None:
@@ -132,17 +138,29 @@ def _said(turn: dict[str, Any], where: str) -> list[Message]:
     if role is None:
         raise RowError("unknown_role", f"the speaker of {where} is none of {', '.join(ROLES)}")
     content = turn[field] if field else None
+    thoughts: list[Message] = []
+    if isinstance(content, list) and role == "assistant":
+        thoughts, content = parted_thoughts(content, where)
     if isinstance(content, list) and role != "tool_call":
         content = (
             "\n".join(_part(part, where) for part in content) if role != "tool" or _are_parts(content) else content
         )
     if role == "tool":
         return [("tool", result_text(content, where))]
+    if role == REASONING:
+        return [(REASONING, "" if content is None else text(content, REASONING, where))]
+    if role not in OF_ASSISTANT:
+        return [(role, text(content, PART_OF_ROLE[role], where))]
+    return [*(thoughts or thoughts_of_turn(turn)), *_acts(turn, role, content, where)]
+
+
+def _acts(turn: dict[str, Any], role: str, content: Any, where: str) -> list[Message]:
+    """Return what the assistant says, what it calls, or both."""
     if role == "tool_call":
         return [("tool_call", calls_json(content, where))]
     called = turn.get("tool_calls") or turn.get("function_call")
-    if not called or role != "assistant":
-        return [(role, text(content, PART_OF_ROLE[role], where))]
+    if not called:
+        return [("assistant", text(content, "answer", where))]
     calls: Message = ("tool_call", calls_json(called, where))
     spoken = content is not None and not (isinstance(content, str) and is_blank(content))
     return [("assistant", text(content, "answer", where)), calls] if spoken else [calls]
@@ -154,7 +172,8 @@ def _pair(turn: dict[str, Any], where: str) -> list[Message]:
             asked = ("user", text(turn[prompt], "prompt", f"{where}.{prompt}"))
             answered = ("assistant", text(turn[answer], "answer", f"{where}.{answer}"))
             rules = turn.get("system")  # as XTuner writes it, with the first pair
-            return [*([("system", rules)] if isinstance(rules, str) and rules.strip() else []), asked, answered]
+            before: list[Message] = [("system", rules)] if isinstance(rules, str) and rules.strip() else []
+            return [*before, asked, *thoughts_of_row(turn), answered]
     raise RowError("unknown_role", f"{where} names no speaker; expected 'role' and 'content', or 'from' and 'value'")
 
 

@@ -48,8 +48,12 @@ CALL = ARGUMENTS.map(
         "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": arguments}}],
     }
 )
+THOUGHTS = ["reasoning_content", "reasoning", "thinking", "thought", "thoughts"]
 RESULT = TEXT.map(lambda text: {"role": "tool", "content": text, "tool_call_id": "c1"})
 FLAT = {
+    "thoughts beside the answer": st.fixed_dictionaries(
+        {"prompt": TEXT, "reasoning_content": TEXT.map("{} x".format), "completion": TEXT}
+    ),
     "question and answer": st.fixed_dictionaries({"question": TEXT, "answer": TEXT}),
     "alpaca": st.fixed_dictionaries({"instruction": TEXT, "input": TEXT, "output": TEXT}),
     "prompt and completion": st.fixed_dictionaries({"prompt": TEXT, "completion": TEXT}),
@@ -69,6 +73,41 @@ NESTED = FLAT | {
         lambda pair: {"conversations": [{"from": "human", "value": pair[0]}, {"from": "gpt", "value": pair[1]}]}
     ),
     "calls": st.fixed_dictionaries({"messages": st.tuples(turn("user"), CALL, RESULT, turn("assistant")).map(list)}),
+    **{
+        f"thoughts in {field}": st.tuples(turn("user"), turn("assistant"), TEXT).map(
+            lambda drawn, field=field: {"messages": [drawn[0], drawn[1] | {field: drawn[2]}]}
+        )
+        for field in THOUGHTS
+    },
+    "thoughts of some turns": st.tuples(turn("user"), turn("assistant"), TEXT, st.sampled_from([None, "", "x"])).map(
+        lambda drawn: {
+            "messages": [drawn[0], drawn[1] | {"thinking": drawn[2]}, drawn[0], drawn[1] | {"thinking": drawn[3]}]
+        }
+    ),
+    "thoughts before calls": st.tuples(turn("user"), CALL, RESULT, turn("assistant"), TEXT, st.booleans()).map(
+        lambda drawn: {
+            "messages": [
+                drawn[0],
+                drawn[1] | {"reasoning_content": drawn[4]} | ({"content": drawn[4]} if drawn[5] else {}),
+                drawn[2],
+                drawn[3] | {"reasoning_content": None},
+            ]
+        }
+    ),
+    "thoughts as turns": st.fixed_dictionaries(
+        {"messages": st.tuples(turn("user"), turn("reasoning"), turn("assistant")).map(list)}
+    ),
+    "thoughts as parts": st.tuples(turn("user"), TEXT, TEXT).map(
+        lambda drawn: {
+            "messages": [
+                drawn[0] | {"content": [{"type": "text", "text": drawn[0]["content"]}]},
+                {
+                    "role": "assistant",
+                    "content": [{"type": "thinking", "thinking": drawn[1]}, {"type": "text", "text": drawn[2]}],
+                },
+            ]
+        }
+    ),
     "tools": st.tuples(turn("user"), CALL, st.sampled_from(["city", "days"])).map(
         lambda drawn: {
             "messages": list(drawn[:2]),

@@ -146,7 +146,28 @@ def test_a_template_around_all_texts_is_not_a_text_with_more_between_them() -> N
                     {"role": "assistant", "content": ANSWERED, "thinking": f"They ask for the price. {ANSWERED}"},
                 ],
                 {},
+                set(),
+            ),
+            (
+                [
+                    {"role": "user", "content": ASKED, "thinking": "I would like to know the price."},
+                    {"role": "assistant", "content": ANSWERED},
+                ],
+                {},
                 {"messages[].thinking"},
+            ),
+            (
+                [
+                    {"role": "user", "content": ASKED},
+                    {
+                        "role": "assistant",
+                        "content": ANSWERED,
+                        "reasoning": NOTE,
+                        "reasoning_content": f"{NOTE} Or so.",
+                    },
+                ],
+                {},
+                set(),
             ),
             (
                 [
@@ -186,12 +207,29 @@ def test_numbered_objects_are_one_path() -> None:
     turns = {
         f"turn_{n}": {
             "Human": f"<|Human|>: {ASKED}<eoh>\n",
-            "Inner Thoughts": NOTE,
+            "Inner Remarks": NOTE,
             "MOSS": f"<|MOSS|>: {ANSWERED}<eom>\n",
         }
         for n in (1, 2, 10)
     }
-    assert lost({"chat": turns}) == {"chat.turn_*.Inner Thoughts"}
+    assert lost({"chat": turns}) == {"chat.turn_*.Inner Remarks"}
+
+
+def test_the_worse_answers_thoughts_are_not_used() -> None:
+    """It is kept for its text alone."""
+    sides = {
+        side: [{"role": "assistant", "content": said, "reasoning_content": f"{NOTE} That is {side}."}]
+        for side, said in (("chosen", ANSWERED), ("rejected", "It is free."))
+    }
+    assert lost({"prompt": ASKED, **sides}) == {"rejected[].reasoning_content"}
+
+
+def test_a_template_around_the_texts_says_nothing_new_with_thoughts_or_without() -> None:
+    """Publishers render the whole row once more, in either way."""
+    row = {"instruction": ASKED, "output": ANSWERED, "thinking": f"They ask for the price. {NOTE * 20}"}
+    assert lost({**row, "rendered": f"{ASKED}\n\n{ANSWERED}"}) == set()
+    assert lost({**row, "rendered": f"{ASKED}\n\n{row['thinking']}\n\n{ANSWERED}"}) == set()
+    assert lost({**row, "rendered": f"{ASKED}\n\n{NOTE * 9}\n\n{ANSWERED}"}) == {"rendered"}
 
 
 def test_what_one_shape_reads_before_another_takes_the_row_is_not_used() -> None:

@@ -64,6 +64,8 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("system_not_first", said(USER, {"role": "system", "content": "S"}, BOT), "turn 1 is a system turn"),
     ("roles_do_not_alternate", said(USER, USER, BOT), "turns 0 and 1 are of roles user and user"),
     ("tool_order", said(USER, TOOL, BOT), "turn 1 (tool) follows user"),
+    ("reasoning_order", said(USER, {"role": "thinking", "content": "x"}, USER, BOT), "turn 2 (user) follows reasoning"),
+    ("reasoning_order", said(USER, {**BOT, "content": ["x", {"type": "thinking", "thinking": "y"}]}), "messages.1 has thoughts behind"),
     ("bad_tool_call", said(USER, {"role": "assistant", "tool_calls": [{"id": 1}]}), "a call without a name"),
     ("bad_tools", said(USER, BOT, tools="search"), "'tools' is text, but not JSON"),
     ("bad_choices", {"question": "Which?", "options": ["a", "b"], "answer": "c"}, "'answer' names none, or several, of the 2"),
