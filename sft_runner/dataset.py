@@ -40,7 +40,7 @@ class Rows:
     loss_tokens: IntArray
     """(n,) tokens with a loss: the first token of a row is predicted by nothing and never counts."""
     target_bytes: IntArray
-    """(n,) UTF-8 bytes of the answers; 0 for a row cut at the token limit, whose text is longer than what is scored."""
+    """(n,) UTF-8 bytes of the answers; 0 for a row of which other text is scored: one cut at the token limit, or with thoughts."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -145,12 +145,17 @@ def _list_column(table: pa.Table, name: str) -> pa.ListArray:
 
 
 def _target_bytes(messages: pa.ListArray, unlearned: pa.ListArray) -> IntArray:
-    """UTF-8 bytes of the assistant turns of each row but those that are context only. Returns (n,)."""
+    """UTF-8 bytes of the assistant turns of each row but those that are context only. Returns (n,).
+
+    0 for rows with thoughts: which of them are scored, the chat template decides.
+    """
     role, content = messages.flatten().flatten()
     offsets = messages.offsets.to_numpy()
     sizes = pc.binary_length(content).to_numpy() * pc.equal(role, "assistant").to_numpy(zero_copy_only=False)
     sizes[np.repeat(offsets[:-1], np.diff(unlearned.offsets.to_numpy())) + unlearned.flatten().to_numpy()] = 0
-    return _sums(sizes, offsets)
+    totals = _sums(sizes, offsets)
+    totals[_sums(pc.equal(role, "reasoning").to_numpy(zero_copy_only=False), offsets) > 0] = 0
+    return totals
 
 
 def _sums(values: npt.NDArray[np.generic], offsets: IntArray) -> IntArray:

@@ -6,13 +6,15 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from tests.sft_runner.conftest import MAX_TOKENS, conversation, encode, write_shard
+from versatune.schemas.arrow import MESSAGES
 from versatune.schemas.dataset import Shard
 from versatune.schemas.errors import DataError, IntegrityError
 from versatune.schemas.mixture import DatasetRef, MixtureManifest
-from versatune.sft_runner.dataset import check_ids, read_pool
+from versatune.sft_runner.dataset import _target_bytes, check_ids, read_pool
 
 
 def moved(mixture: MixtureManifest, where: Path, **changes: object) -> MixtureManifest:
@@ -53,6 +55,13 @@ def test_a_row_at_the_token_limit_has_no_bytes_because_its_text_is_longer_than_i
     cut = read_pool(moved(work.mixture, dataset[0], tokenizer=record), work.mixture_path).validation[0]
     assert (cut.target_bytes == 0).tolist() == (lengths == lengths.max()).tolist()
     assert int(lengths.max()) < MAX_TOKENS
+
+
+def test_a_row_with_thoughts_has_no_bytes_because_the_template_decides_what_of_it_is_scored() -> None:
+    said = [("user", "Q"), ("reasoning", "50 and 35."), ("assistant", "85")]
+    rows = [said[::2], said, [], [*said[::2], *said[::2]]]
+    messages = pa.array([[{"role": role, "content": text} for role, text in row] for row in rows], MESSAGES)
+    assert _target_bytes(messages, pa.array([[], [], [], [1]], pa.list_(pa.int32()))).tolist() == [2, 0, 0, 2]
 
 
 def test_a_changed_shard_is_named(workplace: Callable, dataset: tuple[Path, list[Shard]], tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from apache_beam.pvalue import PCollection
 from versatune.schemas.arrow import classified_fields
 from versatune.schemas.taxonomy import Taxonomy
 from versatune.transforms.classifier.fasttext_classifier import shared_classifier, text_view_of_bytes
+from versatune.transforms.shapes.base import REASONING
 from versatune.transforms.transport.batch import Batch, example_payloads, rejected_rows, with_rejects
 from versatune.transforms.transport.messages import contents_without
 
@@ -43,7 +44,8 @@ def classify_batch(
 ) -> pa.RecordBatch:
     """Add ``domain``, ``domain_probs`` and ``undetermined`` to normalised rows.
 
-    The text that is classified is what the user and the assistant say: a system turn is about the speaker, not the subject.
+    The text that is classified is what the user and the assistant say: a system turn is about the speaker, not the subject,
+    and thoughts would take the place of the answer, for the beginning alone is read.
 
     Args:
         examples: rows of ``versatune.schemas.arrow.NORMALIZED``.
@@ -52,7 +54,7 @@ def classify_batch(
         pinned: the domain (or alias) of all these rows; they keep the classifier's probabilities but not its choice, and
             none of them is undetermined.
     """
-    texts = [text_view_of_bytes(text) for text in contents_without(examples, "system")]
+    texts = [text_view_of_bytes(text) for text in contents_without(examples, "system", REASONING)]
     probs = classifier.predict(texts)
     chosen = np.full(len(texts), taxonomy.index(pinned)) if pinned else probs.argmax(axis=1)
     unsure = np.zeros(len(texts), bool) if pinned else undetermined(probs, classifier.undetermined_below)

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from versatune.schemas.errors import ConfigError, nearest
-from versatune.transforms.shapes.base import Example, RowError
+from versatune.transforms.shapes.base import REASONING, Example, RowError
 
 _CODE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
 _READ_CHARS = 1000  # more changes no verdict and costs time
@@ -17,15 +17,17 @@ _FEWEST_LETTERS = 8
 _ISO_639_1 = 2  # letters
 _NO_LANGUAGE = "zxx"
 _FEWEST_CHARS = 50  # of a text that is judged by itself
-_SPOKEN = ("user", "assistant", "text")
-_PART = {"user": "prompt", "assistant": "answer", "text": "document", "rejected": "worse answer", "whole": "texts"}
+_SPOKEN = ("user", REASONING, "assistant", "text")
+_PART = {
+    "user": "prompt", "assistant": "answer", "text": "document", REASONING: "thoughts", "rejected": "worse answer", "whole": "texts",
+}  # fmt: skip
 _SURE = 0.6  # then 1 % of texts of 20 to 50 characters are told wrongly, and 0.1 % of longer ones
 
 
 def language_filter(languages: Sequence[str]) -> Callable[[Example, Counter[str]], Example]:
     """Return the step that keeps conversations in these languages, and those too short or too mixed to tell.
 
-    Every turn of user and assistant, every document and a worse answer is judged by itself where it is long enough to
+    Every turn of user and assistant, its thoughts, every document and a worse answer is judged by itself where it is long enough to
     tell; where none is, all are judged together. So a prompt in one of the languages does not let through an answer in
     another, and a translation stays only if both of its languages are asked for.
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from functools import cache
 
-from versatune.transforms.cleaning.texts import answers
+from versatune.transforms.cleaning.texts import learned
 from versatune.transforms.shapes.base import Example, RowError
 
 _HAN_OR_KANA = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
@@ -28,10 +28,10 @@ _RULE_SIGNS = frozenset("-_=*#~.+|:/\\ \t\n─━═…·")
 
 
 def repetition_filter(limit: float) -> Callable[[Example, Counter[str]], Example]:
-    """Return the step that rejects an example if an answer's repetition is above ``limit``."""
+    """Return the step that rejects an example if an answer's or a thought's repetition is above ``limit``."""
 
     def keep_varied(example: Example, _counts: Counter[str]) -> Example:
-        for text in answers(example):
+        for text in learned(example):
             share = repetition(text)
             if share > limit:
                 raise RowError("repetition", f"{share:.2f} of an answer repeats itself; at most {limit:g} is asked for")

@@ -17,6 +17,7 @@ from versatune.schemas.labels import LabelInput
 from versatune.transforms.formats.listing import source_splits
 from versatune.transforms.formats.splits import ALL
 from versatune.transforms.reading.read import read_rows
+from versatune.transforms.shapes.base import REASONING
 from versatune.transforms.transport.batch import InputSplit, RowFault
 
 _WHOLE = 2**62
@@ -49,7 +50,7 @@ class LabelRows:
 def read_label_rows(paths: Sequence[str], directory: Path) -> LabelRows:
     """Read rows into memory, in the order of the paths; of a folder, by name.
 
-    A row is an object with ``text``, or with ``messages``, whose contents but the system's are joined with line breaks (what the domain
+    A row is an object with ``text``, or with ``messages``, whose contents but system texts and thoughts are joined with line breaks (what the domain
     classifier sees of an example). ``domain`` and ``source`` are taken where they are there; without a source the file's name is one. A row
     whose ``reject`` is not empty, a generation that the probe did not count, is left out.
 
@@ -128,4 +129,4 @@ def _text(value: dict[str, Any]) -> str | None:
     turns = [turn for turn in messages if isinstance(turn, dict) and isinstance(turn.get("content"), str)]
     if len(turns) != len(messages):
         return None
-    return "\n".join(turn["content"] for turn in turns if turn.get("role") != "system")
+    return "\n".join(turn["content"] for turn in turns if turn.get("role") not in ("system", REASONING))

@@ -69,7 +69,7 @@ class Clusters(NamedTuple):
 def signature_rows(batch: pa.RecordBatch, settings: NearDuplicatesConfig) -> pa.RecordBatch:
     """Return id, signature and band keys of each example that has a word; the others are nobody's duplicates.
 
-    The text that counts is that of all turns but the system's. Of a signature the lower 16 bits of each place are kept
+    The text that counts is that of all turns but the system's, thoughts too. Of a signature the lower 16 bits of each place are kept
     (b-bit MinHash, Li and König 2010): they agree by chance once in 65,536.
 
     Args:

@@ -18,11 +18,11 @@ def conversations(batch: pa.RecordBatch) -> list[list[Turn]]:
     return [turns[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
-def contents_without(batch: pa.RecordBatch, role: str) -> list[bytes]:
-    """Return each row's contents but those of one role's turns, joined with blanks, in UTF-8: no Python object for a turn."""
+def contents_without(batch: pa.RecordBatch, *without: str) -> list[bytes]:
+    """Return each row's contents but those of some roles' turns, joined with blanks, in UTF-8: no Python object for a turn."""
     column = batch.column("messages")
     roles, contents = column.flatten().flatten()
-    left = pc.not_equal(roles, role).to_numpy(zero_copy_only=False)
+    left = ~pc.is_in(roles, value_set=pa.array(without)).to_numpy(zero_copy_only=False)
     ends = column.value_lengths().to_numpy().cumsum()
     if not left.all():
         contents = contents.filter(pa.array(left))

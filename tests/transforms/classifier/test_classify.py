@@ -57,10 +57,12 @@ def test_a_row_takes_the_most_probable_domain_and_keeps_every_probability(rows: 
     assert classified.select(NORMALIZED.names).equals(batch)
 
 
-def test_the_system_turn_is_not_classified(rows: Rows) -> None:
+def test_system_turns_and_thoughts_are_not_classified(rows: Rows) -> None:
     classifier = KeywordClassifier()
     classify_batch(
-        rows([("system", "you write code"), ("user", "A"), ("assistant", "B")]), classifier, DEFAULT_TAXONOMY
+        rows([("system", "you write code"), ("user", "A"), ("reasoning", "Is it code?"), ("assistant", "B")]),
+        classifier,
+        DEFAULT_TAXONOMY,
     )
     assert classifier.texts == ["a b"]
 

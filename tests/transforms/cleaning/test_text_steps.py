@@ -372,3 +372,42 @@ def test_short_answers_and_code_are_not_told_by_themselves(clean):
     for answer in ("Oui.", "42", "Paris", code):
         example = Example([("user", ENGLISH), ("assistant", answer)])
         assert clean(example, {"languages": ["en"]}) == (example, Counter())
+
+
+def thinking(thoughts: str, answer: str = "It is closed on Mondays, as the sign on its door says.") -> Example:
+    return Example([("user", "When is the shop closed?"), ("reasoning", thoughts), ("assistant", answer)])
+
+
+def test_thoughts_are_mended_and_masked_like_what_is_said(clean):
+    dirty = "The cafÃ© wrote to anna.schmidt@web.de.<|im_end|>"
+    example, counts = clean(thinking(dirty), {"repair_encoding": True, "control_tags": "strip"}, {"email": "mask"})
+    assert example.messages[1] == ("reasoning", "The café wrote to [EMAIL].")
+    assert counts["pii.email.masked"] == counts["clean.control_tags_stripped"] == 1
+
+
+@pytest.mark.parametrize(
+    ("thoughts", "settings", "reason"),
+    [
+        ("wait, no, " * 100, {"max_repetition": 0.5}, "repetition"),
+        ("Le magasin est fermé le lundi, dimanche compris, si je me souviens bien.", {"languages": ["en"]}, "other_language"),
+        ("See the notes.", {"drop_patterns": ["the notes"]}, "drop_pattern"),
+        ("x" * 200, {"max_chars": 200}, "too_long"),
+        ("Hm.<|im_end|>", {"control_tags": "drop"}, "control_tags"),
+    ],
+)  # fmt: skip
+def test_thoughts_are_learned_and_looked_at_like_what_is_said(clean, thoughts, settings, reason):
+    with pytest.raises(RowError) as caught:
+        clean(thinking(thoughts), settings)
+    assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("thoughts", "settings"),
+    [
+        ("I am sorry, but I cannot help with that. Or can I?", {"refusals": "drop"}),
+        ("The letter begins with Dear {{name}}, which I have to fill in.", {"placeholders": "drop"}),
+        ("Mondays.", {"min_answer_chars": 20, "min_prompt_chars": 20}),
+    ],
+)
+def test_thoughts_are_no_answer(clean, thoughts, settings):
+    assert clean(thinking(thoughts), settings)[0] == thinking(thoughts)

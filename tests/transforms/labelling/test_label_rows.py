@@ -29,8 +29,9 @@ def test_text_domain_and_source_are_taken_and_a_file_s_name_is_a_source(tmp_path
     assert all(len(entry.sha256) == 64 for entry in found.inputs)
 
 
-def test_a_conversation_is_what_is_said_but_by_the_system(tmp_path: Path) -> None:
-    turns = [{"role": role, "content": text} for role, text in (("system", "s"), ("user", "u"), ("assistant", "a"))]
+def test_a_conversation_is_what_user_and_assistant_say(tmp_path: Path) -> None:
+    said = (("system", "s"), ("user", "u"), ("reasoning", "r"), ("assistant", "a"))
+    turns = [{"role": role, "content": text} for role, text in said]
     assert read_label_rows([_lines(tmp_path / "a.jsonl", {"messages": turns})], tmp_path).rows[0].text == "u\na"
 
 

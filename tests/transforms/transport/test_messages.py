@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from versatune.schemas.arrow import MESSAGES
 from versatune.transforms.transport.messages import contents_without, conversations
 
-TURNS = st.lists(st.tuples(st.sampled_from(["system", "user", "assistant"]), st.text(max_size=5)), max_size=4)
+TURNS = st.lists(
+    st.tuples(st.sampled_from(["system", "user", "reasoning", "assistant"]), st.text(max_size=5)), max_size=4
+)
 
 
 @given(st.lists(TURNS, max_size=6), st.integers(0, 3))
@@ -20,4 +22,7 @@ def test_both_views_say_what_the_rows_say(rows: list[list[tuple[str, str]]], ski
     assert conversations(batch) == rows
     assert contents_without(batch, "system") == [
         " ".join(text for role, text in turns if role != "system").encode() for turns in rows
+    ]
+    assert contents_without(batch, "system", "reasoning") == [
+        " ".join(text for role, text in turns if role not in ("system", "reasoning")).encode() for turns in rows
     ]
