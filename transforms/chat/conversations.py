@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from versatune.transforms.chat.form import Said, conversation
-from versatune.transforms.chat.spans import Rule, Scored
+from versatune.transforms.chat.frames import Scored
+from versatune.transforms.chat.spans import Rule
 from versatune.transforms.chat.template import Template, Tools
 from versatune.transforms.chat.trial import features, find_form, make_rule, outcomes, rewritten
 from versatune.transforms.chat.verdict import (

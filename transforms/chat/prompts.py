@@ -28,7 +28,7 @@ class Prompts:
     def __init__(self, template: Template, form: Form) -> None:
         self._template = template
         self._form = form
-        self._switches = sorted(set(_SWITCHES.findall(template.source)))
+        self.switches = sorted(set(_SWITCHES.findall(template.source)))
         self._known: dict[tuple[Shape, bool], str | None] = {}
 
     @cached_property
@@ -68,7 +68,7 @@ class Prompts:
         return tuple(self._entry(message) for message in (*head, *exchange, *rounds))
 
     def _entry(self, message: Said) -> tuple[str, bool, int, tuple[str, ...]]:
-        switches = tuple(word for word in self._switches if word in message.content) if self._switches else ()
+        switches = tuple(word for word in self.switches if word in message.content) if self.switches else ()
         return message.role, bool(message.content), len(message.calls), switches
 
     def _rendered(self, shape: Shape, tools: Tools | None) -> str | None:

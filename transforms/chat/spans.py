@@ -12,13 +12,14 @@ import json
 import re
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
 
 from versatune.transforms.chat.endings import Endings, common_prefix, whole_tokens
 from versatune.transforms.chat.form import Form, Said
+from versatune.transforms.chat.frames import Frame, Scored, Shape, frame, shape
 from versatune.transforms.chat.marks import Edges, Marked, Piece, marked, read_marks
 from versatune.transforms.chat.prompts import Prompts
 from versatune.transforms.chat.template import Template, Tools
@@ -43,17 +44,8 @@ from versatune.transforms.shapes.exact_json import Number
 
 _ASSISTANT = frozenset({ANSWER, BESIDE_CALL, THOUGHTS, CALL})
 _NOBODY = -1
+_MAX_FRAMES = 1000
 _LEFT_OUT = {THOUGHTS: THOUGHTS_LEFT_OUT, TOOLS: TOOLS_LEFT_OUT}
-
-
-class Scored(NamedTuple):
-    """A conversation as text, and what of it is learned."""
-
-    text: str
-    spans: list[Edges]
-    """Characters [start, end) of each turn that is learned."""
-    counts: frozenset[str] = frozenset()
-    """Keys of TEMPLATE_COUNTS: what there is to say of the row."""
 
 
 class _Turn(NamedTuple):
@@ -69,6 +61,8 @@ class _Turn(NamedTuple):
     """Where the next text begins."""
     said: int
     """How many messages come before it."""
+    follows_tools: bool
+    """Whether the text before it is that of a tool that may be called."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +77,7 @@ class Rule:
     """Matches every added token of the tokenizer."""
     may_miss: frozenset[str] = frozenset({THOUGHTS})
     """Kinds of texts that the template may leave out; counted."""
+    _frames: dict[Shape, Frame | None] = field(default_factory=dict, compare=False)
 
     def scored(self, said: Sequence[Said], tools: Tools | None, unlearned: Sequence[int] = ()) -> Scored:
         """Return the text to train on, and what of it is learned.
@@ -95,9 +90,27 @@ class Rule:
         Raises:
             CannotTokenize: the template refuses the conversation, leaves out one of its texts, or hides where they are.
         """
-        found, own_ids, text, edges = self._found(said, tools)
+        plain = None if tools or unlearned else shape(said, self.prompts.switches)
+        if plain is not None and (known := self._frame(plain)) is not None:
+            filled = known.filled(self._render(said, None, own_ids=True), said)
+            if filled is not None:
+                return Scored(*filled, known.counts)
+        return self._looked_at(said, tools, unlearned)[0]
+
+    def _frame(self, plain: Shape) -> Frame | None:
+        if plain not in self._frames:
+            if len(self._frames) >= _MAX_FRAMES:
+                self._frames.clear()
+            self._frames[plain] = frame(plain, lambda said: self._looked_at(said, None, ()))
+        return self._frames[plain]
+
+    def _looked_at(
+        self, said: Sequence[Said], tools: Tools | None, unlearned: Sequence[int]
+    ) -> tuple[Scored, str, list[tuple[int, int, int]]]:
+        """Return what is learned, what the template wrote, and (start, end, message) of each text in it."""
+        found, own_ids, rendered, edges = self._found(said, tools)
         counts = self._missing(found.pieces, edges)
-        spans: list[Edges] = []
+        text, spans = rendered, []
         turns = _turns(found.pieces, edges, len(text))
         _check_calls(said, turns, text)
         for turn in turns:
@@ -112,7 +125,8 @@ class Rule:
                 counts |= {PROMPT_DIFFERS} if not same else set()
                 counts |= {NO_END_OF_TURN} if not ended else set()
         _check_apart(spans, found.pieces, edges)
-        return Scored(text, spans, frozenset(counts))
+        places = sorted((start, end, found.pieces[n].message) for n, them in edges.items() for start, end in them)
+        return Scored(text, spans, frozenset(counts)), rendered, places
 
     def _found(self, said: Sequence[Said], tools: Tools | None) -> tuple[Marked, bool, str, dict[int, list[Edges]]]:
         """Render a conversation with marks and without; return the marked one, whether calls kept their ids, the text, and the edges."""
@@ -158,7 +172,7 @@ class Rule:
     def _start(self, text: str, turn: _Turn, found: Marked, tools: Tools | None, *, own_ids: bool) -> tuple[int, bool]:
         """Return where a turn begins to be learned, and whether all that the generation prompt holds there stands before it."""
         before = found.said[: turn.said]
-        if before[-1].content or before[-1].calls:
+        if not turn.follows_tools and (before[-1].content or before[-1].calls):
             tail = self.prompts.tail(before, tools)
         else:
             tail = self._exact_tail(found, turn.said, own_ids=own_ids)
@@ -196,7 +210,7 @@ def _turns(pieces: Sequence[Piece], edges: dict[int, list[Edges]], length: int) 
             turns[-1] = turns[-1]._replace(after=own[0][0])
         if is_assistant:
             said = message if message > spoke else spoke + 1
-            turns.append(_Turn(message, own[0][0], own[-1][1], before, length, said))
+            turns.append(_Turn(message, own[0][0], own[-1][1], before, length, said, spoke == _NOBODY))
         before, spoke = own[-1][1], message
     return turns
 

@@ -9,9 +9,10 @@ from itertools import product
 
 from versatune.transforms.chat.endings import Endings, endings
 from versatune.transforms.chat.form import INLINE, THOUGHT_FIELDS, Call, Form, Said
+from versatune.transforms.chat.frames import Scored
 from versatune.transforms.chat.marks import marked, read_marks
 from versatune.transforms.chat.prompts import Prompts
-from versatune.transforms.chat.spans import Rule, Scored
+from versatune.transforms.chat.spans import Rule
 from versatune.transforms.chat.template import Template, Tools
 from versatune.transforms.chat.verdict import CannotTokenize
 

@@ -23,7 +23,7 @@ from apache_beam.pvalue import PCollection
 
 from versatune.schemas.arrow import TOKEN_FIELDS
 from versatune.transforms.chat.conversations import Chat
-from versatune.transforms.chat.spans import Scored
+from versatune.transforms.chat.frames import Scored
 from versatune.transforms.chat.verdict import NO_LOSS_TOKENS, CannotTokenize
 from versatune.transforms.reading.tokenization import Tokenization
 from versatune.transforms.transport.batch import Batch, example_payloads, rejected_rows, with_rejects
