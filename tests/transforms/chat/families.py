@@ -35,6 +35,10 @@ class Family:
         """Return the text of the template."""
         return (TEMPLATES / self.file).read_text(encoding="utf-8")
 
+    def tool_template(self) -> str:
+        """Return the text of the template for rows with tools."""
+        return (TEMPLATES / (self.tool_use or self.file)).read_text(encoding="utf-8")
+
 
 def _family(
     name: str,
