@@ -869,19 +869,6 @@ def test_an_end_that_differs_in_the_last_turn_is_learned_as_it_is(make: Any) -> 
 # ---- 14: the prompt itself opens the thoughts
 
 
-@pytest.mark.parametrize("plain", ["", "<think> </think>"], ids=["letters", "tokens"])
-@pytest.mark.parametrize("opening", ["<think>", "<think>\\n"])
-def test_the_prompts_own_opening_of_thoughts_is_not_learned(make: Any, opening: str, plain: str) -> None:
-    template = CHATML.replace("assistant\n' if", f"assistant\n{opening}' if")
-    tokenizer = make(template, tokens="<|im_start|>", plain=plain, eos="<|im_end|>")
-    held = opening.replace("\\n", "\n")
-    rest = INLINE[1][1].removeprefix(held)
-    first = f"<|im_start|>user\nWho came?<|im_end|>\n<|im_start|>assistant\n{held}⟦{rest}<|im_end|>⟧\n"
-    assert shown(tokenizer, INLINE) == first
-    assert shown(tokenizer, INLINE * 2) == first * 2
-    assert learned(tokenizer, [("system", "Be brief."), *INLINE]) == [rest + "<|im_end|>"]
-
-
 MINIMAX = """
 {%- set ns = namespace(query=0) %}
 {%- for m in messages %}
