@@ -232,8 +232,9 @@ class ModelConfig(Section):
     """What becomes of the thoughts before an answer: as_rendered learns those that the template writes and counts rows that lose some, keep
     rejects these rows, drop leaves all thoughts out."""
     tools: Literal["keep", "drop", "as_rendered"] = "keep"
-    """What becomes of a row whose list of tools the template does not write: keep rejects it, as_rendered learns it as it is, drop gives no
-    template such a list. Calls that are not written reject a row in any case."""
+    """What becomes of a row whose list of tools the template does not write: keep rejects it, as_rendered learns it as it is, drop gives the
+    template no such list. Where a template writes calls and never a list (DeepSeek's), keep learns the row too. Each is counted. Calls that are
+    not written reject a row in any case."""
     trust_remote_code: bool = False
     """Run code that comes with the model. Off: nothing in a model folder can run code."""
 

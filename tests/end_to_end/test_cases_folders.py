@@ -89,6 +89,45 @@ def test_05_turns_not_to_learn(build_folder: Build) -> None:
     assert all("WRONG" in built.text(row) for row in built.rows)
 
 
+def test_06_template_passes_over_system(build_folder: Build) -> None:
+    built = build_folder("06-template-passes-over-system")
+    assert built.rows == []
+    assert built.reasons == ["template_without_system"] * 2
+    assert "model.system" in built.rejects[0]["detail"]
+
+
+@pytest.mark.parametrize(
+    ("system", "first", "count"),
+    [
+        ("into_first_user", "Answer only in French.\n\nGood morning", "template.system_moved"),
+        ("drop", "Good morning", "template.system_dropped"),
+    ],
+)
+def test_06_a_system_turn_goes_where_it_is_asked_to(build_folder: Build, system: str, first: str, count: str) -> None:
+    model = {"path": "../models/chatml", "chat_template": "t.jinja", "system": system}
+    built = build_folder("06-template-passes-over-system", model=model)
+    assert built.reasons == []
+    text = f"<|im_start|>user\n{first}<|im_end|>\n<|im_start|>assistant\nBonjour<|im_end|>\n"
+    assert text in [built.text(row) for row in built.rows]
+    assert built.manifest["books"][0]["counts"] == {count: 2}
+
+
+def test_07_no_end_of_turn(build_folder: Build) -> None:
+    built = build_folder("07-no-end-of-turn")
+    assert sorted(built.learned(row) for row in built.rows) == [
+        "4<|user|>",
+        "Hi, how can I help?<|user|>See you.<|user|>",
+    ]
+
+
+def test_08_arguments_as_text(build_folder: Build) -> None:
+    built = build_folder("08-arguments-as-text")
+    assert built.reasons == []
+    call = 'CALL function weather\n```json\n{"city": "Oslo"}\n```<|im_end|>'
+    assert sorted(built.learned(row) for row in built.rows) == [f"{call}It rains.<|im_end|>", "Hello<|im_end|>"]
+    assert built.manifest["books"][0]["counts"] == {"template.tools_left_out": 1}
+
+
 def test_09_numbers_in_calls(build_folder: Build) -> None:
     built = build_folder("09-numbers-in-calls")
     assert built.reasons == []
@@ -122,6 +161,39 @@ def test_11_binary_columns(build_folder: Build) -> None:
     assert ("user", "Wie heißt du?") in [turns[0] for turns in built.turns]
 
 
+def test_12_thinking_template(build_folder: Build) -> None:
+    built = build_folder("12-thinking-template")
+    assert built.reasons == []
+    empty = "<think>\n\n</think>\n\n"
+    call = '<think>\nI call.\n</think>\n\n\n<tool_call>\n{"name": "f", "arguments": {}}\n</tool_call><|im_end|>'
+    assert sorted(built.learned(row) for row in built.rows) == sorted(
+        [
+            f"{empty}A single answer.<|im_end|>",
+            f"B one.<|im_end|>{empty}B two.<|im_end|>",
+            "<think>\nLet me see.\n</think>\n\nC answer.<|im_end|>",
+            "D one.<|im_end|><think>\nHm.\n</think>\n\nD two.<|im_end|>",
+            "E one.<|im_end|><think>\nHm two.\n</think>\n\nE two.<|im_end|>",
+            f"{call}<think>\nGot it.\n</think>\n\nF done.<|im_end|>",
+        ]
+    )
+    assert built.manifest["books"][0]["counts"] == {"template.thoughts_left_out": 1}
+
+
+def test_12_what_the_generation_prompt_holds_has_no_loss(build_folder: Build) -> None:
+    model = {"path": "../models/chatml", "chat_template": "t.jinja", "template_variables": {"enable_thinking": False}}
+    built = build_folder("12-thinking-template", model=model)
+    learned = {built.learned(row) for row in built.rows}
+    assert {"A single answer.<|im_end|>", "B one.<|im_end|>B two.<|im_end|>"} <= learned
+
+
+def test_13_prompt_opens_thoughts(build_folder: Build) -> None:
+    built = build_folder("13-prompt-opens-thoughts")
+    assert built.reasons == []
+    assert "One.<|im_end|>Two.<|im_end|>" in [built.learned(row) for row in built.rows]
+    counts = built.manifest["books"][0]["counts"]
+    assert counts == {"template.prompt_differs": 3, "template.thoughts_left_out": 1}
+
+
 def test_14_invisible_answers(build_folder: Build) -> None:
     built = build_folder("14-invisible-answers")
     assert built.turns == [[("user", "Q9?"), ("assistant", "real")]]
@@ -133,6 +205,14 @@ def test_15_row_labels(build_folder: Build) -> None:
     assert built.answers == ["good", "good csv", "good int8"]
     assert built.reasons == ["bad_answer"] * 8
     assert any(b"bad zero msgs" in reject["payload"] for reject in built.rejects)
+
+
+def test_16_named_tool_template(build_folder: Build) -> None:
+    built = build_folder("16-named-tool-template")
+    assert built.reasons == []
+    call = '<tool_call>{"name": "weather", "arguments": {"city": "Oslo"}}</tool_call><|im_end|>'
+    assert sorted(built.learned(row) for row in built.rows) == [f"{call}It rains.<|im_end|>", "Hello<|im_end|>"]
+    assert any("[weather c1] rain" in built.text(row) for row in built.rows)
 
 
 def test_17_csv_quotes(build_folder: Build) -> None:

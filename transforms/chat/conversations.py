@@ -11,7 +11,7 @@ from versatune.transforms.chat.form import Said, conversation
 from versatune.transforms.chat.frames import Scored
 from versatune.transforms.chat.spans import Rule
 from versatune.transforms.chat.template import Template, Tools
-from versatune.transforms.chat.trial import features, find_form, make_rule, outcomes, rewritten
+from versatune.transforms.chat.trial import features, find_form, lists_tools, make_rule, outcomes, rewritten
 from versatune.transforms.chat.verdict import (
     CALL,
     CONTROL_TOKEN_IN_TEXT,
@@ -74,9 +74,9 @@ class Chat:
         templates = {tools: Template(plan.template(tools=tools), variables) for tools in (False, True)}
         form = find_form(templates[False], templates[True])
         pattern = _any_of(added)
-        may_miss = frozenset(
-            kind for kind, wish in ((THOUGHTS, plan.thoughts), (TOOLS, plan.tools)) if wish == "as_rendered"
-        )
+        may_miss = frozenset({THOUGHTS} if plan.thoughts == "as_rendered" else ())
+        if plan.tools == "as_rendered" or not lists_tools(templates[True], form):
+            may_miss |= {TOOLS}
         self.rules: Mapping[bool, Rule] = {
             tools: make_rule(template, form, plan.eos, pattern, plan.special_tokens, may_miss)
             for tools, template in templates.items()

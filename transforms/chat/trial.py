@@ -14,7 +14,8 @@ from versatune.transforms.chat.marks import marked, read_marks
 from versatune.transforms.chat.prompts import Prompts
 from versatune.transforms.chat.spans import Rule
 from versatune.transforms.chat.template import Template, Tools
-from versatune.transforms.chat.verdict import CannotTokenize
+from versatune.transforms.chat.verdict import CALL, CannotTokenize
+from versatune.transforms.chat.verdict import TOOLS as TOOL_LIST
 
 TOOLS: Tools = [
     {
@@ -95,7 +96,7 @@ def find_form(template: Template, tool_template: Template) -> Form:
     fields = [replace(form, thoughts=field) for field in (None, *THOUGHT_FIELDS)]
     best = _best(template, fields, *kinds)
     if best.thoughts is None and "</think>" in template.source:
-        return _best(template, (form, replace(form, thoughts=INLINE)), *kinds)
+        return _best(template, (form, replace(form, thoughts=INLINE)), "thoughts")
     return best
 
 
@@ -114,6 +115,18 @@ def _written(template: Template, form: Form, kind: str) -> int:
     except CannotTokenize:
         return -1
     return len(rendering.edges(found.pieces)) if rendering.text == plain else 0
+
+
+def lists_tools(template: Template, form: Form) -> bool:
+    """Say whether a template that writes calls also writes which tools there are; DeepSeek's leave that to the system turn."""
+    said, tools = CONVERSATIONS["call, result, answer"]
+    found = marked(said, tools, names=True)
+    try:
+        rendering = read_marks(template.render(form.messages(found.said), found.tools))
+    except CannotTokenize:
+        return True
+    written = {found.pieces[number].kind for number in rendering.edges(found.pieces)}
+    return CALL not in written or TOOL_LIST in written
 
 
 def find_endings(
