@@ -9,9 +9,10 @@ import torch
 import transformers
 from peft import PeftModel
 
+from versatune.schemas.chat_template import configured_template
 from versatune.schemas.config import Config
 from versatune.schemas.files import atomic_directory, sha256_file
-from versatune.sft_runner.model import Trainee, chat_template
+from versatune.sft_runner.model import Trainee
 
 _COPIED = (
     "tokenizer*",
@@ -45,7 +46,7 @@ def export_model(config: Config, trainee: Trainee, base: Path, run: Path) -> dic
         for pattern in _COPIED:
             for file in base.glob(pattern):
                 shutil.copyfile(file, made / file.name)
-        if (template := chat_template(config)) is not None:
+        if (template := configured_template(config)) is not None:
             (made / "chat_template.jinja").write_text(template, encoding="utf-8")
         for file in made.iterdir():
             file.chmod(0o644)  # safetensors writes for the owner alone; others may serve the model

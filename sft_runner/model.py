@@ -13,6 +13,7 @@ from peft import LoraConfig as PeftLoraConfig
 from peft import get_peft_model
 
 from versatune.mixing.arrays import FloatArray
+from versatune.schemas.chat_template import chat_templates, templates_sha256
 from versatune.schemas.config import Config, LoraConfig
 from versatune.schemas.dataset import TokenizerRecord
 from versatune.schemas.errors import ConfigError, DataError
@@ -120,7 +121,7 @@ def check_tokenizer(config: Config, folder: Path, record: TokenizerRecord) -> No
         tokenizer = transformers.AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=config.model.trust_remote_code
         )
-        template = chat_template(config) or tokenizer.get_chat_template()
+        templates = chat_templates(config, tokenizer)
     except (OSError, ValueError) as error:
         raise DataError(f"model {folder}: no usable tokenizer ({' '.join(str(error).split())[:300]})") from None
     # The dataset's tokenizer neither cut nor padded; a folder may ask for both, and its serialised form then says so.
@@ -128,7 +129,7 @@ def check_tokenizer(config: Config, folder: Path, record: TokenizerRecord) -> No
     tokenizer.backend_tokenizer.no_padding()
     found = (
         ("tokenizer", sha256_bytes(tokenizer.backend_tokenizer.to_str().encode()), record.sha256),
-        ("chat template", sha256_bytes(template.encode()), record.chat_template_sha256),
+        ("chat template", templates_sha256(templates), record.chat_template_sha256),
     )
     for what, ours, theirs in found:
         if ours != theirs:
@@ -136,14 +137,3 @@ def check_tokenizer(config: Config, folder: Path, record: TokenizerRecord) -> No
                 f"model {folder}: its {what} ({ours[:12]}...) is not the one that made the dataset's tokens"
                 f" ({theirs[:12]}..., from '{record.name}'); set 'model' to that model, or run build and mix again"
             )
-
-
-def chat_template(config: Config) -> str | None:
-    """Text of the template that the configuration puts in place of the tokenizer's own."""
-    if config.model is None or config.model.chat_template is None:
-        return None
-    file = Path(config.resolve(config.model.chat_template))
-    try:
-        return file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"model.chat_template is {file}: cannot be read ({error.strerror})") from None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from versatune.schemas.chat_template import template_file
 from versatune.schemas.config import Config
 from versatune.schemas.dataset import DatasetManifest
 from versatune.schemas.errors import ConfigError, DataError, IntegrityError, UsageError, VersatuneError, nearest
@@ -362,7 +363,7 @@ def _model_key(job: Job) -> list[Any]:
         return []
     folder = Path(job.config.resolve(model.path))
     files = sorted(file for file in folder.glob("*") if file.is_file()) if folder.is_dir() else []
-    template = Path(job.config.resolve(model.chat_template)) if model.chat_template else None
+    template = template_file(job.config)
     if template is not None and template.is_file():
         files.append(template)
     return [model.model_dump(mode="json"), [[file.name, *_file_key(str(file))] for file in files]]

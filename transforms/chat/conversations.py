@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from versatune.schemas.chat_template import TOOL_USE
 from versatune.transforms.chat.form import Said, conversation
 from versatune.transforms.chat.frames import Scored
 from versatune.transforms.chat.spans import Rule
@@ -31,7 +32,6 @@ from versatune.transforms.chat.verdict import (
 from versatune.transforms.shapes import exact_json
 from versatune.transforms.shapes.base import Message
 
-TOOL_USE = "tool_use"
 _THOUGHT_TAG = re.compile(r"</?[\w|]*think\w*\|?>")
 _INLINE = re.compile(r"\s*<think>.*?</think>\s*", re.DOTALL)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from versatune.schemas.chat_template import chat_templates, templates_sha256
 from versatune.schemas.config import Config
 from versatune.schemas.dataset import TokenizerRecord
 from versatune.schemas.errors import ConfigError, DataError
@@ -16,7 +17,8 @@ from versatune.schemas.files import sha256_bytes
 from versatune.schemas.model_files import read_json
 from versatune.schemas.model_fit import check_model_fit
 from versatune.schemas.model_source import model_folder
-from versatune.transforms.chat.conversations import TOOL_USE, ChatPlan
+from versatune.transforms.chat.conversations import ChatPlan
+from versatune.transforms.chat.shipped import TEMPLATES
 from versatune.transforms.transport.model_fetch import fetch_model
 from versatune.transforms.transport.storage import read_bytes, replace_bytes
 
@@ -39,7 +41,7 @@ class Tokenization(ChatPlan):
         return TokenizerRecord(
             name=self.name,
             sha256=sha256_bytes(self.tokenizer_json.encode()),
-            chat_template_sha256=sha256_bytes("\0".join(self.templates.values()).encode()),
+            chat_template_sha256=templates_sha256(self.templates),
             max_tokens=self.max_tokens,
         )
 
@@ -58,7 +60,7 @@ def plan_tokenization(config: Config) -> Tokenization:
     """Load the base model's tokenizer and chat template.
 
     Raises:
-        ConfigError: no model is configured, or its template file is missing.
+        ConfigError: no model is configured, its template is missing, or one of versatune's does not fit its tokenizer.
         DataError: the model has no tokenizer, only a slow one, or no chat template; or tokens, weights and build.max_tokens do not fit together.
     """
     folder = model_folder(config, needed_for="build.tokenize", fetch=fetch_model)
@@ -69,8 +71,9 @@ def plan_tokenization(config: Config) -> Tokenization:
         raise DataError(
             f"model {model.path}: its tokenizer is not a fast one, which character offsets need; add a tokenizer.json"
         )
-    templates = _templates(config, tokenizer)
+    templates = chat_templates(config, tokenizer)
     backend = tokenizer.backend_tokenizer
+    _check_fits(model.chat_template, backend)
     backend.no_truncation()
     backend.no_padding()
     first = backend.encode("a").ids[0]
@@ -93,24 +96,15 @@ def plan_tokenization(config: Config) -> Tokenization:
     )
 
 
-def _templates(config: Config, tokenizer: Any) -> dict[str, str]:
-    """Return the configured template, or the tokenizer's own by their names."""
-    model = config.model
-    assert model is not None  # model_folder() refuses such a configuration
-    if model.chat_template is not None:
-        return {"default": _read_template(config.resolve(model.chat_template))}
-    own = tokenizer.chat_template
-    if isinstance(own, dict) and own:
-        return {
-            "default": str(own.get("default") or next(iter(own.values()))),
-            **{k: v for k, v in own.items() if k == TOOL_USE},
-        }
-    if isinstance(own, str):
-        return {"default": own}
-    raise DataError(
-        f"model {model.path}: its tokenizer has no chat template; give one as model.chat_template (a Jinja file),"
-        " or set build.tokenize to false"
-    )
+def _check_fits(name: str | None, backend: Any) -> None:
+    """Refuse a template that comes with versatune where the tokenizer lacks its tokens."""
+    template = TEMPLATES.get(name or "")
+    added = [token.content for token in backend.get_added_tokens_decoder().values()]
+    if template and (lacking := template.lacking(added)):
+        raise ConfigError(
+            f"model.chat_template is {name}, and the model's tokenizer has no {' '.join(lacking)} among its added tokens; give a template"
+            " whose tokens it has, or take another model"
+        )
 
 
 def _eos(folder: Path, tokenizer: Any) -> tuple[str, ...]:
@@ -156,10 +150,3 @@ def _declared_class(folder: Path) -> str:
         return str(json.loads((folder / "tokenizer_config.json").read_text()).get("tokenizer_class"))
     except (OSError, ValueError, AttributeError):
         return ""
-
-
-def _read_template(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"model.chat_template: {path} cannot be read ({error}); expected a Jinja file") from None

@@ -9,6 +9,7 @@ from pathlib import Path
 from versatune.checks.report import Fact, Findings, Problem
 from versatune.checks.subject import Subject
 from versatune.mixing.mixers import mixer_from_config
+from versatune.schemas.chat_template import template_file
 from versatune.schemas.errors import DataError
 from versatune.schemas.model_files import context_length, read_json, tensors_of, text_sections
 from versatune.schemas.model_fit import check_model_fit, embedding_rows
@@ -74,8 +75,8 @@ def known_type(subject: Subject) -> Findings:
 def tokenizer(subject: Subject) -> Findings:
     """A tokenizer or template that cannot be used, or does not fit the weights or build.max_tokens."""
     config = subject.config
-    own = config.model.chat_template if config.model else None
-    if own is not None and not (file := Path(config.resolve(own))).is_file():
+    file = template_file(config)
+    if file is not None and not file.is_file():
         message = f"there is no file {file}; expected a Jinja template, or leave it out"
         yield Problem(stage="build", key="model.chat_template", message=message)
         return
