@@ -22,7 +22,7 @@ from versatune.transforms.chat.form import Form, Said
 from versatune.transforms.chat.frames import Frame, Scored, Shape, frame, shape
 from versatune.transforms.chat.marks import Edges, Marked, Piece, marked, read_marks
 from versatune.transforms.chat.prompts import Prompts
-from versatune.transforms.chat.template import Template, Tools
+from versatune.transforms.chat.template import ChatMessage, Template, Tools
 from versatune.transforms.chat.verdict import (
     ANSWER,
     BESIDE_CALL,
@@ -113,9 +113,10 @@ class Rule:
         text, spans = rendered, []
         turns = _turns(found.pieces, edges, len(text))
         _check_calls(said, turns, text)
+        passed = self.form.messages(said, own_ids=own_ids)
         for turn in turns:
             message = said[turn.message]
-            start, same = self._start(text, turn, found, tools, own_ids=own_ids)
+            start, same = self._start(text, turn, found, tools, passed, own_ids=own_ids)
             ending = self.endings.of(message)
             end, ended = self.endings.end(text, turn.end, turn.after, ending)
             if not ended and turn.after == len(text) and (completed := ending.completed(text)):
@@ -169,11 +170,20 @@ class Rule:
             counts.add(_LEFT_OUT[piece.kind])
         return counts
 
-    def _start(self, text: str, turn: _Turn, found: Marked, tools: Tools | None, *, own_ids: bool) -> tuple[int, bool]:
+    def _start(
+        self,
+        text: str,
+        turn: _Turn,
+        found: Marked,
+        tools: Tools | None,
+        passed: Sequence[ChatMessage],
+        *,
+        own_ids: bool,
+    ) -> tuple[int, bool]:
         """Return where a turn begins to be learned, and whether all that the generation prompt holds there stands before it."""
         before = found.said[: turn.said]
         if not turn.follows_tools and (before[-1].content or before[-1].calls):
-            tail = self.prompts.tail(before, tools)
+            tail = self.prompts.tail(before, tools, passed[turn.said - 1] if before[-1].role == "tool" else None)
         else:
             tail = self._exact_tail(found, turn.said, own_ids=own_ids)
         if tail is None:
