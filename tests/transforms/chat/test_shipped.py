@@ -201,6 +201,22 @@ def test_it_says_what_it_changes_and_that_inference_has_to_use_it(name: str) -> 
     )
 
 
+def test_the_id_behind_a_result_is_the_prompt_s(tmp_path: Path) -> None:
+    calls = '[{"name":"look","arguments":{"at":"sky"},"id":"%s"}]'
+    turns = [
+        ("user", "Rain?"),
+        ("tool_call", calls % "abcdefghi"),
+        ("tool", "No."),
+        ("tool_call", calls % "jklmnopqr"),
+        ("tool", "Yes."),
+        ("assistant", "It rains."),
+    ]
+    for template in (None, OWN["mistral"]):
+        scored = chat(tmp_path, "versatune/mistral", template).scored(turns, None)
+        assert scored.text[slice(*scored.spans[-1])].strip() == "It rains.</s>"
+        assert scored.counts == frozenset()
+
+
 def test_an_object_and_its_json_are_the_same_arguments(tmp_path: Path) -> None:
     from transformers.utils.chat_template_utils import render_jinja_template
 
@@ -249,7 +265,7 @@ def test_a_tokenizer_without_its_tokens_is_one_error_that_names_them(tmp_path: P
 
 
 def test_a_model_without_a_template_is_told_their_names(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no chat template; give one as model.chat_template .*versatune/chatml"):
+    with pytest.raises(DataError, match=r"no chat template; give one as model\.chat_template .*versatune/chatml"):
         plan(tmp_path, KNOWN["chatml"], None)
 
 
