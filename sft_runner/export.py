@@ -24,6 +24,8 @@ _COPIED = (
     "chat_template*",
     "generation_config.json",
 )
+_NAMED = "additional_chat_templates"
+"""A folder of templates with names, such as tool_use, beside chat_template.jinja."""
 
 
 def export_model(config: Config, trainee: Trainee, base: Path, run: Path) -> dict[str, str]:
@@ -31,9 +33,9 @@ def export_model(config: Config, trainee: Trainee, base: Path, run: Path) -> dic
 
     The weights take the number format of the base model's files. An adapter is merged into the base weights, so the folder
     needs no peft; the trainee is used up by this. Tokenizer and generation files are copied from the base model; a chat
-    template of the configuration replaces the tokenizer's.
+    template of the configuration replaces the tokenizer's, all of them if there are several.
 
-    Returns the sha256 of every file of ``run/model`` by name.
+    Returns the sha256 of every file of ``run/model`` by its path in it.
     """
     model = trainee.model
     if isinstance(model, PeftModel):
@@ -48,9 +50,12 @@ def export_model(config: Config, trainee: Trainee, base: Path, run: Path) -> dic
                 shutil.copyfile(file, made / file.name)
         if (template := configured_template(config)) is not None:
             (made / "chat_template.jinja").write_text(template, encoding="utf-8")
-        for file in made.iterdir():
+        elif (base / _NAMED).is_dir():
+            shutil.copytree(base / _NAMED, made / _NAMED)
+        files = sorted(file for file in made.rglob("*") if file.is_file())
+        for file in files:
             file.chmod(0o644)  # safetensors writes for the owner alone; others may serve the model
-        return {file.name: sha256_file(file) for file in sorted(made.iterdir())}
+        return {file.relative_to(made).as_posix(): sha256_file(file) for file in files}
 
 
 def _stored_dtype(config: Config, base: Path) -> torch.dtype:

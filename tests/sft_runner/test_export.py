@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import torch
 import transformers
 from safetensors.torch import load_file
 
-from versatune.schemas.files import sha256_file
+from versatune.schemas.chat_template import shipped_template
+from versatune.schemas.files import sha256_bytes, sha256_file
 from versatune.sft_runner.export import export_model
 from versatune.sft_runner.model import add_adapter, load_trainee
 
@@ -50,6 +52,25 @@ def test_an_adapter_is_merged_and_kept_beside(workplace: Callable, tiny_model: P
     # rank 16, scale 32 / 16: every entry grows by 2 * 16 * 0.01 * 0.02
     torch.testing.assert_close(merged[name] - base[name], torch.full_like(base[name], 0.0064), rtol=1e-3, atol=1e-6)
     assert (tmp_path / "adapter" / "adapter_config.json").exists()
+
+
+def test_a_template_of_versatune_goes_with_the_model_in_place_of_all_its_own(
+    workplace: Callable, tiny_model: Path, tmp_path: Path
+) -> None:
+    config = workplace().config
+    base = shutil.copytree(tiny_model, tmp_path / "base")
+    (base / "additional_chat_templates").mkdir()
+    (base / "additional_chat_templates" / "tool_use.jinja").write_text("{{ tools }}")
+    trainee = load_trainee(config, base)
+    files = export_model(config, trainee, base, tmp_path / "own")
+    named = transformers.AutoTokenizer.from_pretrained(tmp_path / "own" / "model").chat_template
+    assert (named.keys(), named["tool_use"]) == ({"default", "tool_use"}, "{{ tools }}")
+    assert "additional_chat_templates/tool_use.jinja" in files
+    config = config.model_copy(update={"model": config.model.model_copy(update={"chat_template": "versatune/chatml"})})
+    files = export_model(config, trainee, base, tmp_path / "other")
+    exported = transformers.AutoTokenizer.from_pretrained(tmp_path / "other" / "model").chat_template
+    assert exported == shipped_template("versatune/chatml")
+    assert files["chat_template.jinja"] == sha256_bytes(exported.encode())
 
 
 def test_a_template_of_the_configuration_goes_with_the_model(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from versatune.mixing.losses import mean_loss
+from versatune.schemas.chat_template import templates_sha256
 from versatune.schemas.errors import ConfigError, DataError
 from versatune.sft_runner.batches import IGNORE_INDEX, Batch, collate, micro_batches
 from versatune.sft_runner.dataset import TokenRow, read_pool
@@ -147,6 +149,20 @@ def test_another_tokenizer_or_template_is_refused(workplace: Callable, tiny_mode
         check_tokenizer(work.config, tiny_model, record.model_copy(update={"sha256": "0" * 64}))
     with pytest.raises(DataError, match="its chat template"):
         check_tokenizer(work.config, tiny_model, record.model_copy(update={"chat_template_sha256": "0" * 64}))
+
+
+def test_a_dataset_made_with_named_templates_fits_the_model_that_has_them(
+    workplace: Callable, tiny_model: Path, tmp_path: Path
+) -> None:
+    work = workplace()
+    folder = shutil.copytree(tiny_model, tmp_path / "named")
+    (folder / "additional_chat_templates").mkdir()
+    (folder / "additional_chat_templates" / "tool_use.jinja").write_text("{{ tools }}")
+    both = {"default": (folder / "chat_template.jinja").read_text(), "tool_use": "{{ tools }}"}
+    record = work.mixture.tokenizer.model_copy(update={"chat_template_sha256": templates_sha256(both)})
+    check_tokenizer(work.config, folder, record)
+    with pytest.raises(DataError, match="its chat template"):
+        check_tokenizer(work.config, tiny_model, record)
 
 
 def test_unknown_adapter_modules_are_refused(workplace: Callable, tiny_model: Path) -> None:
