@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from tokenizers import AddedToken, decoders, models, pre_tokenizers
-from tokenizers import Tokenizer as Backend
 
 from tests.transforms.chat.families import FAMILIES
+from tests.transforms.chat.support import make_tokenizer
 from versatune.schemas.chat_template import SHIPPED, shipped_names
-from versatune.schemas.config import load_config
 from versatune.schemas.errors import ConfigError, DataError
 from versatune.transforms.chat.conversations import Chat
 from versatune.transforms.chat.shipped import TEMPLATES, proposals
 from versatune.transforms.chat.trial import CONVERSATIONS
 from versatune.transforms.chat.verdict import PROMPT_DIFFERS, THOUGHTS_LEFT_OUT
-from versatune.transforms.reading.tokenization import Tokenization, plan_tokenization
 from versatune.transforms.reading.tokenize import Tokenizer
 
 
@@ -105,39 +101,25 @@ NAMES = sorted(TEMPLATES)
 FAMILY = {SHIPPED + name: name for name in KNOWN}
 
 
-def plan(folder: Path, known: Known, template: str | None, **model: Any) -> Tokenization:
-    """Return the plan of a model folder that has these tokens, and a template of its own or none."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    backend = Backend(models.BPE({letter: at for at, letter in enumerate(alphabet)}, []))
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    backend.decoder = decoders.ByteLevel()
-    ends = known.eos.split()
-    plain = [token for token in known.tokens.split() if re.search("think|tool_|｜", token)]
-    added = dict.fromkeys([*known.tokens.split(), *ends, *known.bos.split()])
-    backend.add_tokens([AddedToken(token, special=token not in plain, normalized=False) for token in added])
-    folder.mkdir(exist_ok=True)
-    backend.save(str(folder / "tokenizer.json"))
-    named = {"eos_token": ends[0], **({"bos_token": known.bos} if known.bos else {})}
-    settings = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        **named,
-        **({"chat_template": template} if template else {}),
-    }
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-    (folder / "generation_config.json").write_text(
-        json.dumps({"eos_token_id": [backend.token_to_id(end) for end in ends]})
+def tokenizer(folder: Path, known: Known, template: str | None = None, **model: Any) -> Tokenizer:
+    """Return the tokenizer of a model folder that has these tokens, and a template of its own or none."""
+    plain = [token for token in known.tokens.split() if re.search(r"think|tool_|｜", token)]
+    special = [token for token in known.tokens.split() if token not in plain]
+    return make_tokenizer(
+        folder,
+        template or {},
+        tokens=" ".join(special),
+        plain=" ".join(plain),
+        eos=known.eos,
+        bos=known.bos or None,
+        model=model,
     )
-    limits = {"vocab_size": backend.get_vocab_size(), "max_position_embeddings": 8192}
-    (folder / "config.json").write_text(json.dumps({"model_type": "llama", **limits}))
-    config = {"name": "t", "sources": [], "model": {"path": str(folder), **model}, "build": {"max_tokens": 8192}}
-    (folder / "c.json").write_text(json.dumps(config))
-    return plan_tokenization(load_config(folder / "c.json"))
 
 
 def chat(folder: Path, name: str, template: str | None = None, **model: Any) -> Chat:
     """Return the template of a name at work on its family's tokenizer, or another in its place."""
     chosen = {} if template else {"chat_template": name}
-    return Tokenizer(plan(folder, KNOWN[FAMILY[name]], template, **chosen, **model)).chat
+    return tokenizer(folder, KNOWN[FAMILY[name]], template, **chosen, **model).chat
 
 
 def wanting(chat: Chat) -> set[str]:
@@ -254,19 +236,19 @@ def test_an_unknown_name_is_one_error_that_lists_the_known(tmp_path: Path) -> No
     with pytest.raises(
         ConfigError, match=r"versatune/qwen4, and versatune brings no such template; expected one of .*versatune/qwen3"
     ):
-        plan(tmp_path, KNOWN["qwen3"], None, chat_template="versatune/qwen4")
+        tokenizer(tmp_path, KNOWN["qwen3"], chat_template="versatune/qwen4")
 
 
 def test_a_tokenizer_without_its_tokens_is_one_error_that_names_them(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError, match=r"versatune/qwen3, and the model's tokenizer has no <think> </think> <tool_call>"
     ):
-        plan(tmp_path, KNOWN["chatml"], None, chat_template="versatune/qwen3")
+        tokenizer(tmp_path, KNOWN["chatml"], chat_template="versatune/qwen3")
 
 
 def test_a_model_without_a_template_is_told_their_names(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no chat template; give one as model\.chat_template .*versatune/chatml"):
-        plan(tmp_path, KNOWN["chatml"], None)
+        tokenizer(tmp_path, KNOWN["chatml"])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -287,6 +269,6 @@ def test_nothing_is_proposed_where_the_template_writes_all(name: str, tmp_path: 
 def test_a_template_of_another_manner_is_proposed_to_no_one_who_speaks_a_known_one(tmp_path: Path) -> None:
     both = KNOWN["llama-3"]._replace(tokens=f"{KNOWN['llama-3'].tokens} <|im_start|> <|im_end|>")
     added = [*both.tokens.split(), *both.eos.split(), both.bos]
-    own = Tokenizer(plan(tmp_path, both, OWN["chatml"])).chat.outcomes.values()
+    own = tokenizer(tmp_path, both, OWN["chatml"]).chat.outcomes.values()
     assert [proposal.name for proposal in proposals(added, own)] == ["versatune/chatml"]
     assert [proposal.name for proposal in proposals(added, [])] == ["versatune/chatml", "versatune/llama-3"]
