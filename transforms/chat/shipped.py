@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from versatune.schemas.chat_template import SHIPPED as PREFIX
 from versatune.schemas.chat_template import shipped_template
 from versatune.transforms.chat.trial import CONVERSATIONS, Outcome
+from versatune.transforms.chat.verdict import NO_END_OF_TURN, PROMPT_DIFFERS, THOUGHTS_LEFT_OUT, TOOLS_LEFT_OUT
+
+_AMISS = frozenset({NO_END_OF_TURN, PROMPT_DIFFERS, THOUGHTS_LEFT_OUT, TOOLS_LEFT_OUT})
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ def proposals(added: Iterable[str], outcomes: Iterable[Outcome]) -> list[Shipped
     fitting = [template for template in TEMPLATES.values() if not template.lacking(known)]
     written = "".join(outcome.text for outcome in tried)
     alike = [template for template in fitting if any(token in written for token in _turns(template))] or fitting
-    wanting = {outcome.kind for outcome in tried if outcome.scored is None or outcome.scored.counts}
+    wanting = {outcome.kind for outcome in tried if outcome.scored is None or outcome.scored.counts & _AMISS}
     helpful = [template for template in alike if not tried or wanting - template.leaves_out]
     return [one for one in helpful if not any(set(one.tokens) < set(other.tokens) for other in helpful)]
 
