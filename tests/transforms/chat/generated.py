@@ -184,8 +184,10 @@ class Style:
             found |= {"template_without_system"} | ({"template_error"} if self.system == "refused" else set())
         if "tool_call" in roles and self.arguments == "dropped":
             found.add("template_without_calls")
-        if "tool_call" in roles and not self.lists_tools:
-            found.add("template_without_tools")
+        if "tool_call" in roles and self.arguments == "dropped" and not self.lists_tools:
+            found.add(
+                "template_without_tools"
+            )  # a template that writes calls may leave the list to the system turn; counted
         if "tool" in roles and not self.results:
             found.add("template_without_results")
         return found

@@ -1062,7 +1062,6 @@ WRITES_CALLS = "((m.tool_calls | map(attribute='function') | list | tojson) if m
         (ROLES_ONLY, CALLED, TOOLS, "template_without_calls"),
         (ROLES_ONLY, LAST_CALL, TOOLS, "template_without_calls"),
         (ROLES_ONLY.replace("CALLS", WRITES_CALLS), CALLED, None, "template_without_results"),
-        (CHATML.replace("m.content", f"m.content + {WRITES_CALLS}"), CALLED, TOOLS, "template_without_tools"),
         (CHATML, ONE, TOOLS, "template_without_tools"),
         (
             CHATML.replace("m.content", f"({WRITES_CALLS} if m.tool_calls else m.content)"),
@@ -1089,7 +1088,6 @@ WRITES_CALLS = "((m.tool_calls | map(attribute='function') | list | tojson) if m
         "calls",
         "a call at the end",
         "results",
-        "tools",
         "tools that nobody calls",
         "text beside a call",
         "prompts",
@@ -1104,6 +1102,13 @@ def test_a_row_of_which_a_template_leaves_something_out_is_rejected_by_kind(
     found, detail = refused(tokenizer, row, tools)
     assert found == reason
     assert not any(content in detail for _, content in row)
+
+
+def test_a_list_of_tools_that_a_template_with_calls_never_writes_is_counted(make: Any) -> None:
+    tokenizer = make(CHATML.replace("m.content", f"m.content + {WRITES_CALLS}"), **CHATML_TOKENS)
+    call = '[{"name": "clock", "arguments": {"zone": "UTC"}}]<|im_end|>'
+    assert learned(tokenizer, CALLED, TOOLS) == [call, "It is noon.<|im_end|>"]
+    assert noted(tokenizer, CALLED, "tools", TOOLS)
 
 
 @pytest.mark.parametrize("row", [ONE, SEVERAL])
