@@ -27,6 +27,8 @@ from versatune.schemas.errors import RunError, VersatuneError
 from versatune.schemas.files import sha256_json
 from versatune.schemas.lock import only_one
 from versatune.schemas.progress import Progress
+from versatune.transforms.chat.report import template_lines
+from versatune.transforms.chat.verdict import NO_END_OF_TURN, TEMPLATE_COUNTS
 from versatune.transforms.classifier.classify import ClassifyDomains
 from versatune.transforms.overlap.decontaminate import Decontaminate
 from versatune.transforms.overlap.near_duplicates import FindNearDuplicates
@@ -84,6 +86,9 @@ def run(config: Config, *, beam_args: Sequence[str] = (), progress: Progress, re
     with only_one(config.home, "build") if is_local(config.home) else contextlib.nullcontext():
         before = _newest(config.home)
         plan = plan_build(config, splits, tokenization, _environment(options, workers), started, repaired, before)
+        if plan.version.tokenizer is not None:
+            for line in template_lines(plan.version.tokenizer.template):
+                progress.say(f"build: {line}")
         if plan.finished.fragments:
             progress.say(
                 f"build: goes on with {sum(f.rows for f in plan.finished.fragments):,} rows that were done already"
@@ -215,6 +220,10 @@ def _say_what_to_know(manifest: DatasetManifest, config: Config, progress: Progr
             f"build: {manifest.cut_rows:,} rows ({manifest.cut_rows / written:.1%}) were cut at build.max_tokens ="
             f" {manifest.tokenizer.max_tokens}; at least {manifest.cut_tokens:,} tokens of theirs are not learned"
         )
+    for name, text in TEMPLATE_COUNTS.items():
+        if (rows := sum(book.counts.get(name, 0) for book in manifest.books)) and manifest.tokenizer:
+            no_end = manifest.tokenizer.template.no_end if name == NO_END_OF_TURN else ""
+            progress.say(f"build: {rows:,} rows: {no_end or text}")
     if unapplied := sum(book.counts.get(WEIGHT_NOT_APPLIED, 0) for book in manifest.books):
         progress.say(
             f"build: {unapplied:,} rows have a turn with a weight other than 0 and 1; it is learned like any other"

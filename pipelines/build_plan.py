@@ -17,11 +17,13 @@ from versatune.schemas.dataset import (
 )
 from versatune.schemas.files import sha256_json
 from versatune.schemas.version import VERSION
+from versatune.transforms.chat.report import refuse_unusable
 from versatune.transforms.classifier.fasttext_classifier import DomainClassifier, shared_classifier
 from versatune.transforms.cleaning.chain import make_cleaner
 from versatune.transforms.overlap.decontaminate import BenchmarkIndex, index_benchmarks
 from versatune.transforms.reading.repairs import Repairs
 from versatune.transforms.reading.tokenization import Tokenization
+from versatune.transforms.reading.tokenize import Tokenizer
 from versatune.transforms.shards.resume import Finished, find_finished
 from versatune.transforms.shards.write_manifest import VersionPlan
 from versatune.transforms.transport.batch import InputSplit
@@ -78,9 +80,15 @@ def plan_build(
     repairs: Repairs | None = None,
     before: DatasetManifest | None = None,
 ) -> BuildPlan:
-    """Decide everything that does not need a row, clear away what other builds left, and put things where the workers find them."""
+    """Decide everything that does not need a row, clear away what other builds left, and put things where the workers find them.
+
+    Raises:
+        ConfigError: the classifier, a pattern or the chat template cannot be used.
+    """
+    tokenizer = Tokenizer(tokenization).record() if tokenization else None
+    if tokenizer is not None:
+        refuse_unusable(tokenizer.template)
     classifier = shared_classifier(config.classifier_path, config.taxonomy, config.classifier.sha256)
-    tokenizer = tokenization.record() if tokenization else None
     record = RepairRecord(sha256=repairs.sha256, rows=len(repairs.rows), used=0) if repairs else None
     make_cleaner(config.build.clean, config.build.pii)  # so that a wrong pattern or language is found before any work
     index = index_benchmarks(config)

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from versatune.schemas.document import Document, Part
 from versatune.schemas.taxonomy import Taxonomy
+from versatune.schemas.template_record import THOUGHTS_LEFT_OUT, TemplateRecord
 
 Split = Literal["train", "validation"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -157,6 +158,7 @@ class TokenizerRecord(Part):
     sha256: str = Field(description="of the tokenizer's serialised form")
     chat_template_sha256: str
     max_tokens: int
+    template: TemplateRecord
 
 
 class DatasetManifest(Document):
@@ -164,7 +166,7 @@ class DatasetManifest(Document):
 
     KIND: ClassVar[str] = "versatune/dataset"
     MADE_BY: ClassVar[str] = "versatune build CONFIG"
-    FORMAT_VERSION: ClassVar[int] = 4
+    FORMAT_VERSION: ClassVar[int] = 5
     # Where rows came from is not what the dataset is: the same rows from other files make the same dataset.
     OUTSIDE_DIGEST: ClassVar[frozenset[str]] = frozenset(
         {"version", "created_at", "environment", "parent", "inputs", "fields", "rejects", "lineage"}
@@ -214,6 +216,11 @@ class DatasetManifest(Document):
     def cut_tokens(self) -> int:
         """Tokens that were cut off these rows, at least so many."""
         return sum(sum(book.cut_tokens.values()) for book in self.books)
+
+    @property
+    def rows_that_lose_thoughts(self) -> int:
+        """Rows with thoughts that the chat template does not write."""
+        return sum(book.counts.get(THOUGHTS_LEFT_OUT, 0) for book in self.books)
 
     @property
     def undetermined_rows(self) -> dict[str, int]:

@@ -44,6 +44,7 @@ class MixtureManifest(Document):
 
     KIND: ClassVar[str] = "versatune/mixture"
     MADE_BY: ClassVar[str] = "versatune mix CONFIG"
+    FORMAT_VERSION: ClassVar[int] = 3
     OUTSIDE_DIGEST: ClassVar[frozenset[str]] = frozenset({"created_at", "dataset"})
 
     created_at: str

@@ -88,6 +88,8 @@ def run(config: Config, mixture_path: Path, *, progress: Progress, fetch: Callab
             _make_reproducible()
             pool = _read_pool(mixture, mixture_path, progress)
             assert mixture.tokenizer is not None  # read_pool() refuses such a mixture
+            if mixture.tokenizer.template.no_end:
+                progress.say(f"warning: {mixture.tokenizer.template.no_end}; build and mix again")
             check_tokenizer(config, folder, mixture.tokenizer)
             check_model_fit(folder, max_tokens=mixture.tokenizer.max_tokens)
             check_ids(pool, embedding_rows(folder))

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tests.records import TEMPLATE
 from versatune.mixing.compose import compose
 from versatune.schemas.config import Config
 from versatune.schemas.dataset import ClassifierRecord, DatasetManifest, Shard, TokenizerRecord
@@ -13,7 +14,7 @@ from versatune.schemas.taxonomy import DEFAULT_TAXONOMY
 
 DOMAINS = DEFAULT_TAXONOMY.domains
 ROWS = [100, 200, 50, 0, 400, 250]
-TOKENIZER = TokenizerRecord(name="t", sha256="0" * 64, chat_template_sha256="0" * 64, max_tokens=512)
+TOKENIZER = TokenizerRecord(name="t", sha256="0" * 64, chat_template_sha256="0" * 64, max_tokens=512, template=TEMPLATE)
 
 
 def _dataset(rows: list[int] = ROWS, tokenizer: TokenizerRecord | None = TOKENIZER) -> DatasetManifest:

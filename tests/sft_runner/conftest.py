@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.records import TEMPLATE
 from versatune.schemas.arrow import example_schema
 from versatune.schemas.config import Config, MixerConfig
 from versatune.schemas.dataset import Shard, TokenizerRecord
@@ -110,6 +111,7 @@ def tokenizer_record(folder: Path) -> TokenizerRecord:
         sha256=sha256_bytes(tokenizer.backend_tokenizer.to_str().encode()),
         chat_template_sha256=sha256_bytes(tokenizer.chat_template.encode()),
         max_tokens=MAX_TOKENS,
+        template=TEMPLATE,
     )
 
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.records import TEMPLATE
 from versatune.schemas.arrow import REJECT, example_schema
 from versatune.schemas.dataset import (
     BenchmarkRecord,
@@ -134,7 +135,9 @@ def make(home: Path, recipe: Recipe) -> Path:
         classifier=ClassifierRecord(
             sha256="0" * 64, labels=[], undetermined_below=0.4, confusion=None, precision_determined=0.9, unseen_ece=0.1
         ),
-        tokenizer=TokenizerRecord(name="tok", sha256="0" * 64, chat_template_sha256="0" * 64, max_tokens=9)
+        tokenizer=TokenizerRecord(
+            name="tok", sha256="0" * 64, chat_template_sha256="0" * 64, max_tokens=9, template=TEMPLATE
+        )
         if recipe.tokenized
         else None,
         fingerprint={"build": {"validation_fraction": recipe.fraction, **recipe.config}},

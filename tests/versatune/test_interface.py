@@ -230,9 +230,9 @@ def test_a_reader_refuses_another_kind_of_document(version: Path) -> None:
 
 def test_a_document_of_the_format_before_is_refused_by_number_with_what_makes_it_anew(version: Path) -> None:
     file = version / "manifest.json"
-    file.write_text(file.read_text().replace('"format_version": 4', '"format_version": 3'))
-    assert DatasetManifest.FORMAT_VERSION == 4
-    with pytest.raises(versatune.DataError, match=r"format_version is 3.* reads version 4 .*`versatune build CONFIG`"):
+    file.write_text(file.read_text().replace('"format_version": 5', '"format_version": 4'))
+    assert DatasetManifest.FORMAT_VERSION == 5
+    with pytest.raises(versatune.DataError, match=r"format_version is 4.* reads version 5 .*`versatune build CONFIG`"):
         versatune.read_dataset(version)
 
 

@@ -11,8 +11,17 @@ from versatune.schemas.chat_template import TOOL_USE
 from versatune.transforms.chat.form import Said, conversation
 from versatune.transforms.chat.frames import Scored
 from versatune.transforms.chat.spans import Rule
-from versatune.transforms.chat.template import Template, Tools
-from versatune.transforms.chat.trial import features, find_form, lists_tools, make_rule, outcomes, rewritten
+from versatune.transforms.chat.template import EndlessTemplate, Template, Tools
+from versatune.transforms.chat.trial import (
+    CONVERSATIONS,
+    Outcome,
+    features,
+    find_form,
+    lists_tools,
+    make_rule,
+    outcomes,
+    rewritten,
+)
 from versatune.transforms.chat.verdict import (
     CALL,
     CONTROL_TOKEN_IN_TEXT,
@@ -48,6 +57,8 @@ class ChatPlan:
     """Texts of the tokens that end generation, by the model's settings."""
     variables: dict[str, Any] = field(default_factory=dict)
     """What templates are given besides, such as ``enable_thinking``."""
+    origin: str = ""
+    """How messages name the templates: ``of model NAME``, a file's name, or the name of one that versatune brings."""
     system: str = "keep"
     thoughts: str = "as_rendered"
     tools: str = "keep"
@@ -95,13 +106,28 @@ class Chat:
         if turns[0][0] == "text":  # a document: all of it, and its end
             text = turns[0][1] + self._plan.special_tokens.get("eos_token", "")
             return Scored(text, [(0, len(text))])
-        rule = self.rules[tools is not None or any(role == "tool_call" for role, _ in turns)]
-        said, counts = self._adapted(conversation(turns, rule.form), has_tools=tools is not None)
-        listed: Tools | None = exact_json.loads(tools) if tools is not None and self._plan.tools != "drop" else None
+        said = conversation(turns, self.rules[False].form)
+        return self._scored(said, exact_json.loads(tools) if tools is not None else None, unlearned)
+
+    def tried(self) -> list[Outcome]:
+        """Return what becomes of each kind of conversation once what is asked for is done to it."""
+        return [self._tried(kind, said, tools) for kind, (said, tools) in CONVERSATIONS.items()]
+
+    def _tried(self, kind: str, said: list[Said], tools: Tools | None) -> Outcome:
         try:
-            scored = rule.scored(said, listed, unlearned)
+            return Outcome(kind, scored=self._scored(said, tools))
+        except CannotTokenize as verdict:
+            return Outcome(kind, verdict.reason, verdict.detail)
+
+    def _scored(self, said: list[Said], tools: Tools | None, unlearned: Sequence[int] = ()) -> Scored:
+        rule = self.rules[tools is not None or any(message.calls for message in said)]
+        said, counts = self._adapted(said, has_tools=tools is not None)
+        try:
+            scored = rule.scored(said, tools if self._plan.tools != "drop" else None, unlearned)
         except CannotTokenize as verdict:
             raise self._better(verdict, said) from None
+        except EndlessTemplate as error:
+            raise CannotTokenize(TEMPLATE_ERROR, str(error)) from None
         if any(kind <= features(said) for kind in self._rewritten):
             counts.add(PROMPT_DIFFERS)
         return scored._replace(counts=scored.counts | counts)

@@ -8,6 +8,7 @@ from typing import Any
 
 import jinja2
 
+from versatune.transforms.chat import time_limit
 from versatune.transforms.chat.number_marks import NumberMarks
 from versatune.transforms.chat.verdict import TEMPLATE_ERROR, CannotTokenize
 
@@ -18,6 +19,10 @@ _DETAIL_CHARS = 160
 ChatMessage = dict[str, Any]
 """A message as ``apply_chat_template`` takes it."""
 Tools = list[dict[str, Any]]
+
+
+class EndlessTemplate(Exception):  # noqa: N818  # of one row a verdict, of the trial an error of the template
+    """A template does not come to an end."""
 
 
 class Template:
@@ -40,16 +45,22 @@ class Template:
 
         Raises:
             CannotTokenize: the template refuses it, or fails; with the template's own words.
+            EndlessTemplate: it takes longer than any conversation needs.
         """
         numbers = NumberMarks()
         try:
-            rendered = self._render(
-                conversations=[[numbers.put_into(turn) if "tool_calls" in turn else turn for turn in messages]],
-                tools=numbers.put_into(tools),
-                chat_template=self.source,
-                add_generation_prompt=prompt,
-                **{"strftime_now": _DATE.strftime, **self._variables},
-            )
+            with time_limit.time_limit():
+                rendered = self._render(
+                    conversations=[[numbers.put_into(turn) if "tool_calls" in turn else turn for turn in messages]],
+                    tools=numbers.put_into(tools),
+                    chat_template=self.source,
+                    add_generation_prompt=prompt,
+                    **{"strftime_now": _DATE.strftime, **self._variables},
+                )
+        except time_limit.TookTooLong:
+            raise EndlessTemplate(
+                f"the chat template has not come to an end after {time_limit.LIMIT_S:g} s (roles: {_roles(messages)})"
+            ) from None
         except Exception as error:  # noqa: BLE001  # a template is a program: whatever it raises, it says of this conversation
             raise CannotTokenize(TEMPLATE_ERROR, f"{said(error)} (roles: {_roles(messages)})") from None
         return numbers.undone(str(rendered[0][0]))

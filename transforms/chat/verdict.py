@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from versatune.schemas.template_record import THOUGHTS_LEFT_OUT
+
 NO_LOSS_TOKENS = "no_loss_tokens"
 CONTROL_TOKEN_IN_TEXT = "control_token_in_text"
 TEMPLATE_ERROR = "template_error"
@@ -42,7 +44,6 @@ TOKENIZE_REASONS = {
     **{without(kind): f"the chat template does not write {text}" for kind, text in KINDS.items()},
 }
 
-THOUGHTS_LEFT_OUT = "template.thoughts_left_out"
 PROMPT_DIFFERS = "template.prompt_differs"
 NO_END_OF_TURN = "template.no_end_of_turn"
 TOOLS_LEFT_OUT = "template.tools_left_out"

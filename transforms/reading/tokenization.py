@@ -9,9 +9,8 @@ from typing import Any
 
 import orjson
 
-from versatune.schemas.chat_template import chat_templates, templates_sha256
-from versatune.schemas.config import Config
-from versatune.schemas.dataset import TokenizerRecord
+from versatune.schemas.chat_template import SHIPPED, chat_templates, templates_sha256
+from versatune.schemas.config import Config, ModelConfig
 from versatune.schemas.errors import ConfigError, DataError
 from versatune.schemas.files import sha256_bytes
 from versatune.schemas.model_files import read_json
@@ -36,14 +35,15 @@ class Tokenization(ChatPlan):
     """Id of the begin-of-sequence token if the tokenizer itself puts one first; documents get it, chats as their template has it."""
     max_tokens: int
 
-    def record(self) -> TokenizerRecord:
-        """Return what the manifest says about it."""
-        return TokenizerRecord(
-            name=self.name,
-            sha256=sha256_bytes(self.tokenizer_json.encode()),
-            chat_template_sha256=templates_sha256(self.templates),
-            max_tokens=self.max_tokens,
-        )
+    @property
+    def sha256(self) -> str:
+        """Digest of the tokenizer."""
+        return sha256_bytes(self.tokenizer_json.encode())
+
+    @property
+    def chat_template_sha256(self) -> str:
+        """Digest of the templates."""
+        return templates_sha256(self.templates)
 
     def save(self, path: str) -> None:
         """Write it for the workers."""
@@ -90,6 +90,7 @@ def plan_tokenization(config: Config) -> Tokenization:
         max_tokens=config.build.max_tokens,
         eos=_eos(folder, tokenizer),
         variables=model.template_variables,
+        origin=_origin(model),
         system=model.system,
         thoughts=model.thoughts,
         tools=model.tools,
@@ -105,6 +106,14 @@ def _check_fits(name: str | None, backend: Any) -> None:
             f"model.chat_template is {name}, and the model's tokenizer has no {' '.join(lacking)} among its added tokens; give a template"
             " whose tokens it has, or take another model"
         )
+
+
+def _origin(model: ModelConfig) -> str:
+    """Name the templates without the place of their file, which is no part of what they are."""
+    own = model.chat_template
+    if own is None:
+        return f"of model {Path(model.path).name}"
+    return own if own.startswith(SHIPPED) else Path(own).name
 
 
 def _eos(folder: Path, tokenizer: Any) -> tuple[str, ...]:

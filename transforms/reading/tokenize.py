@@ -22,8 +22,9 @@ import pyarrow as pa
 from apache_beam.pvalue import PCollection
 
 from versatune.schemas.arrow import TOKEN_FIELDS
-from versatune.transforms.chat.conversations import Chat
+from versatune.schemas.dataset import TokenizerRecord
 from versatune.transforms.chat.frames import Scored
+from versatune.transforms.chat.report import make_chat, template_record
 from versatune.transforms.chat.verdict import NO_LOSS_TOKENS, CannotTokenize
 from versatune.transforms.reading.tokenization import Tokenization
 from versatune.transforms.transport.batch import Batch, example_payloads, rejected_rows, with_rejects
@@ -60,7 +61,11 @@ class Tokens(NamedTuple):
 
 
 class Tokenizer:
-    """A :class:`Tokenization` at work; one per process."""
+    """A :class:`Tokenization` at work; one per process.
+
+    Raises:
+        ConfigError: a chat template is no Jinja, or does not come to an end.
+    """
 
     def __init__(self, plan: Tokenization) -> None:
         from tokenizers import Tokenizer as Backend
@@ -68,7 +73,19 @@ class Tokenizer:
         self._plan = plan
         self._backend = Backend.from_str(plan.tokenizer_json)
         added = self._backend.get_added_tokens_decoder().values()
-        self.chat = Chat(plan, special=[t.content for t in added if t.special], added=[t.content for t in added])
+        self.chat = make_chat(plan, special=[t.content for t in added if t.special], added=[t.content for t in added])
+
+    def record(self) -> TokenizerRecord:
+        """Return what the manifest says of tokenizer and chat template."""
+        plan = self._plan
+        begin_token = None if plan.prepended is None else self._backend.id_to_token(plan.prepended)
+        return TokenizerRecord(
+            name=plan.name,
+            sha256=plan.sha256,
+            chat_template_sha256=plan.chat_template_sha256,
+            max_tokens=plan.max_tokens,
+            template=template_record(self.chat, plan, self.chat.tried(), begin_token),
+        )
 
     def encode(
         self, rows: list[list[Turn]], tools: Sequence[str | None], unlearned: Sequence[Sequence[int]]

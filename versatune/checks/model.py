@@ -14,9 +14,8 @@ from versatune.schemas.errors import DataError
 from versatune.schemas.model_files import context_length, read_json, tensors_of, text_sections
 from versatune.schemas.model_fit import check_model_fit, embedding_rows
 from versatune.sft_runner.generation_settings import check_generation_settings
-from versatune.transforms.chat.verdict import NO_END_OF_TURN
+from versatune.transforms.chat.report import refuse_unusable, template_lines
 from versatune.transforms.engines.memory_fit import weight_bytes
-from versatune.transforms.reading.tokenization import Tokenization
 from versatune.transforms.reading.tokenize import Tokenizer
 
 
@@ -83,14 +82,11 @@ def tokenizer(subject: Subject) -> Findings:
     tokenization = subject.tokenization.get()
     fit = f"rows of at most {config.build.max_tokens:,} tokens"
     yield Fact(name="tokenizer", text=f"{tokenization.name}, {fit}")
-    if not _ends_a_turn(tokenization):
-        yield Problem(
-            stage="build",
-            key="model.chat_template",
-            message="the template writes nothing after an answer, so no token teaches the model to stop; expected its end-of-turn token"
-            " there. Correct the template, or give another as model.chat_template",
-            refused=False,
-        )
+    template = Tokenizer(tokenization).record().template
+    refuse_unusable(template)
+    yield Fact(name="chat template", text="; ".join(template_lines(template)).removeprefix("chat template "))
+    if template.no_end:
+        yield Problem(stage="build", key="model.chat_template", message=template.no_end, refused=False)
 
 
 def rows_of_a_dataset(subject: Subject) -> Findings:
@@ -99,7 +95,7 @@ def rows_of_a_dataset(subject: Subject) -> Findings:
     if dataset is None or dataset.tokenizer is None or folder is None:
         return
     check_model_fit(folder, max_tokens=dataset.tokenizer.max_tokens)
-    ours = subject.tokenization.get().record()
+    ours = subject.tokenization.get()
     for what, found, expected in (
         ("tokenizer", ours.sha256, dataset.tokenizer.sha256),
         ("chat template", ours.chat_template_sha256, dataset.tokenizer.chat_template_sha256),
@@ -155,11 +151,6 @@ def generation_settings(subject: Subject) -> Findings:
     if subject.folder.value is not None:
         check_generation_settings(subject.folder.value)
     yield from ()
-
-
-def _ends_a_turn(tokenization: Tokenization) -> bool:
-    outcome = Tokenizer(tokenization).chat.outcomes["one turn"]
-    return outcome.scored is None or NO_END_OF_TURN not in outcome.scored.counts
 
 
 def _built_in(model_type: str) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from tests.records import TEMPLATE
 from versatune.schemas.dataset import (
     BenchmarkRecord,
     ClassifierRecord,
@@ -36,7 +37,7 @@ def manifest(*shards: tuple[str, str, int, str], tokenized: bool = False, **chan
         "classifier": ClassifierRecord(
             sha256="0", labels=[], undetermined_below=0.4, confusion=None, precision_determined=None, unseen_ece=None
         ),
-        "tokenizer": TokenizerRecord(name="m", sha256="0", chat_template_sha256="0", max_tokens=8) if tokenized else None,
+        "tokenizer": TokenizerRecord(name="m", sha256="0", chat_template_sha256="0", max_tokens=8, template=TEMPLATE) if tokenized else None,
         "inputs": [
             InputFile(source="s", uri=f"{name}.json", bytes=1, sha256="0", rows=1, license=name, refused="")
             for name in sorted({license_ for *_, license_ in shards})

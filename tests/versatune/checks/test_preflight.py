@@ -87,7 +87,7 @@ def test_the_quickstart_passes_and_is_summed_up(value: Value, tmp_path: Path) ->
     report = check(_job(value, tmp_path))
     assert report.problems == []
     assert report.stages == list(STAGES)
-    assert set(report.facts) == {"inputs", "model", "tokenizer", "device", "disk"}
+    assert set(report.facts) == {"inputs", "model", "tokenizer", "chat template", "device", "disk"}
     assert report.facts["inputs"].startswith("7 files")
     assert "context of 512 tokens" in report.facts["model"]
     assert not (tmp_path / "out").exists()
