@@ -27,7 +27,6 @@ from versatune.schemas.errors import RunError, VersatuneError
 from versatune.schemas.files import sha256_json
 from versatune.schemas.lock import only_one
 from versatune.schemas.progress import Progress
-from versatune.transforms.chat.report import template_lines
 from versatune.transforms.chat.verdict import NO_END_OF_TURN, TEMPLATE_COUNTS
 from versatune.transforms.classifier.classify import ClassifyDomains
 from versatune.transforms.overlap.decontaminate import Decontaminate
@@ -86,9 +85,8 @@ def run(config: Config, *, beam_args: Sequence[str] = (), progress: Progress, re
     with only_one(config.home, "build") if is_local(config.home) else contextlib.nullcontext():
         before = _newest(config.home)
         plan = plan_build(config, splits, tokenization, _environment(options, workers), started, repaired, before)
-        if plan.version.tokenizer is not None:
-            for line in template_lines(plan.version.tokenizer.template):
-                progress.say(f"build: {line}")
+        for line in plan.template:
+            progress.say(f"build: {line}")
         if plan.finished.fragments:
             progress.say(
                 f"build: goes on with {sum(f.rows for f in plan.finished.fragments):,} rows that were done already"

@@ -17,7 +17,7 @@ from versatune.schemas.dataset import (
 )
 from versatune.schemas.files import sha256_json
 from versatune.schemas.version import VERSION
-from versatune.transforms.chat.report import refuse_unusable
+from versatune.transforms.chat.report import refuse_unusable, template_lines
 from versatune.transforms.classifier.fasttext_classifier import DomainClassifier, shared_classifier
 from versatune.transforms.cleaning.chain import make_cleaner
 from versatune.transforms.overlap.decontaminate import BenchmarkIndex, index_benchmarks
@@ -57,6 +57,8 @@ class BuildPlan:
     benchmarks_path: str | None
     """Where they find what evaluation sets hold, if some are configured."""
     version: VersionPlan
+    template: list[str]
+    """What is said of the chat template."""
 
 
 def planned_bytes(splits: Sequence[InputSplit]) -> int:
@@ -85,9 +87,12 @@ def plan_build(
     Raises:
         ConfigError: the classifier, a pattern or the chat template cannot be used.
     """
-    tokenizer = Tokenizer(tokenization).record() if tokenization else None
-    if tokenizer is not None:
+    tokenizer, template = None, []
+    if tokenization is not None:
+        at_work = Tokenizer(tokenization)
+        tokenizer = at_work.record()
         refuse_unusable(tokenizer.template)
+        template = template_lines(tokenizer.template, at_work.proposed())
     classifier = shared_classifier(config.classifier_path, config.taxonomy, config.classifier.sha256)
     record = RepairRecord(sha256=repairs.sha256, rows=len(repairs.rows), used=0) if repairs else None
     make_cleaner(config.build.clean, config.build.pii)  # so that a wrong pattern or language is found before any work
@@ -144,6 +149,7 @@ def plan_build(
             environment=environment,
             started=started,
         ),
+        template=template,
     )
 
 

@@ -94,8 +94,13 @@ def refuse_unusable(record: TemplateRecord) -> None:
     )
 
 
-def template_lines(record: TemplateRecord) -> list[str]:
-    """Return what people are told of a template: what is learned as it is, with what ends an answer, and what is not, if there is something."""
+def template_lines(record: TemplateRecord, proposed: Sequence[str] = ()) -> list[str]:
+    """Return what people are told of a template: what is learned as it is, with what ends an answer, and what is not, if there is something.
+
+    Args:
+        record: of the template.
+        proposed: names of those that come with versatune and write more.
+    """
     whole = [kind.kind for kind in record.kinds if not _troubles(kind)]
     end = f"{record.answer.token} ends an answer" if record.answer.token else "NO token ends an answer"
     if record.answer.appended:
@@ -106,9 +111,10 @@ def template_lines(record: TemplateRecord) -> list[str]:
         for trouble in _troubles(kind):
             fates.setdefault(trouble, []).append(kind.kind)
     if fates:
-        lines.append(
-            "not as they are: " + "; ".join(f"{_named(kinds)} ({trouble})" for trouble, kinds in fates.items())
-        )
+        parts = [f"{_named(kinds)} ({trouble})" for trouble, kinds in fates.items()]
+        if proposed:
+            parts.append(f"{' or '.join(proposed)} (as model.chat_template) would write more of them")
+        lines.append("not as they are: " + "; ".join(parts))
     if record.begin_token_left_out:
         lines.append(
             f"chat rows begin without {record.begin_token_left_out}, which the tokenizer would put first: through the template inference has"

@@ -25,6 +25,7 @@ from versatune.schemas.arrow import TOKEN_FIELDS
 from versatune.schemas.dataset import TokenizerRecord
 from versatune.transforms.chat.frames import Scored
 from versatune.transforms.chat.report import make_chat, template_record
+from versatune.transforms.chat.shipped import proposals
 from versatune.transforms.chat.verdict import NO_LOSS_TOKENS, CannotTokenize
 from versatune.transforms.reading.tokenization import Tokenization
 from versatune.transforms.transport.batch import Batch, example_payloads, rejected_rows, with_rejects
@@ -73,7 +74,8 @@ class Tokenizer:
         self._plan = plan
         self._backend = Backend.from_str(plan.tokenizer_json)
         added = self._backend.get_added_tokens_decoder().values()
-        self.chat = make_chat(plan, special=[t.content for t in added if t.special], added=[t.content for t in added])
+        self._added = [token.content for token in added]
+        self.chat = make_chat(plan, special=[token.content for token in added if token.special], added=self._added)
 
     def record(self) -> TokenizerRecord:
         """Return what the manifest says of tokenizer and chat template."""
@@ -86,6 +88,10 @@ class Tokenizer:
             max_tokens=plan.max_tokens,
             template=template_record(self.chat, plan, self.chat.tried(), begin_token),
         )
+
+    def proposed(self) -> list[str]:
+        """Return the names of templates that come with versatune and write more than the chosen one."""
+        return [template.name for template in proposals(self._added, self.chat.tried())]
 
     def encode(
         self, rows: list[list[Turn]], tools: Sequence[str | None], unlearned: Sequence[Sequence[int]]

@@ -82,9 +82,11 @@ def tokenizer(subject: Subject) -> Findings:
     tokenization = subject.tokenization.get()
     fit = f"rows of at most {config.build.max_tokens:,} tokens"
     yield Fact(name="tokenizer", text=f"{tokenization.name}, {fit}")
-    template = Tokenizer(tokenization).record().template
+    at_work = Tokenizer(tokenization)
+    template = at_work.record().template
     refuse_unusable(template)
-    yield Fact(name="chat template", text="; ".join(template_lines(template)).removeprefix("chat template "))
+    lines = template_lines(template, at_work.proposed())
+    yield Fact(name="chat template", text="; ".join(lines).removeprefix("chat template "))
     if template.no_end:
         yield Problem(stage="build", key="model.chat_template", message=template.no_end, refused=False)
 

@@ -13,6 +13,7 @@ from tests.transforms.chat.support import make_tokenizer
 from versatune.schemas.chat_template import SHIPPED, shipped_names
 from versatune.schemas.errors import ConfigError, DataError
 from versatune.transforms.chat.conversations import Chat
+from versatune.transforms.chat.report import template_lines
 from versatune.transforms.chat.shipped import TEMPLATES, proposals
 from versatune.transforms.chat.trial import CONVERSATIONS
 from versatune.transforms.chat.verdict import PROMPT_DIFFERS, THOUGHTS_LEFT_OUT
@@ -272,3 +273,13 @@ def test_a_template_of_another_manner_is_proposed_to_no_one_who_speaks_a_known_o
     own = tokenizer(tmp_path, both, OWN["chatml"]).chat.outcomes.values()
     assert [proposal.name for proposal in proposals(added, own)] == ["versatune/chatml"]
     assert [proposal.name for proposal in proposals(added, [])] == ["versatune/chatml", "versatune/llama-3"]
+
+
+def test_the_line_of_what_is_not_as_it_is_names_what_would_write_more(tmp_path: Path) -> None:
+    own = tokenizer(tmp_path, KNOWN["qwen3"], OWN["qwen3"])
+    assert own.proposed() == ["versatune/qwen3"]
+    lines = template_lines(own.record().template, own.proposed())
+    assert lines[1].endswith("; versatune/qwen3 (as model.chat_template) would write more of them")
+    shipped = tokenizer(tmp_path, KNOWN["qwen3"], chat_template="versatune/qwen3")
+    assert shipped.proposed() == []
+    assert len(template_lines(shipped.record().template)) == 1
