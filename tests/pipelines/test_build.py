@@ -113,7 +113,8 @@ def test_the_same_content_of_another_day_is_that_version(make_config: Any) -> No
 
 def test_a_damaged_manifest_in_the_way_is_named_with_what_to_do(make_config: Any) -> None:
     path, _ = build(make_config())
-    path.write_bytes(path.read_bytes().replace(b'"format_version": 4', b'"format_version": 99'))
+    now = f'"format_version": {DatasetManifest.FORMAT_VERSION}'.encode()
+    path.write_bytes(path.read_bytes().replace(now, b'"format_version": 99'))
     with pytest.raises(ConfigError, match=r"format_version is 99.*delete its directory"):
         build(make_config())
 
