@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from versatune.schemas.chat_template import SHIPPED as PREFIX
 from versatune.schemas.chat_template import shipped_template
+from versatune.schemas.template_record import THOUGHTS_LEFT_OUT
 from versatune.transforms.chat.trial import CONVERSATIONS, Outcome
-from versatune.transforms.chat.verdict import NO_END_OF_TURN, PROMPT_DIFFERS, THOUGHTS_LEFT_OUT, TOOLS_LEFT_OUT
+from versatune.transforms.chat.verdict import NO_END_OF_TURN, PROMPT_DIFFERS, TOOLS_LEFT_OUT
 
 _AMISS = frozenset({NO_END_OF_TURN, PROMPT_DIFFERS, THOUGHTS_LEFT_OUT, TOOLS_LEFT_OUT})
 
