@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 
 import jinja2
 
-from tests.transforms.chat.models import Family, special_names
+from tests.transforms.chat.families import TEMPLATES, Family
 from tests.transforms.chat.forms import CONTEXT, LEARNED, Form, Piece, forms, pieces_and_messages, render
 from tests.transforms.chat.kinds import Kind
+from tests.transforms.chat.models import end_tokens, special_names
 from tests.transforms.chat.ours import Learned, Ours, Refused
 
 Span = tuple[int, int]
@@ -35,6 +36,14 @@ REASONS = {
 }
 _MARK = re.compile(r"Zq(\d+)x")
 _RAW_PARTS = ("'type': 'text'", '"type": "text"')  # a list of parts that the template printed as it is
+
+
+class Rewritten(Exception):  # noqa: N818  # it is a finding
+    """A template writes something else as soon as marks stand for the texts, so nobody can say where they stand."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__("the template writes something else where marks stand")
+        self.text = text
 
 
 class Verdict(NamedTuple):
@@ -62,7 +71,72 @@ class Placed:
 
     def missing(self, kinds: Sequence[str]) -> list[str]:
         """Return the kinds of the texts that stand nowhere."""
-        return [piece.kind for piece, spans in zip(self.pieces, self.spans, strict=True) if piece.kind in kinds and not spans]
+        return [
+            piece.kind
+            for piece, spans in zip(self.pieces, self.spans, strict=True)
+            if piece.kind in kinds and not spans
+        ]
+
+
+class Spot(NamedTuple):
+    """A place of a text."""
+
+    start: int
+    end: int
+    number: int
+    """Of the text."""
+
+
+class Run(NamedTuple):
+    """Texts of one act that stand in a row."""
+
+    pieces: list[Spot]
+    before: Spot | None
+    """The text before them."""
+    stop: int
+    """Where the next text of another act begins, or the end."""
+
+
+class Expected(NamedTuple):
+    """A span to be learned."""
+
+    starts: tuple[int, ...]
+    """The places where it may begin."""
+    end: int
+    loose: bool
+    """The template writes no token that ends this act: the span ends at ``end`` or behind it."""
+
+    def allows(self, span: Span) -> bool:
+        return span[0] in self.starts and (span[1] == self.end or (self.loose and span[1] > self.end))
+
+    def shown(self, text: str, rendered: str) -> str:
+        if self.end <= len(text):
+            return text[self.starts[0] : self.end]
+        return f"{rendered[self.starts[0] :]} and {self.end - len(rendered)} characters of an end token"
+
+
+def runs(placed: Placed) -> list[Run]:
+    """Return the texts to be learned, in order, those of one act together."""
+    spots = sorted(
+        Spot(start, end, number)
+        for number, (piece, spans) in enumerate(zip(placed.pieces, placed.spans, strict=True))
+        for start, end in (
+            spans if piece.kind in CONTEXT else spans[:1]
+        )  # a call's name stands before its result again
+    )
+    found: list[Run] = []
+    before: Spot | None = None
+    for spot, after in zip(spots, [*spots[1:], None], strict=True):
+        piece = placed.pieces[spot.number]
+        if piece.kind in LEARNED:
+            last = placed.pieces[before.number] if before else None
+            stop = after.start if after else len(placed.text)
+            if last and last.kind in LEARNED and last.message == piece.message and found:
+                found[-1] = Run([*found[-1].pieces, spot], found[-1].before, stop)
+            else:
+                found.append(Run([spot], before, stop))
+        before = spot
+    return found
 
 
 MANDATORY = tuple(kind for kind in (*CONTEXT, *LEARNED) if kind != "thought")
@@ -71,28 +145,33 @@ MANDATORY = tuple(kind for kind in (*CONTEXT, *LEARNED) if kind != "thought")
 class Judge:
     """All that one template makes of conversations."""
 
-    def __init__(self, template: str, own: Family, ours: Ours, *, thoughts_counted: bool = True) -> None:
-        self._template, self._own, self._ours = template, own, ours
-        self._names = special_names(own)
-        self._ends = {*own.eos, *own.ends}
+    def __init__(self, family: Family, ours: Ours, *, thoughts_counted: bool = True) -> None:
+        self._template, self._ours = family.template(), ours
+        self._tool_template = (TEMPLATES / family.tool_use).read_text(encoding="utf-8") if family.tool_use else None
+        self._names = special_names(family)
+        self._ends = end_tokens(family)
         self._thoughts_counted = thoughts_counted
 
     def verdict(self, kind: Kind, outcome: Learned | Refused) -> Verdict:
         """Return whether this outcome is right for a conversation."""
-        placed, errors = [], []
+        placed: list[Placed] = []
+        rewritten: list[str] = []
+        errors: list[str] = []
         for form in forms(kind):
             try:
                 found = self._place(kind, form)
+            except Rewritten as other:
+                rewritten.append(other.text)
             except (jinja2.TemplateError, TypeError, ValueError, LookupError, AttributeError) as error:
                 errors.append(f"{type(error).__name__}: {error}")
             else:
                 if not any(raw in found.text for raw in _RAW_PARTS):
                     placed.append(found)
         if isinstance(outcome, Refused):
-            return self._refused(outcome, placed, errors)
-        return self._kept(kind, outcome, placed)
+            return self._refused(outcome, placed, errors, rewritten)
+        return self._kept(kind, outcome, placed, rewritten)
 
-    def _refused(self, outcome: Refused, placed: list[Placed], errors: list[str]) -> Verdict:
+    def _refused(self, outcome: Refused, placed: list[Placed], errors: list[str], rewritten: list[str]) -> Verdict:
         said = f"{outcome.reason}: {outcome.detail}"
         whole = [one for one in placed if not one.missing(MANDATORY)]
         if any(not one.missing(("thought",)) for one in whole):
@@ -101,13 +180,22 @@ class Judge:
         if whole:
             true = outcome.reason == "template_without_thoughts"
             return Verdict(REJECTED if true else NEEDLESS, f"{said} | only thoughts are missing")
-        true = (outcome.reason == "template_error" and bool(errors)) or bool(REASONS.get(outcome.reason, set()) & lost)
-        return Verdict(REJECTED if true else UNTRUE, f"{said} | really: {sorted(lost)} missing, {sorted(set(errors))[:1]}")
+        true = (
+            (outcome.reason == "template_error" and bool(errors))
+            or (outcome.reason == "template_rewrites" and bool(rewritten))
+            or bool(REASONS.get(outcome.reason, set()) & lost)
+        )
+        really = f"{sorted(lost)} missing, {len(rewritten)} forms rewritten, {sorted(set(errors))[:1]}"
+        return Verdict(REJECTED if true else UNTRUE, f"{said} | really: {really}")
 
-    def _kept(self, kind: Kind, outcome: Learned, placed: list[Placed]) -> Verdict:
+    def _kept(self, kind: Kind, outcome: Learned, placed: list[Placed], rewritten: list[str]) -> Verdict:
         spans = outcome.spans()
         learned = tuple(outcome.text[start:end] for start, end in spans)
-        mine = [one for one in placed if outcome.text == one.text or outcome.text in {one.text + end for end in self._ends}]
+        mine = [
+            one for one in placed if outcome.text == one.text or outcome.text in {one.text + end for end in self._ends}
+        ]
+        if not mine and outcome.text in rewritten:
+            return Verdict(WRONG, "the template rewrites texts", learned)
         if not mine:
             return Verdict(WRONG, "no form renders this text", (outcome.text,), tuple(one.text for one in placed[:1]))
         chosen = min(mine, key=lambda one: (len(one.missing(MANDATORY)), len(one.missing(("thought",)))))
@@ -117,77 +205,72 @@ class Judge:
         best = min((len(one.missing(("thought",))) for one in placed if not one.missing(MANDATORY)), default=thoughts)
         if thoughts > best or (thoughts and not self._thoughts_counted):
             return Verdict(WRONG, f"{thoughts} thoughts lost, {best} have to be", learned)
-        expected, loose = self._expected(kind, chosen)
-        want = tuple(outcome.text[start:end] if end <= len(outcome.text) else chosen.text[start:] for start, end in expected)
-        if not self._same(spans, expected, loose, len(outcome.text)):
+        expected = self._expected(kind, chosen)
+        if len(spans) != len(expected) or not all(one.allows(span) for one, span in zip(expected, spans, strict=True)):
+            want = tuple(one.shown(outcome.text, chosen.text) for one in expected)
             return Verdict(WRONG, "other edges", learned, want)
         for number in _numbers(kind):
             if not any(number in said for said in learned):
                 return Verdict(WRONG, f"the number {number} is not learned", learned)
-        return Verdict(RIGHT, f"{thoughts} thoughts left out" if thoughts else "no end token" if loose else "", learned)
-
-    def _same(self, spans: list[Span], expected: list[Span], loose: set[int], length: int) -> bool:
-        if len(spans) != len(expected):
-            return False
-        for at, ((start, end), (first, last)) in enumerate(zip(spans, expected, strict=True)):
-            if start != first or (end != last and not (at in loose and end >= last)):
-                return False
-        return spans[-1][1] == length or spans[-1][1] == expected[-1][1]
-
-    def _expected(self, kind: Kind, placed: Placed) -> tuple[list[Span], set[int]]:
-        """Return the spans to be learned, and the numbers of those that no token ends: of them the least end."""
-        found = sorted(
-            (span, number)
-            for number, (piece, spans) in enumerate(zip(placed.pieces, placed.spans, strict=True))
-            for span in (spans if piece.kind in CONTEXT else spans[:1])  # a call's name stands before its result again
+        return Verdict(
+            RIGHT,
+            f"{thoughts} thoughts left out"
+            if thoughts
+            else "no end token"
+            if any(one.loose for one in expected)
+            else "",
+            learned,
         )
-        runs: list[list[tuple[Span, int]]] = []
-        anchor: tuple[Span, int] | None = None
-        anchors: list[tuple[Span, int] | None] = []
-        nexts: list[int] = []
-        inside = False
-        for span, number in found:
-            if placed.pieces[number].kind in CONTEXT:
-                if inside:
-                    nexts.append(span[0])
-                anchor, inside = (span, number), False
-                continue
-            if not inside:
-                runs.append([])
-                anchors.append(anchor)
-            runs[-1].append((span, number))
-            inside = True
-        if inside:
-            nexts.append(len(placed.text))
-        expected, loose = [], set()
-        for at, (run, before, after) in enumerate(zip(runs, anchors, nexts, strict=True)):
-            start = self._start(kind, placed, run, before)
-            last = max(end for (_, end), _ in run)
-            end = self._end_token(placed.text, last, after)
-            if end is None and after == len(placed.text):
+
+    def _expected(self, kind: Kind, placed: Placed) -> list[Expected]:
+        """Return the spans to be learned."""
+        expected = []
+        for run in runs(placed):
+            starts = self._starts(kind, placed, run)
+            last = run.pieces[-1].end
+            end = self._end_token(placed.text, last, run.stop)
+            if end is None and run.stop == len(placed.text):
                 token = self._token_once_others_follow(kind, placed)
                 end = None if token is None else len(placed.text) + len(token)
-            if end is None:
-                loose.add(at)
-                end = last
-            expected.append((start, end))
-        return expected, loose
+            expected.append(Expected(starts, last if end is None else end, loose=end is None))
+        return expected
 
-    def _start(self, kind: Kind, placed: Placed, run: list[tuple[Span, int]], before: tuple[Span, int] | None) -> int:
-        message = min(placed.pieces[number].message for _, number in run)
-        prompt = self._place(kind, placed.form, message)
+    def _starts(self, kind: Kind, placed: Placed, run: Run) -> tuple[int, ...]:
+        """Return where a run may begin: behind the common prefix, and, where that lacks the usual prompt, behind this, too."""
+        first = run.pieces[0]
+        before = run.before
+        act = placed.pieces[first.number].message
+        if before is not None:  # Gemma 4 writes the text beside a call behind the call's result
+            act = max(act, placed.pieces[before.number].message + 1)
+        prompt = self._place(kind, placed.form, act)
         ours, theirs = 0, 0
-        if before is not None and prompt.spans[before[1]]:
-            ours, theirs = before[0][1], prompt.spans[before[1]][-1][1]
-        start = ours
-        for (token, _, end), (other, _, _) in zip(self._ours.tokens(placed.text[ours:]), self._ours.tokens(prompt.text[theirs:]), strict=False):
+        if before is not None and prompt.spans[before.number]:
+            ours, theirs = before.end, prompt.spans[before.number][-1][1]
+        start = min(ours + self._common(placed.text[ours:], prompt.text[theirs:]), first.start)
+        usual = self._usual_prompt(placed.form)
+        if usual and placed.text.startswith(usual, start) and start + len(usual) <= first.start:
+            return start, start + len(usual)
+        return (start,)
+
+    def _common(self, text: str, prompt: str) -> int:
+        """Return how many characters the equal tokens at the beginning of two texts have."""
+        length = 0
+        for (token, _, end), (other, _, _) in zip(self._ours.tokens(text), self._ours.tokens(prompt), strict=False):
             if token != other:
                 break
-            start = ours + end
-        return start
+            length = end
+        return length
+
+    def _usual_prompt(self, form: Form) -> str:
+        """Return what the generation prompt adds behind a question."""
+        asked = Kind([("user", "Well?"), ("assistant", "Well.")])
+        with_prompt = self._place(asked, form, 1)
+        return with_prompt.text[len(self._place(asked, form, -1).text) :]
 
     def _end_token(self, text: str, start: int, stop: int) -> int | None:
-        ends = [start + end for token, _, end in self._ours.tokens(text[start:stop]) if self._ours.name(token) in self._ends]
+        ends = [
+            start + end for token, _, end in self._ours.tokens(text[start:stop]) if self._ours.name(token) in self._ends
+        ]
         return ends[0] if ends else None
 
     def _token_once_others_follow(self, kind: Kind, placed: Placed) -> str | None:
@@ -198,9 +281,13 @@ class Judge:
         longer = kind._replace(turns=[*kind.turns, *more])
         try:
             other = self._place(longer, placed.form)
-        except (jinja2.TemplateError, TypeError, ValueError, LookupError, AttributeError):
+        except (Rewritten, jinja2.TemplateError, TypeError, ValueError, LookupError, AttributeError):
             return None
-        last = max(span[0][1] for piece, span in zip(other.pieces[: -len(more)], other.spans, strict=False) if piece.kind in LEARNED and span)
+        last = max(
+            span[0][1]
+            for piece, span in zip(other.pieces[: -len(more)], other.spans, strict=False)
+            if piece.kind in LEARNED and span
+        )
         new = other.spans[-len(more)]
         for token, _, _ in self._ours.tokens(other.text[last : new[0][0] if new else len(other.text)]):
             if self._ours.name(token) in self._ends:
@@ -212,9 +299,12 @@ class Judge:
         kind = Kind(list(turns), tools)
         pieces, messages, schemas = pieces_and_messages(kind, form, lambda number, value: value)
         _, marked, marked_schemas = pieces_and_messages(kind, form, lambda number, value: f"Zq{number}x")
-        prompt = before is not None
-        text = render(self._template, messages[:before], schemas, self._names, prompt=prompt)
-        marks = render(self._template, marked[:before], marked_schemas, self._names, prompt=prompt)
+        prompt = before is not None and before >= 0
+        if before == -1:  # all but the last message, without the prompt
+            before = len(messages) - 1
+        template = self._tool_template if tools is not None and self._tool_template else self._template
+        text = render(template, messages[:before], schemas, self._names, prompt=prompt)
+        marks = render(template, marked[:before], marked_schemas, self._names, prompt=prompt)
         return Placed(form, text, tuple(pieces), tuple(locate(text, marks, [piece.value for piece in pieces])))
 
     def _place(self, kind: Kind, form: Form, before: int | None = None) -> Placed:
@@ -225,12 +315,12 @@ def locate(text: str, marks: str, values: list[str]) -> list[tuple[Span, ...]]:
     """Return where each value stands in a text, given the same text with marks in place of the values.
 
     Raises:
-        ValueError: the two differ in more than the values.
+        Rewritten: the two differ in more than the values.
     """
     found: list[list[Span]] = [[] for _ in values]
     pieces = _MARK.split(marks)
     if not text.startswith(pieces[0]):
-        raise ValueError("the template writes something else where marks stand")
+        raise Rewritten(text)
     position = len(pieces[0])
     for at in range(1, len(pieces), 2):
         number, follows = int(pieces[at]), pieces[at + 1]
@@ -242,7 +332,7 @@ def locate(text: str, marks: str, values: list[str]) -> list[tuple[Span, ...]]:
                 position = end + len(follows)
                 break
         else:
-            raise ValueError("the template writes something else where marks stand")
+            raise Rewritten(text)
     return [tuple(spans) for spans in found]
 
 
@@ -270,4 +360,3 @@ def _numbers(kind: Kind) -> list[str]:
         for call in json.loads(text)
         for number in inside(call["arguments"])
     ]
-

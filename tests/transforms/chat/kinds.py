@@ -139,7 +139,9 @@ KINDS: dict[str, Kind] = {
     ),
     "tools not called": Kind([ASK, SAY], TOOLS),
     "long text": Kind([("user", "Tell the whole chronicle of the village."), ("assistant", LONG)]),
-    "markdown, code and JSON": Kind([("user", CODE), ("assistant", JSON_TEXT), ("user", JSON_TEXT), ("assistant", CODE)]),
+    "markdown, code and JSON": Kind(
+        [("user", CODE), ("assistant", JSON_TEXT), ("user", JSON_TEXT), ("assistant", CODE)]
+    ),
     "short answers": Kind(
         [
             *(("user", "Which letter ends plurals?"), ("assistant", "s"), ("user", "s"), ("assistant", "user")),

@@ -34,7 +34,11 @@ class Learned(NamedTuple):
 
     def spans(self) -> list[tuple[int, int]]:
         """Return the runs of learned characters."""
-        edges = [at for at in range(len(self.mask) + 1) if (at > 0 and self.mask[at - 1]) != (at < len(self.mask) and self.mask[at])]
+        edges = [
+            at
+            for at in range(len(self.mask) + 1)
+            if (at > 0 and self.mask[at - 1]) != (at < len(self.mask) and self.mask[at])
+        ]
         return list(zip(edges[::2], edges[1::2], strict=True))
 
 
