@@ -7,6 +7,7 @@ that ends generation after the act's last text.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import re
@@ -18,7 +19,7 @@ import jinja2
 
 from tests.transforms.chat.families import TEMPLATES, Family
 from tests.transforms.chat.forms import CONTEXT, LEARNED, Form, Piece, forms, pieces_and_messages, render
-from tests.transforms.chat.kinds import Kind
+from tests.transforms.chat.kinds import KINDS, Kind
 from tests.transforms.chat.models import end_tokens, special_names
 from tests.transforms.chat.ours import Learned, Ours, Refused
 
@@ -34,6 +35,8 @@ REASONS = {
     "template_without_tools": {"tool"},
     "template_without_thoughts": {"thought"},
 }
+FAILURES = (jinja2.TemplateError, TypeError, ValueError, LookupError, AttributeError)
+"""What templates raise."""
 _MARK = re.compile(r"Zq(\d+)x")
 _RAW_PARTS = ("'type': 'text'", '"type": "text"')  # a list of parts that the template printed as it is
 
@@ -162,24 +165,28 @@ class Judge:
                 found = self._place(kind, form)
             except Rewritten as other:
                 rewritten.append(other.text)
-            except (jinja2.TemplateError, TypeError, ValueError, LookupError, AttributeError) as error:
+            except FAILURES as error:
                 errors.append(f"{type(error).__name__}: {error}")
             else:
                 if not any(raw in found.text for raw in _RAW_PARTS):
                     placed.append(found)
         if isinstance(outcome, Refused):
-            return self._refused(outcome, placed, errors, rewritten)
+            return self._refused(kind, outcome, placed, errors, rewritten)
         return self._kept(kind, outcome, placed, rewritten)
 
-    def _refused(self, outcome: Refused, placed: list[Placed], errors: list[str], rewritten: list[str]) -> Verdict:
+    def _refused(
+        self, kind: Kind, outcome: Refused, placed: list[Placed], errors: list[str], rewritten: list[str]
+    ) -> Verdict:
         said = f"{outcome.reason}: {outcome.detail}"
         whole = [one for one in placed if not one.missing(MANDATORY)]
         if any(not one.missing(("thought",)) for one in whole):
             return Verdict(NEEDLESS, f"{said} | {whole[0].form} writes everything")
-        lost = {kind for one in placed for kind in one.missing((*MANDATORY, "thought"))}
         if whole:
             true = outcome.reason == "template_without_thoughts"
             return Verdict(REJECTED if true else NEEDLESS, f"{said} | only thoughts are missing")
+        lost = {what for one in placed for what in one.missing((*MANDATORY, "thought"))}
+        if not placed:  # refused, or texts changed: any of them may be the cause
+            lost = {piece.kind for piece in pieces_and_messages(kind, Form(), lambda number, value: value)[0]}
         true = (
             (outcome.reason == "template_error" and bool(errors))
             or (outcome.reason == "template_rewrites" and bool(rewritten))
@@ -202,7 +209,8 @@ class Judge:
         if lost := chosen.missing(MANDATORY):
             return Verdict(WRONG, f"lost: {sorted(set(lost))}", learned)
         thoughts = len(chosen.missing(("thought",)))
-        best = min((len(one.missing(("thought",))) for one in placed if not one.missing(MANDATORY)), default=thoughts)
+        takes = [one for one in placed if not one.missing(MANDATORY) and self._takes_thoughts(kind, one.form)]
+        best = min((len(one.missing(("thought",))) for one in takes), default=thoughts)
         if thoughts > best or (thoughts and not self._thoughts_counted):
             return Verdict(WRONG, f"{thoughts} thoughts lost, {best} have to be", learned)
         expected = self._expected(kind, chosen)
@@ -221,6 +229,25 @@ class Judge:
             else "",
             learned,
         )
+
+    def _takes_thoughts(self, kind: Kind, form: Form) -> bool:
+        """Say whether a form is one that the template knows of: a field for thoughts if it has one, else their tags in the text."""
+        if self._fields:
+            return form.thoughts in self._fields
+        ours = any(role == "reasoning" for role, _ in kind.turns)
+        return form.thoughts == "inline" and (not ours or "</think>" in self._template)
+
+    @functools.cached_property
+    def _fields(self) -> set[str]:
+        """The fields whose thoughts the template writes in some conversation."""
+        found = set()
+        for name in ("thoughts", "thoughts beside a call"):
+            for form in forms(KINDS[name]):
+                with contextlib.suppress(Rewritten, *FAILURES):
+                    placed = self._place(KINDS[name], form)
+                    if len(placed.missing(("thought",))) < sum(piece.kind == "thought" for piece in placed.pieces):
+                        found.add(form.thoughts)
+        return found - {"inline"}
 
     def _expected(self, kind: Kind, placed: Placed) -> list[Expected]:
         """Return the spans to be learned."""
@@ -281,7 +308,7 @@ class Judge:
         longer = kind._replace(turns=[*kind.turns, *more])
         try:
             other = self._place(longer, placed.form)
-        except (Rewritten, jinja2.TemplateError, TypeError, ValueError, LookupError, AttributeError):
+        except (Rewritten, *FAILURES):
             return None
         last = max(
             span[0][1]

@@ -10,7 +10,9 @@ from tokenizers import Tokenizer as Backend
 
 from tests.transforms.chat.kinds import Kind
 from versatune.schemas.config import load_config
-from versatune.transforms.reading.tokenize import CannotTokenize, Tokenizer, plan_tokenization
+from versatune.transforms.chat.verdict import CannotTokenize
+from versatune.transforms.reading.tokenization import plan_tokenization
+from versatune.transforms.reading.tokenize import Tokenizer
 
 MAX_TOKENS = 2**16
 
