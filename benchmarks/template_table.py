@@ -29,11 +29,11 @@ from tests.transforms.chat.wheel import NotFetched, wheel_templates
 LETTERS = {RIGHT: "=", REJECTED: "r", UNTRUE: "u", NEEDLESS: "N", WRONG: "X"}
 
 
-def judge_template(family: Family, work: Path, *, thoughts_counted: bool) -> dict[str, Verdict]:
+def judge_template(family: Family, work: Path) -> dict[str, Verdict]:
     """Return the verdict on each kind of conversation under one template."""
     make_model(work, family)
     ours = Ours(work)
-    judge = Judge(family, ours, thoughts_counted=thoughts_counted)
+    judge = Judge(family, ours)
     verdicts = {}
     for name, kind in KINDS.items():
         try:
@@ -57,9 +57,6 @@ def main() -> None:
     parser.add_argument("--only", default="", help="templates whose name begins like this")
     parser.add_argument("--wrong", action="store_true", help="say what is wrong, cell by cell")
     parser.add_argument("--json", type=Path, help="write every verdict here")
-    parser.add_argument(
-        "--silent-thoughts", action="store_true", help="thoughts that a template leaves out are not counted: wrong"
-    )
     arguments = parser.parse_args()
     families = [family for family in [*_wheel(), *FAMILIES] if family.name.startswith(arguments.only)]
     total: Counter[str] = Counter()
@@ -69,7 +66,7 @@ def main() -> None:
     print(f"{'template':36} " + "".join(f"{number % 10}" for number in range(1, len(KINDS) + 1)))
     for family in families:
         with tempfile.TemporaryDirectory() as work:
-            verdicts = judge_template(family, Path(work), thoughts_counted=not arguments.silent_thoughts)
+            verdicts = judge_template(family, Path(work))
         counts = Counter(verdict.outcome for verdict in verdicts.values())
         total += counts
         good = counts[RIGHT] + counts[REJECTED]

@@ -36,6 +36,7 @@ class Listed(NamedTuple):
 PROMPT = "the generation prompt holds it, so the model never writes it"
 BEHIND = "it stands behind the token that ends generation, so the model never writes it"
 ENDS = "generation ends with this token (generation_config of Gemma 4): the model has to learn it, or it makes up the result"
+FAULT = "a fault of ours: test_table.py has it"
 
 _THOUGHTS = (
     "thoughts",
@@ -85,6 +86,7 @@ DISAGREEMENTS: dict[str, list[Listed]] = {
     "diffusion_gemma_training": [
         Listed("trl", "\n", BEHIND, but=("call as last act",)),
         Listed("ours", "<|tool_response>", ENDS, only=_CALLS),
+        Listed("ours", '<|"|>}<tool_response|>', FAULT, only=("text beside a call",)),
     ],
     "gemma3_training": [_NEWLINE],
     "gemma_training": [_NEWLINE],

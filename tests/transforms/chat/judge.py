@@ -25,6 +25,8 @@ from tests.transforms.chat.ours import Learned, Ours, Refused
 
 Span = tuple[int, int]
 RIGHT, REJECTED, UNTRUE, NEEDLESS, WRONG = "right", "rejected", "untrue reason", "needless reject", "wrong"
+THOUGHTS_LEFT_OUT, NO_END_OF_TURN = "template.thoughts_left_out", "template.no_end_of_turn"
+PROMPT_DIFFERS = "template.prompt_differs"
 REASONS = {
     "template_without_system": {"system"},
     "template_without_prompts": {"user"},
@@ -142,24 +144,44 @@ def runs(placed: Placed) -> list[Run]:
     return found
 
 
+def _act(placed: Placed, run: Run) -> int:
+    """Return the number of the message that a run belongs to, or of the first one behind all that stands before it."""
+    act = placed.pieces[run.pieces[0].number].message
+    if run.before is None:
+        return act
+    return max(
+        act, placed.pieces[run.before.number].message + 1
+    )  # Gemma 4 writes the text beside a call behind its result
+
+
 MANDATORY = tuple(kind for kind in (*CONTEXT, *LEARNED) if kind != "thought")
 
 
 class Judge:
     """All that one template makes of conversations."""
 
-    def __init__(self, family: Family, ours: Ours, *, thoughts_counted: bool = True) -> None:
+    def __init__(self, family: Family, ours: Ours) -> None:
         self._template, self._ours = family.template(), ours
         self._tool_template = (TEMPLATES / family.tool_use).read_text(encoding="utf-8") if family.tool_use else None
         self._names = special_names(family)
         self._ends = end_tokens(family)
-        self._thoughts_counted = thoughts_counted
 
     def verdict(self, kind: Kind, outcome: Learned | Refused) -> Verdict:
         """Return whether this outcome is right for a conversation."""
+        placed, errors, rewritten = self._tried(kind)
+        if isinstance(outcome, Refused):
+            return self._refused(kind, outcome, placed, errors, rewritten)
+        return self._kept(kind, outcome, placed, rewritten)
+
+    def renderings(self, kind: Kind) -> list[Placed]:
+        """Return what the template makes of a conversation, in every form that it takes."""
+        return self._tried(kind)[0]
+
+    def _tried(self, kind: Kind) -> tuple[list[Placed], list[str], list[str]]:
+        """Return the renderings, the errors, and the renderings in which nobody can say where the texts stand."""
         placed: list[Placed] = []
-        rewritten: list[str] = []
         errors: list[str] = []
+        rewritten: list[str] = []
         for form in forms(kind):
             try:
                 found = self._place(kind, form)
@@ -170,9 +192,7 @@ class Judge:
             else:
                 if not any(raw in found.text for raw in _RAW_PARTS):
                     placed.append(found)
-        if isinstance(outcome, Refused):
-            return self._refused(kind, outcome, placed, errors, rewritten)
-        return self._kept(kind, outcome, placed, rewritten)
+        return placed, errors, rewritten
 
     def _refused(
         self, kind: Kind, outcome: Refused, placed: list[Placed], errors: list[str], rewritten: list[str]
@@ -211,12 +231,19 @@ class Judge:
         thoughts = len(chosen.missing(("thought",)))
         takes = [one for one in placed if not one.missing(MANDATORY) and self._takes_thoughts(kind, one.form)]
         best = min((len(one.missing(("thought",))) for one in takes), default=thoughts)
-        if thoughts > best or (thoughts and not self._thoughts_counted):
+        if thoughts > best or (thoughts and THOUGHTS_LEFT_OUT not in outcome.counts):
             return Verdict(WRONG, f"{thoughts} thoughts lost, {best} have to be", learned)
         expected = self._expected(kind, chosen)
         if len(spans) != len(expected) or not all(one.allows(span) for one, span in zip(expected, spans, strict=True)):
             want = tuple(one.shown(outcome.text, chosen.text) for one in expected)
             return Verdict(WRONG, "other edges", learned, want)
+        if any(one.loose for one in expected) and NO_END_OF_TURN not in outcome.counts:
+            return Verdict(WRONG, "no end token is learned, and nothing says so", learned)
+        prompts = [self._prompt(kind, chosen, run) for run in runs(chosen)]
+        if PROMPT_DIFFERS not in outcome.counts and any(
+            outcome.text[:start] != prompt for (start, _), prompt in zip(spans, prompts, strict=True)
+        ):
+            return Verdict(WRONG, "the text before a span is no prompt, and nothing says so", learned, tuple(prompts))
         for number in _numbers(kind):
             if not any(number in said for said in learned):
                 return Verdict(WRONG, f"the number {number} is not learned", learned)
@@ -266,10 +293,7 @@ class Judge:
         """Return where a run may begin: behind the common prefix, and, where that lacks the usual prompt, behind this, too."""
         first = run.pieces[0]
         before = run.before
-        act = placed.pieces[first.number].message
-        if before is not None:  # Gemma 4 writes the text beside a call behind the call's result
-            act = max(act, placed.pieces[before.number].message + 1)
-        prompt = self._place(kind, placed.form, act)
+        prompt = self._place(kind, placed.form, _act(placed, run))
         ours, theirs = 0, 0
         if before is not None and prompt.spans[before.number]:
             ours, theirs = before.end, prompt.spans[before.number][-1][1]
@@ -278,6 +302,10 @@ class Judge:
         if usual and placed.text.startswith(usual, start) and start + len(usual) <= first.start:
             return start, start + len(usual)
         return (start,)
+
+    def _prompt(self, kind: Kind, placed: Placed, run: Run) -> str:
+        """Return what inference has before a run."""
+        return self._place(kind, placed.form, _act(placed, run)).text
 
     def _common(self, text: str, prompt: str) -> int:
         """Return how many characters the equal tokens at the beginning of two texts have."""

@@ -149,5 +149,5 @@ KINDS: dict[str, Kind] = {
         ]
     ),
     "many lines": Kind([("user", "How is the sluice cleaned?\nIn short,\n\nplease."), ("assistant", MANY_LINES)]),
-    "indented answer": Kind([("user", "  Indent the line `return x`.  "), ("assistant", "    return x")]),
+    "indented code": Kind([("user", "    return y\nIn this line, it has to be x."), ("assistant", "    return x")]),
 }

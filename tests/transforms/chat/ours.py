@@ -33,6 +33,8 @@ class Learned(NamedTuple):
     text: str
     mask: list[bool]
     """Of each character, whether it is learned."""
+    counts: frozenset[str] = frozenset()
+    """What versatune says of the row."""
 
     def spans(self) -> list[tuple[int, int]]:
         """Return the runs of learned characters."""
@@ -67,7 +69,7 @@ class Ours:
         if isinstance(result, CannotTokenize):
             return Refused(result.reason, result.detail)
         assert result.cut == 0
-        return self.learned(result.ids.tolist(), result.mask.tolist())
+        return self.learned(result.ids.tolist(), result.mask.tolist())._replace(counts=result.counts)
 
     def learned(self, ids: list[int], mask: list[bool]) -> Learned:
         """Return the characters of tokens; the bytes of one character are learned together or not at all."""
