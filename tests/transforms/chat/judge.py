@@ -26,7 +26,7 @@ from tests.transforms.chat.ours import Learned, Ours, Refused
 Span = tuple[int, int]
 RIGHT, REJECTED, UNTRUE, NEEDLESS, WRONG = "right", "rejected", "untrue reason", "needless reject", "wrong"
 THOUGHTS_LEFT_OUT, NO_END_OF_TURN = "template.thoughts_left_out", "template.no_end_of_turn"
-PROMPT_DIFFERS = "template.prompt_differs"
+PROMPT_DIFFERS, TOOLS_LEFT_OUT = "template.prompt_differs", "template.tools_left_out"
 REASONS = {
     "template_without_system": {"system"},
     "template_without_prompts": {"user"},
@@ -226,10 +226,14 @@ class Judge:
         if not mine:
             return Verdict(WRONG, "no form renders this text", (outcome.text,), tuple(one.text for one in placed[:1]))
         chosen = min(mine, key=lambda one: (len(one.missing(MANDATORY)), len(one.missing(("thought",)))))
-        if lost := chosen.missing(MANDATORY):
-            return Verdict(WRONG, f"lost: {sorted(set(lost))}", learned)
+        lost = set(chosen.missing(MANDATORY))
+        if TOOLS_LEFT_OUT in outcome.counts and not any("tool" not in one.missing(("tool",)) for one in placed):
+            lost -= {"tool"}  # a list that the template never writes
+        if lost:
+            return Verdict(WRONG, f"lost: {sorted(lost)}", learned)
         thoughts = len(chosen.missing(("thought",)))
-        takes = [one for one in placed if not one.missing(MANDATORY) and self._takes_thoughts(kind, one.form)]
+        whole = [one for one in placed if set(one.missing(MANDATORY)) <= {"tool"}]
+        takes = [one for one in whole if self._takes_thoughts(kind, one.form)]
         best = min((len(one.missing(("thought",))) for one in takes), default=thoughts)
         if thoughts > best or (thoughts and THOUGHTS_LEFT_OUT not in outcome.counts):
             return Verdict(WRONG, f"{thoughts} thoughts lost, {best} have to be", learned)
@@ -261,8 +265,14 @@ class Judge:
         """Say whether a form is one that the template knows of: a field for thoughts if it has one, else their tags in the text."""
         if self._fields:
             return form.thoughts in self._fields
-        ours = any(role == "reasoning" for role, _ in kind.turns)
-        return form.thoughts == "inline" and (not ours or "</think>" in self._template)
+        written_so = not any(role == "reasoning" for role, _ in kind.turns)
+        return form.thoughts == "inline" and (written_so or self._keeps_tags)
+
+    @functools.cached_property
+    def _keeps_tags(self) -> bool:
+        """Whether the template knows of the tags of thoughts, and does not cut them away."""
+        tagged = [one for one in self.renderings(KINDS["thoughts"]) if one.form.thoughts == "inline"]
+        return "</think>" in self._template and any(not one.missing(("thought",)) for one in tagged)
 
     @functools.cached_property
     def _fields(self) -> set[str]:
