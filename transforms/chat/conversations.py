@@ -42,6 +42,7 @@ from versatune.transforms.shapes import exact_json
 from versatune.transforms.shapes.base import Message
 
 _THOUGHT_TAG = re.compile(r"</?[\w|]*think\w*\|?>")
+_WITH_CALLS = {"call, result, answer", "call at the end", "text beside a call", "thoughts beside a call"}
 _INLINE = re.compile(r"\s*<think>.*?</think>\s*", re.DOTALL)
 
 
@@ -160,9 +161,11 @@ class Chat:
         if verdict.reason != TEMPLATE_ERROR:
             return verdict
         refused = {kind for kind, found in self.outcomes.items() if not found.written}
+        if "one turn" in refused:
+            return verdict
         if said[0].role == "system" and "system turn" in refused:
             return CannotTokenize(without(SYSTEM), f"{verdict.detail}; {REMEDIES[SYSTEM]}")
-        if any(message.calls for message in said) and {"call, result, answer", "call at the end"} <= refused:
+        if any(message.calls for message in said) and refused >= _WITH_CALLS:
             return CannotTokenize(without(CALL), f"{verdict.detail}; {REMEDIES[CALL]}")
         return verdict
 

@@ -91,11 +91,16 @@ class Rule:
             CannotTokenize: the template refuses the conversation, leaves out one of its texts, or hides where they are.
         """
         plain = None if tools or unlearned else shape(said, self.prompts.switches)
-        if plain is not None and (known := self._frame(plain)) is not None:
+        known = self._frame(plain) if plain is not None else None
+        if known is not None and not (PROMPT_DIFFERS in known.counts and self._goes_on(said)):
             filled = known.filled(self._render(said, None, own_ids=True), said)
             if filled is not None:
                 return Scored(*filled, known.counts)
         return self._looked_at(said, tools, unlearned)[0]
+
+    def _goes_on(self, said: Sequence[Said]) -> bool:
+        """Say whether an answer may begin with what the prompt goes on with (``<think>``) where the template itself writes less."""
+        return any(message.role == "assistant" and message.content[0] in self.prompts.header for message in said)
 
     def _frame(self, plain: Shape) -> Frame | None:
         if plain not in self._frames:

@@ -244,7 +244,7 @@ def _as_at_inference(rule: Rule, outcome: Outcome) -> bool:
             prompt = rule.template.render(rule.form.messages(said[:number]), tools, prompt=True)
         except CannotTokenize:
             return False
-        if outcome.text[:start] != prompt:
+        if not prompt.startswith(outcome.text[:start]):  # what the prompt goes on with is told of each row
             return False
     return True
 

@@ -502,11 +502,14 @@ MISTRAL_TOKENS = {
 _NUMBERED = '[TOOL_CALLS][{{"name": "{}", "arguments": {{"{}": "{}"}}, "id": "{}"}}]</s>'
 
 
-def test_calls_are_learned_where_tools_stand_before_the_last_question(make: Any) -> None:
+def test_rounds_of_calls_are_learned_where_tools_stand_before_the_last_question(make: Any) -> None:
     tokenizer = make(MISTRAL, **MISTRAL_TOKENS)
     clock = _NUMBERED.format("clock", "zone", "UTC", "call00000")
+    rain = _NUMBERED.format("rain", "town", "Oslo", "call00001")
     assert learned(tokenizer, CALLED, TOOLS) == [clock, "It is noon.</s>"]
     assert learned(tokenizer, LAST_CALL, TOOLS) == [clock]
+    assert learned(tokenizer, ROUNDS, TOOLS) == [clock, rain, "Noon, wet.</s>"]
+    assert learned(tokenizer, CALLED_TWICE, TOOLS) == [clock, "It is noon.</s>", rain, "It rains.</s>"]
     assert learned(tokenizer, [*ONE, *CALLED], TOOLS) == ["Ada did.</s>", clock, "It is noon.</s>"]
 
 
@@ -805,7 +808,9 @@ def test_a_call_without_an_id_that_names_it_is_learned_with_its_name_or_rejected
 def test_ids_of_the_source_are_kept_where_the_template_takes_them_and_numbered_where_it_does_not(make: Any) -> None:
     tokenizer = make(MISTRAL, **MISTRAL_TOKENS)
     assert '"id": "abcdef123"' in learned(tokenizer, named_by("abcdef123", "abcdef124"), TOOLS)[0]
+    assert '"call_id": "abcdef124"' in shown(tokenizer, named_by("abcdef123", "abcdef124"), TOOLS)
     assert '"id": "call00000"' in learned(tokenizer, named_by("toolu_1", "toolu_2"), TOOLS)[0]
+    assert '"call_id": "call00001"' in shown(tokenizer, named_by("toolu_1", "toolu_2"), TOOLS)
 
 
 # ---- 12: a system turn that the template keeps for the last question alone
@@ -867,6 +872,19 @@ def test_an_end_that_differs_in_the_last_turn_is_learned_as_it_is(make: Any) -> 
 
 
 # ---- 14: the prompt itself opens the thoughts
+
+
+@pytest.mark.parametrize("plain", ["", "<think> </think>"], ids=["letters", "tokens"])
+@pytest.mark.parametrize("opening", ["<think>", "<think>\\n"])
+def test_the_prompts_own_opening_of_thoughts_is_not_learned(make: Any, opening: str, plain: str) -> None:
+    template = CHATML.replace("assistant\n' if", f"assistant\n{opening}' if")
+    tokenizer = make(template, tokens="<|im_start|>", plain=plain, eos="<|im_end|>")
+    held = opening.replace("\\n", "\n")
+    rest = INLINE[1][1].removeprefix(held)
+    first = f"<|im_start|>user\nWho came?<|im_end|>\n<|im_start|>assistant\n{held}⟦{rest}<|im_end|>⟧\n"
+    assert shown(tokenizer, INLINE) == first
+    assert shown(tokenizer, INLINE * 2) == first * 2
+    assert learned(tokenizer, [("system", "Be brief."), *INLINE]) == [rest + "<|im_end|>"]
 
 
 MINIMAX = """
@@ -938,6 +956,7 @@ def test_a_text_that_lacks_what_the_prompt_writes_is_completed_or_counted(make: 
 
 def test_a_text_that_holds_what_the_prompt_writes_is_not_counted(make: Any) -> None:
     assert not noted(make(CHATML, **CHATML_TOKENS), SEVERAL, "prompt")
+    assert not noted(make(MINIMAX, **MINIMAX_TOKENS), THOUGHT, "prompt")
     assert not noted(make(QWEN3, **QWEN3_TOKENS), THOUGHT, "prompt")
     assert not noted(make(COMMAND_R7B, tokens=COHERE, eos="<|/T|>", bos="<BOS>"), CALLED, "prompt", TOOLS)
 
@@ -1013,17 +1032,16 @@ def test_what_a_template_says_against_calls_is_the_detail(make: Any) -> None:
     )
     tokenizer = make("{{- (tools | tojson) if tools }}" + template, **CHATML_TOKENS)
     reason, detail = refused(tokenizer, CALLED, TOOLS)
-    assert reason in ("template_error", "template_without_calls")
-    assert "a call needs a plan before it" in detail
+    assert (reason, "a call needs a plan before it" in detail) == ("template_error", True)
     call = '[{"name": "clock", "arguments": {"zone": "UTC"}}]<|im_end|>'
     assert learned(tokenizer, BESIDE, TOOLS) == ["I look." + call, "It is noon.<|im_end|>"]
 
 
 def test_a_variable_that_a_template_wants_and_nobody_gives_is_named(make: Any) -> None:
     template = "{%- if functions is undefined %}{{- raise_exception('give me functions') }}{%- endif %}" + CHATML
-    reason, detail = refused(make(template, **CHATML_TOKENS), ONE)
-    assert (reason, "give me functions" in detail) == ("template_error", True)
-    assert "give me functions" in refused(make(template, **CHATML_TOKENS), SYSTEM)[1]
+    for row in (ONE, SYSTEM):
+        reason, detail = refused(make(template, **CHATML_TOKENS), row)
+        assert (reason, "give me functions" in detail) == ("template_error", True)
 
 
 @pytest.mark.parametrize(
