@@ -39,7 +39,7 @@ MODEL = ROOT / ".cache" / "models" / "SmolLM2-135M-Instruct"
 BATCH_ROWS = 250
 TURNS, QUICK_TURNS = 40_000, 2_000
 SEED = 20250117
-WORDS = "the of price law heart code write plain answer to a question about money which town court cell loop and why".split()
+WORDS = ["the", "of", "price", "law", "heart", "code", "write", "plain", "answer", "to", "a", "question", "about", "which"]
 TOOLS = json.dumps(
     [{"type": "function", "function": {"name": "look", "description": "Looks.", "parameters": {"type": "object", "properties": {"place": {"type": "string"}}}}}]
 )  # fmt: skip
