@@ -9,6 +9,7 @@ from versatune.schemas.errors import ConfigError
 from versatune.schemas.template_record import TemplateForm, TemplateRecord, TriedKind, TurnEnd
 from versatune.transforms.chat.conversations import Chat, ChatPlan
 from versatune.transforms.chat.endings import Ending
+from versatune.transforms.chat.form import INLINE
 from versatune.transforms.chat.template import EndlessTemplate
 from versatune.transforms.chat.trial import CONVERSATIONS, Outcome
 from versatune.transforms.chat.variables import variables_not_given
@@ -126,6 +127,25 @@ def template_lines(record: TemplateRecord, proposed: Sequence[str] = ()) -> list
 def fate(kind: TriedKind) -> str:
     """Say what becomes of a kind of conversation; empty where it is learned as it is."""
     return kind.detail or "; ".join(TEMPLATE_COUNTS[name] for name in kind.counts)
+
+
+def form_lines(record: TemplateRecord) -> list[str]:
+    """Say how messages have to be passed, and what else the template reads; nothing where it is as everywhere."""
+    form = record.form
+    said = [
+        "contents are lists of parts" if form.parts else "",
+        "arguments of calls are JSON text" if form.text_arguments else "",
+        "a message of calls alone has the content null" if form.null_content else "",
+        "calls are named by their ids, functions.<name>:<number>" if form.ids_name else "",
+        "thoughts stand in the content, in <think> tags" if form.thoughts == INLINE else "",
+        f"thoughts are passed as {form.thoughts}" if form.thoughts not in (None, INLINE) else "",
+    ]
+    lines = ["; ".join(filter(None, said))] if any(said) else []
+    if record.variables_not_given:
+        lines.append(
+            f"also read, and given by nobody (model.template_variables): {', '.join(record.variables_not_given)}"
+        )
+    return lines
 
 
 def _troubles(kind: TriedKind) -> list[str]:

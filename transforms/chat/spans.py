@@ -17,7 +17,6 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from versatune.schemas.template_record import THOUGHTS_LEFT_OUT
 from versatune.transforms.chat.endings import Endings, common_prefix, whole_tokens
 from versatune.transforms.chat.form import Form, Said
 from versatune.transforms.chat.frames import Frame, Scored, Shape, frame, shape
@@ -34,6 +33,7 @@ from versatune.transforms.chat.verdict import (
     REMEDIES,
     TEMPLATE_REWRITES,
     THOUGHTS,
+    THOUGHTS_LEFT_OUT,
     TOOLS,
     TOOLS_LEFT_OUT,
     CannotTokenize,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from versatune.schemas.template_record import THOUGHTS_LEFT_OUT
+from versatune.schemas import template_record
 
 NO_LOSS_TOKENS = "no_loss_tokens"
 CONTROL_TOKEN_IN_TEXT = "control_token_in_text"
@@ -44,6 +44,7 @@ TOKENIZE_REASONS = {
     **{without(kind): f"the chat template does not write {text}" for kind, text in KINDS.items()},
 }
 
+THOUGHTS_LEFT_OUT = template_record.THOUGHTS_LEFT_OUT
 PROMPT_DIFFERS = "template.prompt_differs"
 NO_END_OF_TURN = "template.no_end_of_turn"
 TOOLS_LEFT_OUT = "template.tools_left_out"

@@ -23,12 +23,27 @@ def add_version_commands(app: typer.Typer) -> None:
 
 
 def inspect(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A raw file in any format, or a folder of them")],
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="A raw file in any format, or a folder of them")
+    ] = None,
     fields: Annotated[
         str | None,
         typer.Option(metavar="YAML", help="Try a field map: --fields '{prompt: ticket.ask, completion: ticket.reply}'"),
     ] = None,
     sample: Annotated[int, typer.Option(min=1, help="Rows to read at most")] = 200,
+    template: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL|FILE",
+            help="In place of a file, a chat template: that of a model (folder or hub id), a Jinja file, or versatune/NAME",
+        ),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="With --template FILE: whose tokens the template is tried with")
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="With --template: also write a page with the same")
+    ] = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -36,11 +51,25 @@ def inspect(
 
     Nothing is written. Where the shape is not known, the advice names the fields to map; try a map with --fields, then
     put it into the configuration under sources.fields.
+
+    With --template, what a chat template can and cannot express. It is tried on built-in conversations: one turn and
+    several, a system turn, thoughts, tools, calls, results. Shows of each what the template writes with the part that is
+    learned marked, and a table: yes, all of it is learned; in part, something is left out or differs from the prompt at
+    inference, and such rows are counted; no, such rows are rejected, with the reason.
     """
 
     def work(terminal: Terminal) -> None:
         from versatune.cli.inspect_file import summarize_inspection
+        from versatune.cli.inspect_template import summarize_template
 
+        if (file is None) == (template is None):
+            raise UsageError("give either a raw file or --template MODEL|FILE")
+        if template is not None:
+            terminal.summary(*summarize_template(template, model, html))
+            return
+        if model is not None or html is not None:
+            raise UsageError("--model and --html go with --template")
+        assert file is not None  # one of the two is given
         terminal.summary(*summarize_inspection(file, fields, sample))
 
     guarded(work, as_json, debug)
