@@ -216,6 +216,54 @@ def test_a_template_without_answers_is_an_error(make_config: Any, tiny_model: Pa
     assert_nothing_complete(config)
 
 
+def test_what_the_template_expresses_is_said_first_and_stands_in_the_manifest(
+    make_config: Any, tiny_model: Path
+) -> None:
+    heard: list[str] = []
+
+    class Listener(Silence):
+        def say(self, message: str) -> None:
+            heard.append(message)
+
+    manifest = DatasetManifest.load(run(make_config(model=tiny_model), progress=Listener()))
+    assert heard[0].startswith(
+        f"build: chat template of model {tiny_model.name}: plain conversations, system turns can be"
+    )
+    assert "tool calls (such rows are rejected: template_without_calls)" in heard[1]
+    assert manifest.tokenizer is not None
+    assert manifest.tokenizer.template.answer.token == "<|im_end|>"
+    assert {kind.kind for kind in manifest.tokenizer.template.kinds if kind.learned} >= {"one turn", "system turn"}
+
+
+def test_rows_of_which_something_is_not_learned_are_counted_and_said(
+    make_config: Any, tiny_model: Path, tmp_path: Path
+) -> None:
+    heard: list[str] = []
+
+    class Listener(Silence):
+        def say(self, message: str) -> None:
+            heard.append(message)
+
+    rows = [
+        {
+            "messages": [
+                {"role": "user", "content": f"What is {n} and {n}?"},
+                {"role": "assistant", "content": f"{n + n}.", **thoughts},
+            ]
+        }
+        for n, thoughts in enumerate([{"reasoning_content": "I count."}, {}, {"reasoning_content": "I count again."}])
+    ]
+    (tmp_path / "raw" / "sums.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "bare.jinja").write_text(
+        "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '\n' }}{% endfor %}"
+    )
+    config = make_config(model=tiny_model, sources=[{"name": "sums", "files": ["raw/sums.jsonl"]}])
+    config = config.model_copy(update={"model": config.model.model_copy(update={"chat_template": "bare.jinja"})})
+    run(config, progress=Listener())
+    assert "build: 2 rows: thoughts that the chat template does not write are not learned" in heard
+    assert any(line.startswith("build: 3 rows: no token ends an answer (chat template bare.jinja)") for line in heard)
+
+
 def test_a_failing_worker_is_one_line_with_its_cause(make_config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")

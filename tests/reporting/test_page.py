@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from jinja2 import DictLoader, Environment, PackageLoader, StrictUndefined
 
+from tests.records import TEMPLATE
 from versatune.reporting import page, plots
 from versatune.schemas.dataset import BenchmarkRecord, DecontaminationRecord, InputFile, SourceBooks
 from versatune.schemas.taxonomy import DEFAULT_TAXONOMY
+from versatune.schemas.template_record import TurnEnd
 
 
 @pytest.fixture
@@ -26,7 +28,8 @@ def dataset() -> Any:
     return SimpleNamespace(
         taxonomy=DEFAULT_TAXONOMY, books=[books], inputs=[refused], decontamination=looked_for,
         classifier=SimpleNamespace(undetermined_below=0.45), undetermined_shares={"law": 0.25, "code": None},
-        cut_rows=2, cut_tokens=1500, tokenizer=SimpleNamespace(max_tokens=512),
+        cut_rows=2, cut_tokens=1500, rows_that_lose_thoughts=3,
+        tokenizer=SimpleNamespace(max_tokens=512, template=TEMPLATE.model_copy(update={"answer": TurnEnd(token=None)})),
     )  # fmt: skip
 
 
@@ -52,6 +55,8 @@ def test_the_books_are_a_table_and_everything_is_escaped(dataset: Any) -> None:
     assert "pii.email 7" in shown
     assert "arc 5" in shown
     assert "2 written rows were cut at build.max_tokens = 512; at least 1,500" in shown
+    assert '<p class="warning">no token ends an answer (chat template of model m), so nothing teaches' in shown
+    assert "3 rows have thoughts that the chat template (of model m) does not write" in shown
     assert "(no probability reaches 0.45): law 25.0%." in shown
     assert "Refused: x: damaged &lt;i&gt;" in shown
 

@@ -17,6 +17,7 @@ import pytest
 import torch
 import transformers
 
+from tests.records import TEMPLATE
 from versatune.schemas.config import MixerConfig
 from versatune.schemas.dataset import SPLITS
 from versatune.schemas.errors import ConfigError, DataError, IntegrityError, RunError
@@ -25,6 +26,7 @@ from versatune.schemas.lock import only_one
 from versatune.schemas.mixture import MixtureManifest
 from versatune.schemas.progress import Silence
 from versatune.schemas.run import CheckpointRecord, RunRecord
+from versatune.schemas.template_record import TurnEnd
 from versatune.sft_runner import references
 from versatune.sft_runner.dataset import read_pool
 from versatune.sft_runner.evaluate import evaluate, held_out, summarize
@@ -306,6 +308,21 @@ def test_references_that_say_nothing_are_warned_of(workplace: Callable) -> None:
     assert [bool(r.warnings) for r in records] == [False, True, False, False]
     assert records[1].warnings[0].startswith("uninformative_reference")
     assert f"warning: {records[1].warnings[0]}" in log.said
+
+
+def test_rows_that_teach_no_stop_are_warned_of(workplace: Callable) -> None:
+    work = workplace()
+    mixture = MixtureManifest.load(work.mixture_path)
+    template = TEMPLATE.model_copy(update={"answer": TurnEnd(token=None)})
+    record = mixture.tokenizer.model_copy(
+        update={"template": template, "sha256": "0" * 64}
+    )  # ends before the first step
+    mixture.changed(tokenizer=record).write(work.mixture_path)
+    log = Log()
+    with pytest.raises(DataError):
+        run(work.config, work.mixture_path, progress=log)
+    (warning,) = [said for said in log.said if said.startswith("warning")]
+    assert "nothing teaches the model to stop" in warning
 
 
 def test_a_shortfall_is_warned_of(workplace: Callable) -> None:

@@ -61,7 +61,9 @@ def _guessed(tokens: Sequence[str] | None) -> list[str]:
     if tokens is None:
         return []
     found = " ".join(tokens) or "none"
-    line = f"no tokenizer: tokens are those that look like some in the text ({found}), bos_token is <s> and eos_token </s>"
+    line = (
+        f"no tokenizer: tokens are those that look like some in the text ({found}), bos_token is <s> and eos_token </s>"
+    )
     return [f"{line}; --model MODEL takes a model's own"]
 
 
