@@ -27,6 +27,8 @@ class TemplateTrial(NamedTuple):
     outcomes: list[Outcome]
     guessed: list[str] | None
     """Control tokens that were taken from the template's text; None where a tokenizer says which they are."""
+    proposed: list[str]
+    """Templates that come with versatune, fit the tokenizer and write more."""
 
 
 def try_template(which: str, model: str | None = None) -> TemplateTrial:
@@ -53,7 +55,7 @@ def try_template(which: str, model: str | None = None) -> TemplateTrial:
     if not is_template:  # the folder of a hub id has a digest for a name
         plan = replace(plan, origin=f"of model {owner}")
     tokenizer = Tokenizer(plan)
-    return TemplateTrial(tokenizer.record().template, tokenizer.chat.tried(), None)
+    return TemplateTrial(tokenizer.record().template, tokenizer.chat.tried(), None, tokenizer.proposed())
 
 
 def _by_itself(which: str) -> TemplateTrial:
@@ -68,7 +70,7 @@ def _by_itself(which: str) -> TemplateTrial:
     )
     chat = make_chat(plan, special=tokens, added=tokens)
     tried = chat.tried()
-    return TemplateTrial(template_record(chat, plan, tried, None), tried, None if shipped else tokens)
+    return TemplateTrial(template_record(chat, plan, tried, None), tried, None if shipped else tokens, [])
 
 
 def _read(which: str) -> str:

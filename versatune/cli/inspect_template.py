@@ -37,7 +37,7 @@ def summarize_template(which: str, model: str | None, html: Path | None) -> Summ
 
     trial = try_template(which, model)
     kinds = [(kind.kind, _answer(kind), fate(kind)) for kind in trial.record.kinds]
-    lines = [*template_lines(trial.record), *form_lines(trial.record), *_guessed(trial.guessed)]
+    lines = [*template_lines(trial.record, trial.proposed), *form_lines(trial.record), *_guessed(trial.guessed)]
     examples = {outcome.kind: (outcome.text, outcome.scored.spans) for outcome in trial.outcomes if outcome.scored}
     if html is not None:
         pieces = {kind: list(_pieces(text, spans)) for kind, (text, spans) in examples.items()}
@@ -89,5 +89,6 @@ def _as_json(trial: Any, examples: dict[str, Any]) -> dict[str, Any]:
     return {
         "template": trial.record.model_dump(mode="json"),
         "guessed_tokens": trial.guessed,
+        "proposed": trial.proposed,
         "examples": [{"kind": kind, "text": text, "learned": spans} for kind, (text, spans) in examples.items()],
     }
