@@ -82,6 +82,7 @@ class Chat:
     def __init__(self, plan: ChatPlan, *, special: Iterable[str], added: Iterable[str]) -> None:
         self._plan = plan
         self._special = tuple(special)
+        added = tuple(token for token in added if _is_sign(token))
         variables = {**plan.special_tokens, **plan.variables}
         templates = {tools: Template(plan.template(tools=tools), variables) for tools in (False, True)}
         form = find_form(templates[False], templates[True])
@@ -95,7 +96,7 @@ class Chat:
         }
         self.outcomes = {outcome.kind: outcome for outcome in outcomes(self.rules)}
         self._rewritten = rewritten(self.rules, self.outcomes.values())
-        self._control = self._control_tokens(tuple(added))
+        self._control = self._control_tokens(added)
 
     def scored(self, turns: list[Message], tools: str | None = None, unlearned: Sequence[int] = ()) -> Scored:
         """Return the text to tokenize, and the spans of characters that are learned; those of turns that are context only are not.
@@ -195,6 +196,11 @@ def _without_thoughts(message: Said) -> Said:
         return message
     bare = _INLINE.sub("", message.content, count=1) if _INLINE.match(message.content) else message.content
     return message._replace(thoughts="", content=bare)
+
+
+def _is_sign(token: str) -> bool:
+    """Say whether an added token is more than blanks or a word: Gemma's tokenizers add runs of line ends, which make no turn."""
+    return len(token) > 1 and not all(char.isalnum() or char.isspace() for char in token)
 
 
 def _any_of(tokens: Iterable[str]) -> re.Pattern[str] | None:

@@ -133,6 +133,12 @@ def test_tags_of_thoughts_and_calls_forge_no_turn() -> None:
     assert able.scored([("user", "What do <think>, <call> and <other> mean?"), PLAIN[1]]).spans
 
 
+def test_blanks_and_words_that_a_tokenizer_adds_make_no_turn() -> None:
+    able = chat(CHATML.replace("<|im_end|>", "\n\n"), special=["<|im_start|>"], added=("\n\n", "\n", "  ", "user"))
+    scored = able.scored([("user", "As a user:\n\n  two  blanks"), ("assistant", "So.\n\nYes.")])
+    assert learned(scored)[0].startswith("So.\n\nYes.")
+
+
 def test_the_template_named_tool_use_is_that_of_rows_with_tools_or_calls() -> None:
     plan = ChatPlan(templates={"default": NO_TOOLS, "tool_use": CHATML}, special_tokens={}, eos=("<|im_end|>",))
     both = Chat(plan, special=TURN, added=TURN)
