@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from versatune.transforms.chat.form import Said
 
@@ -27,6 +27,10 @@ class Ending:
     """How many blanks it writes there in its place."""
     closing: str = ""
     """The template's words behind an act where no token ends it."""
+    closes: bool = False
+    """Whether the token is one that the template writes behind every act of the kind, last or not."""
+    sure: bool = True
+    """Whether the token ends generation, as far as is known: DeepSeek R1's templates close a call and do not end its turn."""
 
     def completed(self, text: str) -> str | None:
         """Return a text with the end of its last turn, where the template writes that between turns only; else None."""
@@ -41,7 +45,7 @@ class Endings:
     answer: Ending = Ending(None)
     call: Ending = Ending(None)
     tokens: re.Pattern[str] | None = field(default=None, compare=False)
-    """Matches every token that ends a turn."""
+    """Matches the tokens that end an answer, or generation."""
 
     def of(self, message: Said) -> Ending:
         """Return how a message of the assistant ends."""
@@ -59,6 +63,8 @@ class Endings:
         found = self.tokens.search(text, after, before) if self.tokens else None
         if found:
             return found.end(), True
+        if ending.token and (place := text.find(ending.token, after, before)) >= 0:
+            return place + len(ending.token), ending.sure
         closing = common_prefix(text[after:before], ending.closing)
         return after + len(closing), False
 
@@ -84,7 +90,9 @@ def endings(
     known = tuple(token for token in eos if token)
     first = _ending(known, control, openers, *answer)
     second = _ending((*known, *([first.token] if first.token else [])), control, openers, *call)
-    tokens = sorted({*known, *(e.token for e in (first, second) if e.token)}, key=len, reverse=True)
+    if first.token in known and second.token not in known and second.closes:
+        second = replace(second, sure=False)
+    tokens = sorted({*known, *([first.token] if first.token else [])}, key=len, reverse=True)
     return Endings(first, second, re.compile("|".join(map(re.escape, tokens))) if tokens else None)
 
 
@@ -107,7 +115,7 @@ def _ending(
         return Ending(at_end, closing="" if at_end else shared.rstrip())
     surplus = last[len(shared) :]
     if token in last or surplus.strip():
-        return Ending(token)
+        return Ending(token, closes=token in shared)
     return Ending(token, between[len(shared) : between.index(token, len(shared)) + len(token)], len(surplus))
 
 

@@ -7,6 +7,7 @@ where each text of the conversation stands in it.
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections.abc import Sequence
@@ -35,6 +36,8 @@ class Piece(NamedTuple):
     head: str
     """What stands before its mark."""
     tail: str
+    blanks: str = ""
+    """What stands behind it, where the text ends in blanks; templates may leave them out."""
 
 
 class Marked(NamedTuple):
@@ -60,7 +63,8 @@ def marked(said: Sequence[Said], tools: Tools | None, *, names: bool) -> Marked:
         for start, end in _runs(text):
             at = _place(text, start, end)
             parts += [text[done:at], _MARK.format(len(pieces))]
-            pieces.append(Piece(kind, message, text[start:at], text[at:end]))
+            blanks = text[end:] if not text[end:].strip() else ""
+            pieces.append(Piece(kind, message, text[start:at], text[at:end], blanks))
             done = at
         return "".join([*parts, text[done:]])
 
@@ -157,11 +161,31 @@ def read_marks(rendered: str) -> Rendering:
 
 
 def _edges(text: str, piece: Piece, place: int) -> Edges | None:
-    """Return where a piece stands around its mark: as it is, or as JSON writes it."""
+    """Return where a piece stands around its mark: as it is, or as a language writes it between quotes."""
     if text.startswith(piece.tail, place) and text.startswith(piece.head, place - len(piece.head)):
-        return place - len(piece.head), place + len(piece.tail)
-    for ascii_only in (False, True):
-        head, tail = (json.dumps(part, ensure_ascii=ascii_only)[1:-1] for part in (piece.head, piece.tail))
+        end = place + len(piece.tail)
+        return place - len(piece.head), end + (len(piece.blanks) if text.startswith(piece.blanks, end) else 0)
+    for quoted in _QUOTED:
+        head, tail = quoted(piece.head), quoted(piece.tail)
         if text.startswith(tail, place) and text.startswith(head, place - len(head)):
             return place - len(head), place + len(tail)
     return None
+
+
+def _in_json(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)[1:-1]
+
+
+def _in_ascii(text: str) -> str:
+    return json.dumps(text)[1:-1]
+
+
+def _in_single_quotes(text: str) -> str:
+    return _in_json(text).replace('\\"', '"').replace("'", "\\'")
+
+
+def _in_python(text: str) -> str:
+    return repr(text)[1:-1]
+
+
+_QUOTED = (_in_json, _in_ascii, _in_single_quotes, _in_python, html.escape)

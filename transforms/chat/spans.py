@@ -126,6 +126,7 @@ class Rule:
             end, ended = self.endings.end(text, turn.end, turn.after, ending)
             if not ended and turn.after == len(text) and (completed := ending.completed(text)):
                 text, end, ended = completed, len(completed), True
+            same = same and turn.said == turn.message  # a text behind the result of its own call is at inference before it
             if set(message.numbers).isdisjoint(unlearned):
                 spans.append((start, end))
                 counts |= {PROMPT_DIFFERS} if not same else set()
@@ -186,11 +187,11 @@ class Rule:
         own_ids: bool,
     ) -> tuple[int, bool]:
         """Return where a turn begins to be learned, and whether all that the generation prompt holds there stands before it."""
-        before = found.said[: turn.said]
+        before = _before(found.said, turn)
         if not turn.follows_tools and (before[-1].content or before[-1].calls):
             tail = self.prompts.tail(before, tools, passed[turn.said - 1] if before[-1].role == "tool" else None)
         else:
-            tail = self._exact_tail(found, turn.said, own_ids=own_ids)
+            tail = self._exact_tail(found, before, own_ids=own_ids)
         if tail is None:
             return turn.start, False
         common = common_prefix(text[turn.before : turn.start], tail)
@@ -201,10 +202,10 @@ class Rule:
             return start + len(header), False
         return start, shared == tail
 
-    def _exact_tail(self, found: Marked, end: int, *, own_ids: bool) -> str | None:
+    def _exact_tail(self, found: Marked, before: Sequence[Said], *, own_ids: bool) -> str | None:
         """Return the end of the prompt where the last message says nothing: what stands before that may be of any kind."""
         try:
-            rendering = read_marks(self._render(found.said[:end], found.tools, own_ids=own_ids, prompt=True))
+            rendering = read_marks(self._render(before, found.tools, own_ids=own_ids, prompt=True))
         except CannotTokenize:
             return None
         return rendering.text[_last_end(found.pieces, rendering.edges(found.pieces)) :]
@@ -228,6 +229,14 @@ def _turns(pieces: Sequence[Piece], edges: dict[int, list[Edges]], length: int) 
             turns.append(_Turn(message, own[0][0], own[-1][1], before, length, said, spoke == _NOBODY))
         before, spoke = own[-1][1], message
     return turns
+
+
+def _before(said: Sequence[Said], turn: _Turn) -> list[Said]:
+    """Return the messages before a turn; of its own, where results stand between its texts, the calls alone."""
+    return [
+        message._replace(content="") if number == turn.message else message
+        for number, message in enumerate(said[: turn.said])
+    ]
 
 
 def _last_end(pieces: Sequence[Piece], edges: dict[int, list[Edges]]) -> int:

@@ -36,7 +36,6 @@ class Listed(NamedTuple):
 PROMPT = "the generation prompt holds it, so the model never writes it"
 BEHIND = "it stands behind the token that ends generation, so the model never writes it"
 ENDS = "generation ends with this token (generation_config of Gemma 4): the model has to learn it, or it makes up the result"
-FAULT = "a fault of ours: test_table.py has it"
 
 _THOUGHTS = (
     "thoughts",
@@ -85,16 +84,9 @@ _PHI = [Listed("trl", "\n<|endoftext|>", BEHIND), Listed("trl", "\n", BEHIND, on
 
 DISAGREEMENTS: dict[str, list[Listed]] = {
     "deepseek_r1_distill_training": [
-        Listed("trl", "<｜Assistant｜>", PROMPT, but=("thoughts", "thoughts in all turns")),
-        # The inline ones belong here, too: that we learn what the prompt opens is a fault of ours, in test_table.py.
-        Listed("trl", "<｜Assistant｜><think>\n", PROMPT, only=_THOUGHTS[:3]),
+        Listed("trl", "<｜Assistant｜>", PROMPT, but=_ALL_THINK),
+        Listed("trl", "<｜Assistant｜><think>\n", PROMPT, only=_THOUGHTS),
         Listed("trl", "<｜tool▁outputs▁end｜>", PROMPT, only=_answered("text beside a call", "thoughts beside a call")),
-        Listed(
-            "trl",
-            "<｜tool▁calls▁end｜><｜end▁of▁sentence｜>",
-            FAULT,
-            only=("two rounds", "calls in two turns", "parallel calls"),
-        ),
     ],
     "deepseekv3_training": [
         Listed("trl", "<｜Assistant｜>", PROMPT),
@@ -103,7 +95,6 @@ DISAGREEMENTS: dict[str, list[Listed]] = {
     "diffusion_gemma_training": [
         Listed("trl", "\n", BEHIND, but=("call as last act",)),
         Listed("ours", "<|tool_response>", ENDS, only=_CALLS),
-        Listed("ours", '<|"|>}<tool_response|>', FAULT, only=("text beside a call",)),
     ],
     "gemma3_training": [_NEWLINE],
     "gemma_training": [_NEWLINE],

@@ -288,7 +288,7 @@ class Judge:
 
     def _expected(self, kind: Kind, placed: Placed) -> list[Expected]:
         """Return the spans to be learned."""
-        expected = []
+        expected: list[Expected] = []
         for run in runs(placed):
             starts = self._starts(kind, placed, run)
             last = run.pieces[-1].end
@@ -296,7 +296,10 @@ class Judge:
             if end is None and run.stop == len(placed.text):
                 token = self._token_once_others_follow(kind, placed)
                 end = None if token is None else len(placed.text) + len(token)
-            expected.append(Expected(starts, last if end is None else end, loose=end is None))
+            one = Expected(starts, last if end is None else end, loose=end is None)
+            if expected and expected[-1].loose and expected[-1].end in starts:  # two that touch are learned as one
+                one = one._replace(starts=expected.pop().starts)
+            expected.append(one)
         return expected
 
     def _starts(self, kind: Kind, placed: Placed, run: Run) -> tuple[int, ...]:

@@ -95,7 +95,7 @@ def test_files_that_cannot_be_read_say_why_and_broken_rows_are_problems(tmp_path
 @pytest.mark.parametrize(
     ("name", "content", "container"),
     [
-        ("a.jsonl.gz", gzip.compress(json.dumps(ALPACA).encode()), "gzip, JSON Lines"),
+        ("a.jsonl.gz", gzip.compress(json.dumps(ALPACA).encode(), mtime=0), "gzip, JSON Lines"),
         ("a.json", json.dumps([ALPACA], indent=1).encode(), "JSON"),
         ("a.csv", b"question,answer\nWhy?,Because.\n", "CSV"),
         ("a.tsv", b"question\tanswer\nWhy?\tBecause.\n", "TSV"),

@@ -241,14 +241,14 @@ BOM = b"\xef\xbb\xbf"
         ("x.parquet", parquet(ROWS)),
         ("stream.arrow", arrow_stream(ROWS)),
         ("file.feather", arrow_file(ROWS)),
-        ("x.jsonl.gz", gzip.compress(LINES)),
-        ("members.json.gz", gzip.compress(LINES[:10]) + gzip.compress(LINES[10:])),
+        ("x.jsonl.gz", gzip.compress(LINES, mtime=0)),
+        ("members.json.gz", gzip.compress(LINES[:10], mtime=0) + gzip.compress(LINES[10:], mtime=0)),
         ("x.csv.bz2", bz2.compress(CSV)),
         ("x.json.zst", zstd(orjson.dumps(ROWS))),
         ("x.jsonl.xz", lzma.compress(LINES)),
-        ("zeros.jsonl.gz", gzip.compress(LINES) + bytes(600)),
+        ("zeros.jsonl.gz", gzip.compress(LINES, mtime=0) + bytes(600)),
         ("plain.jsonl.gz", LINES),
-        ("packed.jsonl", gzip.compress(LINES)),
+        ("packed.jsonl", gzip.compress(LINES, mtime=0)),
         ("columns.json", orjson.dumps({name: [row[name] for row in ROWS] for name in ROWS[0]})),
         ("pandas.json", orjson.dumps({name: {str(i): row[name] for i, row in enumerate(ROWS)} for name in ROWS[0]})),
         (
@@ -268,7 +268,7 @@ BOM = b"\xef\xbb\xbf"
         ("semicolons.csv", csv_of(ROWS, ";")),
         ("pipes.csv", csv_of(ROWS, "|")),
         ("tabs.csv", TSV),
-        ("packed.parquet.gz", gzip.compress(parquet(ROWS))),
+        ("packed.parquet.gz", gzip.compress(parquet(ROWS), mtime=0)),
     ],
 )
 def test_every_format_gives_the_same_rows_and_the_record_of_the_file(tmp_path: Path, name: str, data: bytes) -> None:
@@ -296,7 +296,7 @@ def test_every_format_gives_the_same_rows_and_the_record_of_the_file(tmp_path: P
     ["x.jsonl", "x.json", "x.csv", "x.txt", "x.parquet", "x.jsonl.gz", "array.json", "empty.parquet", "header.csv"],
 )
 def test_an_empty_file_has_no_rows(tmp_path: Path, name: str) -> None:
-    data = {"x.jsonl.gz": gzip.compress(b""), "array.json": b" [\n] ", "header.csv": b"question,answer\n"}.get(
+    data = {"x.jsonl.gz": gzip.compress(b"", mtime=0), "array.json": b" [\n] ", "header.csv": b"question,answer\n"}.get(
         name, b""
     )
     if name == "empty.parquet":
@@ -493,7 +493,7 @@ def test_parquet_is_divided_between_row_groups(tmp_path: Path, part_bytes: int) 
     ("name", "data"),
     [
         ("array.json", orjson.dumps(ROWS * 100)),
-        ("x.jsonl.gz", gzip.compress(LINES * 100, 0)),
+        ("x.jsonl.gz", gzip.compress(LINES * 100, 0, mtime=0)),
         ("x.csv", b"a,b\n" * 1000),
         ("wide.jsonl", (LINES * 100).decode().encode("utf-16")),
         ("damaged.parquet", b"PAR1" * 1000),
@@ -530,7 +530,7 @@ def test_members_of_an_archive_are_inputs(tmp_path: Path) -> None:
     members = {
         "d/b.jsonl": LINES,
         "d/a.csv": CSV,
-        "c.json.gz": gzip.compress(LINES),
+        "c.json.gz": gzip.compress(LINES, mtime=0),
         "p.parquet": parquet(ROWS),
         "README.md": b"# hello",
         "script.py": b"import this",
@@ -618,13 +618,13 @@ def test_a_file_is_not_refused_for_what_its_machine_lacks(
 @pytest.mark.parametrize(
     ("name", "data", "told"),
     [
-        ("cut.jsonl.gz", gzip.compress(LINES * 50)[:-20], ["gzip-compressed data", "cut short", "Fetch"]),
-        ("damaged.jsonl.gz", gzip.compress(LINES)[:-8] + b"\0" * 8, ["gzip-compressed data", "data check"]),
-        ("tail.jsonl.gz", gzip.compress(LINES) + b"tail", ["gzip-compressed data", "damaged"]),
+        ("cut.jsonl.gz", gzip.compress(LINES * 50, mtime=0)[:-20], ["gzip-compressed data", "cut short", "Fetch"]),
+        ("damaged.jsonl.gz", gzip.compress(LINES, mtime=0)[:-8] + b"\0" * 8, ["gzip-compressed data", "data check"]),
+        ("tail.jsonl.gz", gzip.compress(LINES, mtime=0) + b"tail", ["gzip-compressed data", "damaged"]),
         ("cut.csv.zst", zstd(CSV)[:-5], ["Zstandard-compressed data", "Truncated"]),
         ("cut.csv.bz2", bz2.compress(CSV)[:-5], ["bzip2-compressed data", "cut short"]),
         ("cut.csv.xz", lzma.compress(CSV)[:-5], ["xz-compressed data", "cut short"]),
-        ("twice.gz", gzip.compress(gzip.compress(LINES)), ["compressed once more"]),
+        ("twice.gz", gzip.compress(gzip.compress(LINES, mtime=0), mtime=0), ["compressed once more"]),
         ("page.jsonl", b"<!DOCTYPE html>\n<p>404</p>\n", ["not JSON", "Expected an object a line"]),
         ("page.dat", b"<!DOCTYPE html>\n<p>404</p>\n", ["not JSON", "known are .jsonl"]),
         ("cut.json", orjson.dumps(ROWS, option=orjson.OPT_INDENT_2)[:-30], ["at line 8", "cut short"]),
@@ -681,7 +681,7 @@ def test_a_saved_dataset_is_its_rows_and_not_its_caches(tmp_path: Path) -> None:
 
 def test_read_rows_in_a_pipeline_gives_rows_and_records(tmp_path: Path) -> None:
     good = write(tmp_path, "a.jsonl", LINES)
-    cut = write(tmp_path, "b.jsonl.gz", gzip.compress(LINES * 50)[:-20])
+    cut = write(tmp_path, "b.jsonl.gz", gzip.compress(LINES * 50, mtime=0)[:-20])
     with beam.Pipeline(runner="FnApiRunner") as pipeline:
         outputs = pipeline | beam.Create([good, cut]) | beam.Reshuffle() | ReadRows(batch_rows=1)
         rows = outputs.rows | "Travel" >> beam.Reshuffle() | beam.Filter(lambda batch: batch.split == good)
