@@ -126,7 +126,9 @@ class Rule:
             end, ended = self.endings.end(text, turn.end, turn.after, ending)
             if not ended and turn.after == len(text) and (completed := ending.completed(text)):
                 text, end, ended = completed, len(completed), True
-            same = same and turn.said == turn.message  # a text behind the result of its own call is at inference before it
+            same = (
+                same and turn.said == turn.message
+            )  # a text behind the result of its own call is at inference before it
             if set(message.numbers).isdisjoint(unlearned):
                 spans.append((start, end))
                 counts |= {PROMPT_DIFFERS} if not same else set()
@@ -195,7 +197,7 @@ class Rule:
         if tail is None:
             return turn.start, False
         common = common_prefix(text[turn.before : turn.start], tail)
-        shared = whole_tokens(common, tail, self.added)
+        shared = whole_tokens(whole_tokens(common, tail, self.added), text[turn.before : turn.start], self.added)
         start = turn.before + len(shared)
         header = self.prompts.header  # never the assistant's words, also where the prompt leaves it out
         if header and text.startswith(header, start) and start + len(header) <= turn.start:

@@ -151,3 +151,11 @@ def test_a_template_gets_the_variables_that_are_configured() -> None:
     switch = CHATML + "{% if add_generation_prompt and not thinking %}<think></think>{% endif %}"
     for thinking, differs in ((True, frozenset()), (False, {"template.prompt_differs"})):
         assert chat(switch, variables={"thinking": thinking}).scored(PLAIN).counts == differs
+
+
+def test_a_learned_turn_begins_at_no_half_of_a_token() -> None:
+    opened = CHATML.replace("assistant\n{% endif %}", "assistant\n<|think|>{% endif %}")
+    told = opened.replace("{{ m.content }}", "{% if m.role == 'assistant' %}<|tell|>{% endif %}{{ m.content }}")
+    for added in (("<|tell|>", "<|think|>"), ("<|tell|>",), ("<|think|>",)):
+        scored = chat(told, added=added).scored(PLAIN)
+        assert (learned(scored), scored.counts) == (["<|tell|>Because.<|im_end|>"], {"template.prompt_differs"})
