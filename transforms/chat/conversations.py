@@ -130,7 +130,7 @@ class Chat:
             raise self._better(verdict, said) from None
         except EndlessTemplate as error:
             raise CannotTokenize(TEMPLATE_ERROR, str(error)) from None
-        if any(kind <= features(said) for kind in self._rewritten):
+        if any(kind <= features(said, tools) for kind in self._rewritten):
             counts.add(PROMPT_DIFFERS)
         return scored._replace(counts=scored.counts | counts)
 

@@ -67,13 +67,14 @@ CONVERSATIONS: dict[str, tuple[list[Said], Tools | None]] = {
 """Kinds of conversations on which a template is tried."""
 
 
-def features(said: Sequence[Said]) -> frozenset[str]:
+def features(said: Sequence[Said], tools: Tools | None) -> frozenset[str]:
     """Return what there is in a conversation that templates may write otherwise once it goes on."""
     found = {
         "several questions": sum(message.role == "user" for message in said) > 1,
         "system": said[0].role == "system",
         "thoughts": any(message.thoughts for message in said),
         "calls": any(message.calls for message in said),
+        "tools": bool(tools),
         "several rounds": sum(bool(message.calls) for message in said) > 1,
     }
     return frozenset(name for name, there in found.items() if there)
@@ -233,7 +234,7 @@ def rewritten(rule_of: Mapping[bool, Rule], tried: Iterable[Outcome]) -> list[fr
     other = [
         outcome for outcome in tried if outcome.scored and not _as_at_inference(rule_of[outcome.has_tools], outcome)
     ]
-    return [features(CONVERSATIONS[outcome.kind][0]) for outcome in other]
+    return [features(*CONVERSATIONS[outcome.kind]) for outcome in other]
 
 
 def _as_at_inference(rule: Rule, outcome: Outcome) -> bool:

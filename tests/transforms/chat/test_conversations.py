@@ -159,3 +159,11 @@ def test_a_learned_turn_begins_at_no_half_of_a_token() -> None:
     for added in (("<|tell|>", "<|think|>"), ("<|tell|>",), ("<|think|>",)):
         scored = chat(told, added=added).scored(PLAIN)
         assert (learned(scored), scored.counts) == (["<|tell|>Because.<|im_end|>"], {"template.prompt_differs"})
+
+
+def test_a_text_that_differs_with_tools_alone_is_said_of_rows_with_tools_alone() -> None:
+    late = CHATML.replace("{% if tools %}", "{% if tools and messages[-1].role == 'user' %}")
+    late += "{% if tools and messages[-1].role != 'user' %}{{ tools | tojson }}{% endif %}"
+    able = chat(late)
+    assert able.scored(PLAIN).counts == able.scored(CALLING).counts == frozenset()
+    assert able.scored(PLAIN, TOOLS).counts == {"template.prompt_differs"}
