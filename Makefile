@@ -31,8 +31,8 @@ demo: model ## build, probe, mix, train and report on the example data, then ask
 	@$(IN)/python examples/ask.py examples/outputs/quickstart
 	@$(PYTHON) scripts/housekeeping.py disk "$$VENV"
 
-test: model ## the whole suite against the installed wheel; ARGS="-k name" narrows it
-	$(IN)/python -Im pytest -o pythonpath="" $(ARGS)
+test: model ## the whole suite against the installed wheel, in two processes; ARGS="-k name" narrows it
+	$(IN)/python -Im pytest -o pythonpath="" -n 2 --dist loadfile $(ARGS)
 
 lint: setup ## ruff and the import contracts
 	$(IN)/ruff check .
