@@ -45,7 +45,7 @@ class Endings:
     answer: Ending = Ending(None)
     call: Ending = Ending(None)
     tokens: re.Pattern[str] | None = field(default=None, compare=False)
-    """Matches the tokens that end an answer, or generation."""
+    """Matches the tokens that end an answer, or generation, and, in a group, those that open the next turn."""
 
     def of(self, message: Said) -> Ending:
         """Return how a message of the assistant ends."""
@@ -61,8 +61,9 @@ class Endings:
             ending: of the turn.
         """
         found = self.tokens.search(text, after, before) if self.tokens else None
-        if found:
+        if found and not found.lastindex:
             return found.end(), True
+        before = found.start() if found else before
         if ending.token and (place := text.find(ending.token, after, before)) >= 0:
             return place + len(ending.token), ending.sure
         closing = common_prefix(text[after:before], ending.closing)
@@ -92,8 +93,14 @@ def endings(
     second = _ending((*known, *([first.token] if first.token else [])), control, openers, *call)
     if first.token in known and second.token not in known and second.closes:
         second = replace(second, sure=False)
-    tokens = sorted({*known, *([first.token] if first.token else [])}, key=len, reverse=True)
-    return Endings(first, second, re.compile("|".join(map(re.escape, tokens))) if tokens else None)
+    tokens = {*known, *([first.token] if first.token else [])}
+    return Endings(first, second, _pattern(tokens, openers - tokens - {second.token}) if tokens else None)
+
+
+def _pattern(tokens: Iterable[str], openers: Iterable[str]) -> re.Pattern[str]:
+    """Match tokens, and openers in a group; the longer first."""
+    forms = {**{token: re.escape(token) for token in tokens}, **{token: f"({re.escape(token)})" for token in openers}}
+    return re.compile("|".join(forms[token] for token in sorted(forms, key=len, reverse=True)))
 
 
 def _ending(
@@ -108,8 +115,11 @@ def _ending(
     if last is None or between is None:
         both = str(last if between is None else between)
         last, between = both, both
-    shared = whole_tokens(common_prefix(last, between), between, control)
-    token = _first(eos, between) or _own(shared, control, openers) or _first_match(control, between[len(shared) :])
+    whole = whole_tokens(common_prefix(last, between), between, control)
+    shared, last = (_up_to_next_turn(text, openers.difference(eos)) for text in (whole, last))
+    token = _first(eos, _up_to_next_turn(between, openers.difference(eos))) or _own(shared, control, openers)
+    if token is None and shared == whole:
+        token = _first_match(control, between[len(shared) :])
     if token is None:
         at_end = _first(eos, last) or _own(last, control, openers)
         return Ending(at_end, closing="" if at_end else shared.rstrip())
@@ -117,6 +127,11 @@ def _ending(
     if token in last or surplus.strip():
         return Ending(token, closes=token in shared)
     return Ending(token, between[len(shared) : between.index(token, len(shared)) + len(token)], len(surplus))
+
+
+def _up_to_next_turn(text: str, openers: Iterable[str]) -> str:
+    """Return a text up to the first token that opens a turn: what stands behind it ends another's."""
+    return text[: min((text.index(token) for token in openers if token in text), default=len(text))]
 
 
 def common_prefix(one: str, other: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -169,10 +170,10 @@ def _openers(
     """Return the tokens that open a turn: the first one behind the begin token, and that which the generation prompt opens with."""
     if control is None:
         return frozenset()
-    try:
-        text = template.render(form.messages([_USER]))
-    except CannotTokenize:
-        return frozenset()
+    text = ""
+    for tools in (None, TOOLS):  # a template of conversations with tools may want some
+        with contextlib.suppress(CannotTokenize):
+            text = text or template.render(form.messages([_USER]), tools)
     before = [token for token in control.findall(text.partition(_USER.content)[0]) if token != named.get("bos_token")]
     return frozenset(before[:1])
 
