@@ -39,6 +39,8 @@ class Said(NamedTuple):
     calls: tuple[Call, ...] = ()
     answers: tuple[int, int] = (0, 0)
     """Of a tool's result the message that calls, and which of its calls it answers."""
+    caller: str = ""
+    """Of a tool's result the name that it is passed with; empty where that is its call's."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class Form:
             ]
         if message.role == "tool":
             caller, place = message.answers
-            turn |= {"tool_call_id": ids[caller][place], "name": said[caller].calls[place].name}
+            turn |= {"tool_call_id": ids[caller][place], "name": message.caller or said[caller].calls[place].name}
         return turn
 
     def _content(self, message: Said) -> Any:

@@ -76,6 +76,9 @@ def marked(said: Sequence[Said], tools: Tools | None, *, names: bool) -> Marked:
                 thoughts=mark(message.thoughts, THOUGHTS, number),
                 content=mark(message.content, kind, number),
                 calls=tuple(_marked_call(call, number, mark) for call in message.calls) if names else message.calls,
+                caller=_caller(
+                    message, said
+                ),  # a result's name is no part of the call, also where it is written (Kimi's)
             )
         )
         if kind in (ANSWER, BESIDE_CALL) and "</think>" in message.content:
@@ -109,6 +112,12 @@ def _tell_thoughts(pieces: list[Piece], number: int, content: str) -> None:
     mine = [at for at, piece in enumerate(pieces) if piece.message == number and piece.kind in (ANSWER, BESIDE_CALL)]
     for at in mine[: len(mine) - (1 if after else 0)]:
         pieces[at] = pieces[at]._replace(kind=THOUGHTS)
+
+
+def _caller(message: Said, said: Sequence[Said]) -> str:
+    """Return the name of the tool whose result a message is, without marks."""
+    caller, place = message.answers
+    return said[caller].calls[place].name if message.role == "tool" else ""
 
 
 def _marked_call(call: Call, number: int, mark: Any) -> Call:
@@ -188,4 +197,8 @@ def _in_python(text: str) -> str:
     return repr(text)[1:-1]
 
 
-_QUOTED = (_in_json, _in_ascii, _in_single_quotes, _in_python, html.escape)
+def _in_json_text(text: str) -> str:
+    return _in_json(_in_json(text))
+
+
+_QUOTED = (_in_json, _in_ascii, _in_single_quotes, _in_python, html.escape, _in_json_text)
