@@ -39,7 +39,22 @@ MODEL = ROOT / ".cache" / "models" / "SmolLM2-135M-Instruct"
 BATCH_ROWS = 250
 TURNS, QUICK_TURNS = 40_000, 2_000
 SEED = 20250117
-WORDS = ["the", "of", "price", "law", "heart", "code", "write", "plain", "answer", "to", "a", "question", "about", "which"]
+WORDS = [
+    "the",
+    "of",
+    "price",
+    "law",
+    "heart",
+    "code",
+    "write",
+    "plain",
+    "answer",
+    "to",
+    "a",
+    "question",
+    "about",
+    "which",
+]
 TOOLS = json.dumps(
     [{"type": "function", "function": {"name": "look", "description": "Looks.", "parameters": {"type": "object", "properties": {"place": {"type": "string"}}}}}]
 )  # fmt: skip

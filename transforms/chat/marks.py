@@ -76,9 +76,7 @@ def marked(said: Sequence[Said], tools: Tools | None, *, names: bool) -> Marked:
                 thoughts=mark(message.thoughts, THOUGHTS, number),
                 content=mark(message.content, kind, number),
                 calls=tuple(_marked_call(call, number, mark) for call in message.calls) if names else message.calls,
-                caller=_caller(
-                    message, said
-                ),  # a result's name is no part of the call, also where it is written (Kimi's)
+                caller=_caller(message, said),
             )
         )
         if kind in (ANSWER, BESIDE_CALL) and "</think>" in message.content:
@@ -115,7 +113,7 @@ def _tell_thoughts(pieces: list[Piece], number: int, content: str) -> None:
 
 
 def _caller(message: Said, said: Sequence[Said]) -> str:
-    """Return the name of the tool whose result a message is, without marks."""
+    """Return the name of the tool whose result a message is, without marks: it is no part of the call, also where it is written (Kimi's)."""
     caller, place = message.answers
     return said[caller].calls[place].name if message.role == "tool" else ""
 
@@ -175,9 +173,10 @@ def _edges(text: str, piece: Piece, place: int) -> Edges | None:
         end = place + len(piece.tail)
         return place - len(piece.head), end + (len(piece.blanks) if text.startswith(piece.blanks, end) else 0)
     for quoted in _QUOTED:
-        head, tail = quoted(piece.head), quoted(piece.tail)
+        head, tail, blanks = quoted(piece.head), quoted(piece.tail), quoted(piece.blanks)
         if text.startswith(tail, place) and text.startswith(head, place - len(head)):
-            return place - len(head), place + len(tail)
+            end = place + len(tail)
+            return place - len(head), end + (len(blanks) if text.startswith(blanks, end) else 0)
     return None
 
 

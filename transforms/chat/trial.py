@@ -67,6 +67,15 @@ CONVERSATIONS: dict[str, tuple[list[Said], Tools | None]] = {
 }
 """Kinds of conversations on which a template is tried."""
 
+_MIXED: dict[str, tuple[list[Said], Tools | None]] = {
+    "thoughts beside a call, several turns": (
+        [_USER, _CALL._replace(thoughts=_THOUGHTS), _RESULT, _DONE, _AGAIN, _SECOND],
+        TOOLS,
+    )
+}
+"""Others, of which only is asked whether their text is what inference has."""
+_ALL = CONVERSATIONS | _MIXED
+
 
 def features(said: Sequence[Said], tools: Tools | None) -> frozenset[str]:
     """Return what there is in a conversation that templates may write otherwise once it goes on."""
@@ -196,7 +205,7 @@ class Outcome:
     @property
     def has_tools(self) -> bool:
         """Whether it has tools."""
-        return CONVERSATIONS[self.kind][1] is not None
+        return _ALL[self.kind][1] is not None
 
     @property
     def text(self) -> str:
@@ -232,14 +241,17 @@ def _outcome(rule: Rule, kind: str, said: list[Said], tools: Tools | None) -> Ou
 
 def rewritten(rule_of: Mapping[bool, Rule], tried: Iterable[Outcome]) -> list[frozenset[str]]:
     """Return the features of conversations in which the text before a learned turn is not what inference would have there."""
+    mixed = [_outcome(rule_of[bool(tools)], kind, said, tools) for kind, (said, tools) in _MIXED.items()]
     other = [
-        outcome for outcome in tried if outcome.scored and not _as_at_inference(rule_of[outcome.has_tools], outcome)
+        outcome
+        for outcome in (*tried, *mixed)
+        if outcome.scored and not _as_at_inference(rule_of[outcome.has_tools], outcome)
     ]
-    return [features(*CONVERSATIONS[outcome.kind]) for outcome in other]
+    return [features(*_ALL[outcome.kind]) for outcome in other]
 
 
 def _as_at_inference(rule: Rule, outcome: Outcome) -> bool:
-    said, tools = CONVERSATIONS[outcome.kind]
+    said, tools = _ALL[outcome.kind]
     acts = [number for number, message in enumerate(said) if message.role == "assistant"]
     for number, (start, _) in zip(acts, outcome.scored.spans if outcome.scored else [], strict=False):
         try:

@@ -297,7 +297,7 @@ class Judge:
                 token = self._token_once_others_follow(kind, placed)
                 end = None if token is None else len(placed.text) + len(token)
             one = Expected(starts, last if end is None else end, loose=end is None)
-            if expected and expected[-1].loose and expected[-1].end in starts:  # two that touch are learned as one
+            if expected and expected[-1].loose and starts == (expected[-1].end,):  # two that touch are learned as one
                 one = one._replace(starts=expected.pop().starts)
             expected.append(one)
         return expected
