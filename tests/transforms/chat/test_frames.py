@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
+from tests.transforms.chat.families import FAMILIES, Family
 from versatune.transforms.chat.conversations import Chat, ChatPlan
 from versatune.transforms.chat.form import Said
 from versatune.transforms.chat.spans import Rule
 from versatune.transforms.chat.verdict import CannotTokenize
-
-from tests.transforms.chat.families import FAMILIES, Family
 
 ROWS = [
     [("user", "Hi"), ("assistant", "Yo")],
@@ -42,8 +42,7 @@ def test_a_row_of_a_known_shape_is_scored_as_if_it_were_the_first(family: Family
         assert found[0] == found[1]
 
 
-def test_most_rows_take_the_short_way() -> None:
-    rule = rule_of(next(family for family in FAMILIES if family.name == "llama2"))
+def test_rows_of_a_known_shape_take_the_short_way() -> None:
+    rule = rule_of(next(family for family in FAMILIES if family.name == "zephyr"))
     rule.scored([Said("user", "Hi", (0,)), Said("assistant", "Yo", (1,))], None)
-    assert list(rule._frames) == [("user", "assistant")]
     assert rule._frames["user", "assistant"] is not None
