@@ -130,8 +130,9 @@ class Chat:
             raise self._better(verdict, said) from None
         except EndlessTemplate as error:
             raise CannotTokenize(TEMPLATE_ERROR, str(error)) from None
-        if any(kind <= features(said, tools) for kind in self._rewritten):
-            counts.add(PROMPT_DIFFERS)
+        if self._rewritten:
+            there = features(said, tools)
+            counts |= {PROMPT_DIFFERS} if any(kind <= there for kind in self._rewritten) else set()
         return scored._replace(counts=scored.counts | counts)
 
     def _adapted(self, said: list[Said], *, has_tools: bool) -> tuple[list[Said], set[str]]:

@@ -22,7 +22,7 @@ from versatune.transforms.chat.form import Form, Said
 from versatune.transforms.chat.frames import Frame, Scored, Shape, frame, shape
 from versatune.transforms.chat.marks import Edges, Marked, Piece, marked, read_marks
 from versatune.transforms.chat.prompts import Prompts
-from versatune.transforms.chat.template import ChatMessage, Template, Tools
+from versatune.transforms.chat.template import ChatMessage, Template, Tools, named_roles
 from versatune.transforms.chat.verdict import (
     ANSWER,
     BESIDE_CALL,
@@ -126,9 +126,8 @@ class Rule:
             end, ended = self.endings.end(text, turn.end, turn.after, ending)
             if not ended and turn.after == len(text) and (completed := ending.completed(text)):
                 text, end, ended = completed, len(completed), True
-            same = (
-                same and turn.said == turn.message
-            )  # a text behind the result of its own call is at inference before it
+            if turn.said != turn.message:  # a text behind the result of its own call is at inference before it
+                same = False
             if set(message.numbers).isdisjoint(unlearned):
                 spans.append((start, end))
                 counts |= {PROMPT_DIFFERS} if not same else set()
@@ -150,7 +149,7 @@ class Rule:
                     return found, own_ids, text, edges
         raise CannotTokenize(
             TEMPLATE_REWRITES,
-            f"it writes something else as soon as a text has a few letters more (roles: {_roles(said)})",
+            f"it writes something else as soon as a text has a few letters more (roles: {named_roles(message.role for message in said)})",
         )
 
     def _rendered(self, said: Sequence[Said], tools: Tools | None) -> tuple[str, bool]:
@@ -304,7 +303,3 @@ def _check_apart(spans: Sequence[Edges], pieces: Sequence[Piece], edges: dict[in
         nearest = bisect_left(starts, end) - 1
         if (nearest >= 0 and others[nearest][1] > start) or (at and spans[at - 1][1] > start):
             raise CannotTokenize(TEMPLATE_REWRITES, "it writes the texts of several turns into one")
-
-
-def _roles(said: Sequence[Said]) -> str:
-    return ", ".join(message.role for message in said[:6]) + (", ..." if len(said) > 6 else "")

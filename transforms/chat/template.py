@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 import jinja2
@@ -15,6 +16,7 @@ from versatune.transforms.chat.verdict import TEMPLATE_ERROR, CannotTokenize
 # Templates that print today's date get the day that their own authors fall back to, so a row does not depend on when it is built.
 _DATE = datetime(2024, 7, 26, tzinfo=UTC)
 _DETAIL_CHARS = 160
+_SHOWN_ROLES = 6
 
 ChatMessage = dict[str, Any]
 """A message as ``apply_chat_template`` takes it."""
@@ -59,10 +61,12 @@ class Template:
                 )
         except time_limit.TookTooLong:
             raise EndlessTemplate(
-                f"the chat template has not come to an end after {time_limit.LIMIT_S:g} s (roles: {_roles(messages)})"
+                f"the chat template has not come to an end after {time_limit.LIMIT_S:g} s (roles: {named_roles(turn['role'] for turn in messages)})"
             ) from None
         except Exception as error:  # noqa: BLE001  # a template is a program: whatever it raises, it says of this conversation
-            raise CannotTokenize(TEMPLATE_ERROR, f"{said(error)} (roles: {_roles(messages)})") from None
+            raise CannotTokenize(
+                TEMPLATE_ERROR, f"{said(error)} (roles: {named_roles(turn['role'] for turn in messages)})"
+            ) from None
         return numbers.undone(str(rendered[0][0]))
 
 
@@ -74,5 +78,7 @@ def said(error: Exception) -> str:
     return f"the chat template fails with {type(error).__name__}{f': {words}' if isinstance(error, TypeError) else ''}"
 
 
-def _roles(messages: list[ChatMessage]) -> str:
-    return ", ".join(message["role"] for message in messages[:6]) + (", ..." if len(messages) > 6 else "")
+def named_roles(roles: Iterable[str]) -> str:
+    """Name the first speakers of a conversation, for messages."""
+    names = list(islice(roles, _SHOWN_ROLES + 1))
+    return ", ".join(names[:_SHOWN_ROLES]) + (", ..." if len(names) > _SHOWN_ROLES else "")

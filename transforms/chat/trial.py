@@ -7,11 +7,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import NamedTuple
 
 from versatune.transforms.chat.endings import Endings, endings
 from versatune.transforms.chat.form import INLINE, THOUGHT_FIELDS, Call, Form, Said
 from versatune.transforms.chat.frames import Scored
-from versatune.transforms.chat.marks import marked, read_marks
+from versatune.transforms.chat.marks import Edges, Piece, marked, read_marks
 from versatune.transforms.chat.prompts import Prompts
 from versatune.transforms.chat.spans import Rule
 from versatune.transforms.chat.template import Template, Tools
@@ -119,24 +120,36 @@ def _best(template: Template, forms: Iterable[Form], *kinds: str) -> Form:
 def _written(template: Template, form: Form, kind: str) -> int:
     """Return how many texts of a conversation a template writes."""
     said, tools = CONVERSATIONS[kind]
-    found = marked(said, tools, names=True)
     try:
         plain = template.render(form.messages(said), tools)
-        rendering = read_marks(template.render(form.messages(found.said), found.tools))
+        traced = _traced(template, form, kind)
     except CannotTokenize:
         return -1
-    return len(rendering.edges(found.pieces)) if rendering.text == plain else 0
+    return len(traced.edges) if traced.text == plain else 0
+
+
+class _Traced(NamedTuple):
+    """A conversation that a template has written, and where its texts stand."""
+
+    pieces: list[Piece]
+    text: str
+    edges: dict[int, list[Edges]]
+
+
+def _traced(template: Template, form: Form, kind: str) -> _Traced:
+    """Return where a template writes the texts of a conversation; what it raises is raised."""
+    found = marked(*CONVERSATIONS[kind], names=True)
+    rendering = read_marks(template.render(form.messages(found.said), found.tools))
+    return _Traced(found.pieces, rendering.text, rendering.edges(found.pieces))
 
 
 def lists_tools(template: Template, form: Form) -> bool:
     """Say whether a template that writes calls also writes which tools there are; DeepSeek's leave that to the system turn."""
-    said, tools = CONVERSATIONS["call, result, answer"]
-    found = marked(said, tools, names=True)
     try:
-        rendering = read_marks(template.render(form.messages(found.said), found.tools))
+        traced = _traced(template, form, "call, result, answer")
     except CannotTokenize:
         return True
-    written = {found.pieces[number].kind for number in rendering.edges(found.pieces)}
+    written = {traced.pieces[number].kind for number in traced.edges}
     return CALL not in written or TOOL_LIST in written
 
 
@@ -159,18 +172,16 @@ def find_endings(
 
 def _behind(template: Template, form: Form, kind: str, act: Said) -> str | None:
     """Return what a template writes behind an act, up to the next text; None where it refuses the conversation."""
-    said, tools = CONVERSATIONS[kind]
-    found = marked(said, tools, names=True)
     try:
-        rendering = read_marks(template.render(form.messages(found.said), found.tools))
+        pieces, text, edges = _traced(template, form, kind)
     except CannotTokenize:
         return None
-    edges = rendering.edges(found.pieces)
-    mine = [edges[n][0][1] for n, piece in enumerate(found.pieces) if piece.message == said.index(act) and n in edges]
+    message = CONVERSATIONS[kind][0].index(act)
+    mine = [edges[number][0][1] for number, piece in enumerate(pieces) if piece.message == message and number in edges]
     if not mine:
         return None
     starts = [start for places in edges.values() for start, _ in places if start >= max(mine)]
-    return rendering.text[max(mine) : min(starts, default=len(rendering.text))]
+    return text[max(mine) : min(starts, default=len(text))]
 
 
 def _openers(
