@@ -19,6 +19,8 @@ import orjson
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from versatune.mixing.agreement import accuracy, contingency, kappa
+from versatune.models.files import check_model_folder, context_length, model_digest
+from versatune.models.source import model_folder
 from versatune.pipelines.execute import execute
 from versatune.pipelines.options import pipeline_options, runner_name
 from versatune.pipelines.watch import watched
@@ -27,8 +29,6 @@ from versatune.schemas.errors import ConfigError, RunError
 from versatune.schemas.files import sha256_bytes, sha256_json, write_atomic
 from versatune.schemas.labels import Agreement, JudgeRecord, LabelFile, LabelReport
 from versatune.schemas.lock import only_one
-from versatune.schemas.model_files import check_model_folder, context_length, model_digest
-from versatune.schemas.model_source import model_folder
 from versatune.schemas.progress import Progress
 from versatune.schemas.taxonomy import DEFAULT_TAXONOMY, Taxonomy
 from versatune.transforms.classifier.fasttext_classifier import DomainClassifier, shared_classifier, text_view

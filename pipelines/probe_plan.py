@@ -8,11 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from versatune.models.files import check_model_folder, model_digest
+from versatune.models.source import model_folder
 from versatune.pipelines.probe_settings import check_numbers, estimator, label_errors, max_model_len, prompt
 from versatune.pipelines.staging import stage_classifier
 from versatune.schemas.config import Config, ProbeEndpointConfig
-from versatune.schemas.model_files import check_model_folder, model_digest
-from versatune.schemas.model_source import model_folder
 from versatune.schemas.probe import ModelRecord, Rounds
 from versatune.transforms.classifier.fasttext_classifier import DomainClassifier, shared_classifier
 from versatune.transforms.engines.endpoint_engine import EndpointEngine, EndpointEnginePlan

@@ -9,9 +9,9 @@ from jinja2 import TemplateError
 
 from versatune.mixing.correction import refusal
 from versatune.mixing.label_errors import LabelErrors
+from versatune.models.files import context_length
 from versatune.schemas.config import Config, ModelConfig, ProbeConfig
 from versatune.schemas.errors import ConfigError, DataError, nearest
-from versatune.schemas.model_files import context_length
 from versatune.schemas.probe import EstimateName
 from versatune.transforms.classifier.fasttext_classifier import DomainClassifier
 from versatune.transforms.engines.endpoint import check_endpoint

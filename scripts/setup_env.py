@@ -31,7 +31,7 @@ from typing import IO
 ROOT = Path(__file__).resolve().parents[1]
 LOCK = ROOT / "requirements" / "cpu.txt"
 # Folders of the repository; all are installed as versatune.<room>. Until 0.1.0 each was installed under its plain name.
-ROOMS = ("schemas", "mixing", "transforms", "pipelines", "sft_runner", "reporting")
+ROOMS = ("schemas", "mixing", "models", "transforms", "pipelines", "sft_runner", "reporting")
 PYTHON = (3, 11)
 FREE_GB = 8.0  # 3 GB installed, 1 GB of downloads on their way, the model, the outputs of the demo, and room to breathe
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"

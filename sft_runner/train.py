@@ -20,14 +20,15 @@ import transformers
 from versatune.mixing.advance import Observation, advance, state_from_dict, state_to_dict
 from versatune.mixing.arrays import FloatArray, Floats, IntArray
 from versatune.mixing.losses import mean_loss
+from versatune.models.files import check_model_folder, model_digest
+from versatune.models.fit import check_model_fit, embedding_rows
+from versatune.models.generation import check_generation_settings
+from versatune.models.source import model_folder
 from versatune.schemas.config import Config
 from versatune.schemas.errors import ConfigError, DataError
 from versatune.schemas.files import sha256_file, sha256_json
 from versatune.schemas.lock import only_one
 from versatune.schemas.mixture import MixtureManifest
-from versatune.schemas.model_files import check_model_folder, model_digest
-from versatune.schemas.model_fit import check_model_fit, embedding_rows
-from versatune.schemas.model_source import model_folder
 from versatune.schemas.pointer import write_pointer
 from versatune.schemas.progress import Progress
 from versatune.schemas.run import CheckpointRecord, RunRecord
@@ -44,7 +45,6 @@ from versatune.sft_runner.dataset import Pool, check_ids, read_pool
 from versatune.sft_runner.device import slow_dtype
 from versatune.sft_runner.evaluate import change_z, evaluate, held_out, numbers, summarize
 from versatune.sft_runner.export import export_model
-from versatune.sft_runner.generation_settings import check_generation_settings
 from versatune.sft_runner.logs import JsonLines
 from versatune.sft_runner.model import add_adapter, check_tokenizer, load_trainee
 from versatune.sft_runner.references import reference_losses

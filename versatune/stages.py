@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from versatune.models.fit import check_model_fit
 from versatune.schemas.chat_template import template_file
 from versatune.schemas.config import Config
 from versatune.schemas.dataset import DatasetManifest
 from versatune.schemas.errors import ConfigError, DataError, IntegrityError, UsageError, VersatuneError, nearest
 from versatune.schemas.files import sha256_json, write_atomic
 from versatune.schemas.mixture import MixtureManifest
-from versatune.schemas.model_fit import check_model_fit
 from versatune.schemas.pointer import read_pointer, write_pointer
 from versatune.schemas.probe import ProbeReport
 from versatune.schemas.progress import Progress, Silence

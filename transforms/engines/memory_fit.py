@@ -11,8 +11,8 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from versatune.models.files import tensors_of
 from versatune.schemas.errors import DataError, RunError
-from versatune.schemas.model_files import tensors_of
 
 _GIB = 2**30
 _FLOAT_BYTES = {"F64": 8, "F32": 4, "BF16": 2, "F16": 2}

@@ -25,9 +25,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from versatune.models.files import check_model_digest
 from versatune.schemas import errors
 from versatune.schemas.errors import RunError, VersatuneError
-from versatune.schemas.model_files import check_model_digest
 from versatune.transforms.engines.engine import Failure, Generation, Outcome, Sample
 from versatune.transforms.engines.vllm_process import END_SECONDS, VllmSettings
 from versatune.transforms.transport.model_fetch import fetch_model

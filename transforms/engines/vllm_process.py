@@ -37,7 +37,7 @@ class VllmSettings:
     model: str
     """A model folder, at this path on every worker, or its address on an object store (gs://bucket/model), from where each machine fetches it."""
     model_digest: str = ""
-    """What :func:`versatune.schemas.model_files.model_digest` says of the model; checked where it is fetched."""
+    """What :func:`versatune.models.files.model_digest` says of the model; checked where it is fetched."""
     trust_remote_code: bool
     dtype: str
     max_model_len: int

@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from versatune.models.source import tokenizer_folder
 from versatune.schemas.chat_template import SHIPPED, shipped_template
 from versatune.schemas.config import BuildConfig, Config, ModelConfig
 from versatune.schemas.errors import DataError
-from versatune.schemas.model_source import tokenizer_folder
 from versatune.schemas.template_record import TemplateRecord
 from versatune.transforms.chat.conversations import ChatPlan
 from versatune.transforms.chat.report import make_chat, template_record

@@ -9,13 +9,13 @@ from typing import Any
 
 import orjson
 
+from versatune.models.files import read_json
+from versatune.models.fit import check_model_fit
+from versatune.models.source import model_folder
 from versatune.schemas.chat_template import SHIPPED, chat_templates, templates_sha256
 from versatune.schemas.config import Config, ModelConfig
 from versatune.schemas.errors import ConfigError, DataError
 from versatune.schemas.files import sha256_bytes
-from versatune.schemas.model_files import read_json
-from versatune.schemas.model_fit import check_model_fit
-from versatune.schemas.model_source import model_folder
 from versatune.transforms.chat.conversations import ChatPlan
 from versatune.transforms.chat.shipped import TEMPLATES
 from versatune.transforms.transport.model_fetch import fetch_model

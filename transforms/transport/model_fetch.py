@@ -15,9 +15,9 @@ from pathlib import Path
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadata
 from apache_beam.io.filesystems import FileSystems
 
+from versatune.models.source import WANTED_FILES
 from versatune.schemas.errors import DataError, RunError
 from versatune.schemas.files import atomic_directory, sha256_json
-from versatune.schemas.model_source import WANTED_FILES
 
 _AT_ONCE = 4
 _BLOCK_BYTES = 16 * 2**20

@@ -11,10 +11,10 @@ from pathlib import Path
 from versatune.checks.inputs import existing
 from versatune.checks.report import Fact, Findings, Problem
 from versatune.checks.subject import Subject
+from versatune.models.files import tensors_of
 from versatune.pipelines.build_plan import planned_bytes
 from versatune.pipelines.probe_settings import max_model_len
 from versatune.schemas.config import TrainConfig
-from versatune.schemas.model_files import tensors_of
 from versatune.sft_runner.device import choose_device, gpu_visible, slow_dtype
 from versatune.transforms.engines.memory_fit import check_memory_fit, engine_need, machine_room, weight_bytes
 

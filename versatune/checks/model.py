@@ -9,11 +9,11 @@ from pathlib import Path
 from versatune.checks.report import Fact, Findings, Problem
 from versatune.checks.subject import Subject
 from versatune.mixing.mixers import mixer_from_config
+from versatune.models.files import context_length, read_json, tensors_of, text_sections
+from versatune.models.fit import check_model_fit, embedding_rows
+from versatune.models.generation import check_generation_settings
 from versatune.schemas.chat_template import template_file
 from versatune.schemas.errors import DataError
-from versatune.schemas.model_files import context_length, read_json, tensors_of, text_sections
-from versatune.schemas.model_fit import check_model_fit, embedding_rows
-from versatune.sft_runner.generation_settings import check_generation_settings
 from versatune.transforms.chat.report import refuse_unusable, template_lines
 from versatune.transforms.engines.memory_fit import weight_bytes
 from versatune.transforms.reading.tokenize import Tokenizer

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from versatune.checks.estimate import domain_rows
+from versatune.models.files import check_model_folder
+from versatune.models.source import model_folder
 from versatune.schemas.config import Config
 from versatune.schemas.dataset import DatasetManifest
 from versatune.schemas.errors import VersatuneError
-from versatune.schemas.model_files import check_model_folder
-from versatune.schemas.model_source import model_folder
 from versatune.schemas.probe import ProbeReport
 from versatune.transforms.classifier.fasttext_classifier import DomainClassifier, shared_classifier
 from versatune.transforms.reading.read import plan_inputs

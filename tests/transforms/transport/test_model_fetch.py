@@ -13,10 +13,10 @@ import pytest
 from apache_beam.io.filesystem import FileMetadata
 from apache_beam.io.localfilesystem import LocalFileSystem
 
+from versatune.models.files import model_digest
+from versatune.models.source import model_folder
 from versatune.schemas.config import load_config
 from versatune.schemas.errors import DataError, IntegrityError, RunError
-from versatune.schemas.model_files import model_digest
-from versatune.schemas.model_source import model_folder
 from versatune.transforms.engines.vllm_engine import VllmSettings, local_settings
 from versatune.transforms.reading.tokenization import plan_tokenization
 from versatune.transforms.transport import model_fetch

@@ -7,8 +7,8 @@ from typing import Any
 
 import orjson
 
+from versatune.models.files import context_length, read_json, tensors_of, text_sections
 from versatune.schemas.errors import DataError
-from versatune.schemas.model_files import context_length, read_json, tensors_of, text_sections
 
 # The names that transformers gives the table of input embeddings; the last two parts of a tensor's name.
 _EMBEDDINGS = (

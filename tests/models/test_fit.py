@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from versatune.models.fit import check_model_fit, embedding_rows
 from versatune.schemas.errors import DataError
-from versatune.schemas.model_fit import check_model_fit, embedding_rows
 
 CONFIG: dict[str, Any] = {"model_type": "llama", "vocab_size": 4, "max_position_embeddings": 64}
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from versatune.models.files import check_model_folder, context_length, model_digest
 from versatune.schemas.errors import DataError
-from versatune.schemas.model_files import check_model_folder, context_length, model_digest
 
 
 def _safetensors(data: bytes) -> bytes:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from versatune.models.files import read_json
 from versatune.schemas.errors import DataError
-from versatune.schemas.model_files import read_json
 
 _FILE = "generation_config.json"
 # Ids and bookkeeping; where the rest is off as well there is nothing to ask transformers, whose import takes seconds.

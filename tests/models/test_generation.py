@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from versatune.models.generation import check_generation_settings
 from versatune.schemas.errors import DataError
-from versatune.sft_runner.generation_settings import check_generation_settings
 
 transformers = pytest.importorskip("transformers")
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from versatune.models.source import model_folder
 from versatune.schemas.config import Config, load_config
 from versatune.schemas.errors import ConfigError, DataError
-from versatune.schemas.model_source import model_folder
 
 
 def _config(tmp_path: Path, model: str) -> Config:
