@@ -726,6 +726,12 @@ class Config(Section):
         """Return a local path of the configuration as an absolute one; a URI (gs://, s3://) as it is."""
         return path if "://" in path else str((self._directory / Path(path).expanduser()).resolve())
 
+    def placed(self, directory: Path) -> Self:
+        """Return the same configuration as if it had been read from a file in this directory."""
+        other = self.model_copy()
+        other._directory = directory.resolve()  # noqa: SLF001  # its own
+        return other
+
     def build_fingerprint(self) -> dict[str, Any]:
         """Return the configuration that decides what becomes of a row: no worker count, no version name, no paths, no order of sources."""
         section = self.build.model_dump(mode="json")

@@ -60,7 +60,8 @@ def write_atomic(path: str | Path, data: bytes) -> None:
 def atomic_directory(path: str | Path) -> Iterator[Path]:
     """Give an empty directory to fill; it takes its name only if the block ends without an exception.
 
-    A directory left by a killed run is swept by the next call for the same path.
+    What has the name already keeps it until then, and is never half there. What a killed run left is swept by the next call for the
+    same path.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -70,9 +71,11 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
     partial.mkdir()
     try:
         yield partial
+        old = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.partial")
         if target.exists():
-            shutil.rmtree(target)
+            target.rename(old)
         partial.rename(target)
+        shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     sync(target.parent)

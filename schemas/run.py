@@ -65,12 +65,38 @@ def read_checkpoints(file: Path) -> list[CheckpointRecord]:
     return [validate(CheckpointRecord, line, str(file)) for line in lines]
 
 
+class AuditedDomain(Part):
+    """The same few held-out rows under the model in memory and under what was written; nats per loss token."""
+
+    domain: str
+    rows: int
+    loss_run: float = Field(description="at the run's last evaluation")
+    loss_model: float = Field(description="of model/, loaded anew")
+    loss_adapter: float | None = Field(description="of the base model with adapter/; null for a full fine-tune")
+
+
+class ExportAudit(Part):
+    """What was written, loaded as anybody would, beside what was trained."""
+
+    tensors: int = Field(description="compared, value by value, with the trained model")
+    carried: int = Field(description="of the base model's files, not trained, compared byte by byte")
+    domains: list[AuditedDomain] = Field(description="those with held-out rows")
+    largest_difference: float = Field(description="between a domain's losses, nats per loss token")
+    tolerance: float = Field(description="what the largest difference may be")
+    ends: dict[str, str] = Field(
+        description="how it was seen that generation ends at a token: 'generated', or from the settings alone where the class cannot generate"
+    )
+    seconds: float
+    share: float = Field(description="of the seconds of the whole run")
+
+
 class RunRecord(Document):
     """A finished run; its absence means the run has not finished."""
 
     KIND: ClassVar[str] = "versatune/run"
     MADE_BY: ClassVar[str] = "versatune train CONFIG"
-    OUTSIDE_DIGEST: ClassVar[frozenset[str]] = frozenset({"created_at", "environment", "mixture_path"})
+    FORMAT_VERSION: ClassVar[int] = 3
+    OUTSIDE_DIGEST: ClassVar[frozenset[str]] = frozenset({"created_at", "environment", "mixture_path", "audit"})
 
     created_at: str
     environment: dict[str, Any] = Field(description="machine, versions, seconds, tokens per second")
@@ -87,3 +113,4 @@ class RunRecord(Document):
     segments: int
     model: str = Field(description="exported model folder, relative to this file")
     model_files: dict[str, str] = Field(description="sha256 by file name")
+    audit: ExportAudit = Field(description="of what the model's folder holds, before it took its name")

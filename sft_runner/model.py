@@ -18,6 +18,7 @@ from versatune.schemas.config import Config, LoraConfig
 from versatune.schemas.dataset import TokenizerRecord
 from versatune.schemas.errors import ConfigError, DataError
 from versatune.schemas.files import sha256_bytes
+from versatune.schemas.template_record import TemplateRecord
 from versatune.sft_runner.batches import IGNORE_INDEX, Batch
 from versatune.sft_runner.device import choose_device
 
@@ -112,6 +113,16 @@ def add_adapter(trainee: Trainee, config: LoraConfig, seed: int) -> Trainee:
 def remove_adapter(trainee: Trainee) -> None:
     """Take an adapter off again; the model it was put on is as before, and all its weights are trained."""
     trainee.model.unload().requires_grad_(True)
+
+
+def end_tokens(config: Config, folder: Path, template: TemplateRecord) -> dict[str, int]:
+    """Return the ids of the tokens that end an answer and a call in the rows, by their text; empty where no token does."""
+    assert config.model is not None  # run() checked
+    tokenizer = transformers.AutoTokenizer.from_pretrained(
+        folder, local_files_only=True, trust_remote_code=config.model.trust_remote_code
+    )
+    known = tokenizer.get_vocab()
+    return {end.token: known[end.token] for end in (template.answer, template.call) if end.token is not None}
 
 
 def check_tokenizer(config: Config, folder: Path, record: TokenizerRecord) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import platform
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,13 +27,16 @@ from versatune.models.generation import check_generation_settings
 from versatune.models.source import model_folder
 from versatune.schemas.config import Config
 from versatune.schemas.errors import ConfigError, DataError
+from versatune.schemas.export_plan import NAME as EXPORT_PLAN
+from versatune.schemas.export_plan import ExportPlan, load_plan
 from versatune.schemas.files import sha256_file, sha256_json
 from versatune.schemas.lock import only_one
 from versatune.schemas.mixture import MixtureManifest
-from versatune.schemas.pointer import write_pointer
+from versatune.schemas.pointer import read_pointer, write_pointer
 from versatune.schemas.progress import Progress
 from versatune.schemas.run import CheckpointRecord, RunRecord
 from versatune.schemas.version import VERSION
+from versatune.sft_runner.audit import Subject
 from versatune.sft_runner.checkpoint import (
     CheckpointState,
     Counters,
@@ -44,9 +48,9 @@ from versatune.sft_runner.checkpoint import (
 from versatune.sft_runner.dataset import Pool, check_ids, read_pool
 from versatune.sft_runner.device import slow_dtype
 from versatune.sft_runner.evaluate import change_z, evaluate, held_out, numbers, summarize
-from versatune.sft_runner.export import export_model
 from versatune.sft_runner.logs import JsonLines
-from versatune.sft_runner.model import add_adapter, check_tokenizer, load_trainee
+from versatune.sft_runner.model import add_adapter, check_tokenizer, end_tokens, load_trainee
+from versatune.sft_runner.publish import MODEL, RECORD, publish
 from versatune.sft_runner.references import reference_losses
 from versatune.sft_runner.reweight import check_held_out, mixer_of, start_state, uninformative_warning
 from versatune.sft_runner.segments import Segment, compose_segment
@@ -73,39 +77,97 @@ def run(config: Config, mixture_path: Path, *, progress: Progress, fetch: Callab
     """
     mixture = MixtureManifest.load(mixture_path)
     folder = _model_folder(config, mixture, fetch)
-    identity = {
-        "mixture_digest": mixture.digest,
-        "model_sha256": model_digest(folder),
-        "train": config.train.model_dump(mode="json"),
-        "seed": config.seed,
-    }
+    identity = _identity(config, mixture, folder)
     runs = Path(config.home) / "runs"
     directory = runs / sha256_json([VERSION, identity])[:12]
     file = directory / "run.json"
     with only_one(directory, "train"):
         if not _finished(file):
             file.unlink(missing_ok=True)
-            _make_reproducible()
-            pool = _read_pool(mixture, mixture_path, progress)
-            assert mixture.tokenizer is not None  # read_pool() refuses such a mixture
-            if mixture.tokenizer.template.no_end:
-                progress.say(f"warning: {mixture.tokenizer.template.no_end}; build and mix again")
-            check_tokenizer(config, folder, mixture.tokenizer)
-            check_model_fit(folder, max_tokens=mixture.tokenizer.max_tokens)
-            check_ids(pool, embedding_rows(folder))
-            check_generation_settings(folder)
-            work = _Run(config, mixture, pool, folder, directory, identity, progress)
+            ExportPlan.of(config, mixture_path, directory).write(directory / EXPORT_PLAN)
+            work = _open(config, mixture, mixture_path, folder, directory, identity, progress)
             work.train()
             work.finish(mixture_path)
         write_pointer(runs / "latest.json", f"{directory.name}/run.json", RunRecord.load(file).digest)
     return file
 
 
+def export(directory: Path, *, progress: Progress, fetch: Callable[[str], Path] | None = None) -> Path:
+    """Export a run's model from its last checkpoint, without training; return the path of ``run.json``.
+
+    Raises:
+        DataError: the run has not been trained to its end, or what it was made from is not there.
+        IntegrityError: the model or the mixture is no longer that of the run.
+        RunError: what was written is not what was trained; see :func:`versatune.sft_runner.publish.publish`.
+    """
+    with only_one(directory, "train"):
+        work, mixture_path = trained_run(directory, progress, fetch)
+        work.finish(mixture_path)
+        pointer, file = directory.parent / "latest.json", directory / RECORD
+        with contextlib.suppress(DataError):
+            if read_pointer(pointer, what="run", command=RunRecord.MADE_BY).resolve() == file.resolve():
+                write_pointer(pointer, f"{directory.name}/{RECORD}", RunRecord.load(file).digest)
+    return file
+
+
+def trained_run(directory: Path, progress: Progress, fetch: Callable[[str], Path] | None) -> tuple[_Run, Path]:
+    """Return a run as it was after its last step, and its mixture; errors as of :func:`export`."""
+    plan = load_plan(directory)
+    config, mixture_path = plan.config(directory), (directory / plan.mixture_path).resolve()
+    mixture = MixtureManifest.load(mixture_path)
+    saved = whole_checkpoints(directory / "checkpoints")
+    at = CheckpointState.load(saved[-1] / "state.json").counters.segment if saved else None
+    if at != mixture.segments:
+        found = "has no checkpoint" if at is None else f"was trained for {at} of {mixture.segments} segments"
+        raise DataError(
+            f"{directory}: {found}; only what is trained to its end can be exported. `versatune train CONFIG` goes on with it"
+        )
+    folder = model_folder(config, needed_for="an export", fetch=fetch)
+    check_model_folder(folder)
+    identity = _identity(config, mixture, folder)
+    return _open(config, mixture, mixture_path, folder, directory, identity, progress), mixture_path
+
+
+def _identity(config: Config, mixture: MixtureManifest, folder: Path) -> dict[str, Any]:
+    """What a run is known by."""
+    return {
+        "mixture_digest": mixture.digest,
+        "model_sha256": model_digest(folder),
+        "train": config.train.model_dump(mode="json"),
+        "seed": config.seed,
+    }
+
+
+def _open(
+    config: Config,
+    mixture: MixtureManifest,
+    mixture_path: Path,
+    folder: Path,
+    directory: Path,
+    identity: dict[str, Any],
+    progress: Progress,
+) -> _Run:
+    """Read the rows, see that they and the model fit together, and begin the run or take it up where it was."""
+    _make_reproducible()
+    pool = _read_pool(mixture, mixture_path, progress)
+    assert mixture.tokenizer is not None  # read_pool() refuses such a mixture
+    if mixture.tokenizer.template.no_end:
+        progress.say(f"warning: {mixture.tokenizer.template.no_end}; build and mix again")
+    check_tokenizer(config, folder, mixture.tokenizer)
+    check_model_fit(folder, max_tokens=mixture.tokenizer.max_tokens)
+    check_ids(pool, embedding_rows(folder))
+    check_generation_settings(folder)
+    return _Run(config, mixture, pool, folder, directory, identity, progress)
+
+
 def _finished(file: Path) -> bool:
     """Tell whether a run has ended here and its model is whole; a model that is not is exported from the checkpoint again."""
     if not file.exists():
         return False
-    record = RunRecord.load(file)
+    try:
+        record = RunRecord.load(file)
+    except DataError:  # of an earlier versatune: its checkpoints are good, its export was not audited
+        return False
     models = ((file.parent / record.model / name, digest) for name, digest in record.model_files.items())
     return all(model.is_file() and sha256_file(model) == digest for model, digest in models)
 
@@ -362,9 +424,15 @@ class _Run:
         save_checkpoint(self.directory / "checkpoints", state, self.trainee, self.optimizer, keep)
 
     def finish(self, mixture_path: Path) -> None:
-        """Export the model, and write ``run.json`` last: without it a run is not finished."""
-        self.progress.say(f"export: {self.directory / 'model'}")
-        model_files = export_model(self.config, self.trainee, self.folder, self.directory)
+        """Export and audit the model, and write ``run.json`` last: without it a run is not finished."""
+        del self.optimizer  # its memory is for the models that the audit loads
+        subject = self.subject()
+        self.trainee = replace(
+            self.trainee, model=None
+        )  # only the export holds the model now, and lets go of it when it can
+        self.trainee = subject.trainee
+        files, audit = publish(subject, self.directory, self.progress)
+        audit = audit.model_copy(update={"share": round(audit.seconds / max(self._seconds(), 1e-9), 4)})
         checkpoints = self.weights.read()
         RunRecord.create(
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -380,9 +448,22 @@ class _Run:
             loss_after=checkpoints[-1]["loss"],
             steps=self.at.step,
             segments=self.mixture.segments,
-            model="model",
-            model_files=model_files,
-        ).write(self.directory / "run.json")
+            model=MODEL,
+            model_files=files,
+            audit=audit,
+        ).write(self.directory / RECORD)
+
+    def subject(self) -> Subject:
+        """What the audit of an export is told of this run; its trainee is used up by an export."""
+        assert self.mixture.tokenizer is not None  # read_pool() refuses such a mixture
+        return Subject(
+            config=self.config,
+            base=self.folder,
+            trainee=self.trainee,
+            slices=self.slices,
+            held_out_nll=self.held_out_nll,
+            ends=end_tokens(self.config, self.folder, self.mixture.tokenizer.template),
+        )
 
     def _seconds(self) -> float:
         return self.seconds_before + time.monotonic() - self.started

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from versatune.schemas.run import AuditedDomain, ExportAudit
 from versatune.schemas.template_record import TemplateForm, TemplateRecord, TriedKind, TurnEnd
 
 TEMPLATE = TemplateRecord(
@@ -17,4 +18,15 @@ TEMPLATE = TemplateRecord(
     thoughts="as_rendered",
     tools="keep",
     kinds=[TriedKind(kind="one turn", learned=True)],
+)
+
+AUDIT = ExportAudit(
+    tensors=12,
+    carried=0,
+    domains=[AuditedDomain(domain="law", rows=4, loss_run=1.0, loss_model=1.0, loss_adapter=None)],
+    largest_difference=0.0,
+    tolerance=1e-3,
+    ends={"<|im_end|>": "generated"},
+    seconds=0.1,
+    share=0.01,
 )

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,8 +15,19 @@ from safetensors.torch import load_file
 
 from versatune.schemas.chat_template import shipped_template
 from versatune.schemas.files import sha256_bytes, sha256_file
-from versatune.sft_runner.export import export_model
+from versatune.sft_runner.export import merged_model, write_model
 from versatune.sft_runner.model import add_adapter, load_trainee
+
+
+def export_model(config: Any, trainee: Any, base: Path, run: Path) -> dict[str, str]:
+    model = trainee.model
+    if hasattr(model, "merge_and_unload"):
+        model.save_pretrained(run / "adapter", save_embedding_layers=False)
+        model = merged_model(config, base, run / "adapter")
+    made = run / "model"
+    made.mkdir(parents=True)
+    write_model(config, model, base, made, ends=[2])
+    return {f.relative_to(made).as_posix(): sha256_file(f) for f in made.rglob("*") if f.is_file()}
 
 
 @pytest.fixture

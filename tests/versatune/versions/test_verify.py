@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from tests.records import AUDIT
 from versatune.schemas.dataset import DatasetManifest
 from versatune.schemas.errors import DataError, IntegrityError
 from versatune.schemas.files import sha256_file
@@ -282,7 +283,7 @@ def test_a_run_without_its_checkpoints_is_found(tmp_path: Path) -> None:
     RunRecord.create(
         created_at="", environment={}, mixture_path="m", mixture_digest="m", dataset_digest="d", model_sha256="w", config={},
         domains=["law"], reference=ReferenceLosses(source="zero", losses=[0.0], protocol={}), loss_before=[1.0],
-        loss_after=[1.0], steps=1, segments=1, model="model", model_files={},
+        loss_after=[1.0], steps=1, segments=1, model="model", model_files={}, audit=AUDIT,
     ).write(tmp_path / "run.json")  # fmt: skip
     log = tmp_path / "weights.jsonl"
     for content, said in ((None, "not the checkpoints of a run"), (b'{"a": ', "not the checkpoints"), (b"", "holds 0")):
