@@ -43,8 +43,8 @@ def publish(subject: Subject, run: Path, progress: Progress) -> Published:
         adapter, trained = None, {}
         if isinstance(subject.trainee.model, PeftModel):
             adapter = places.enter_context(atomic_directory(run / ADAPTER))
-            trained = _save_adapter(subject.trainee.model, adapter)
-            model = _merged(subject, adapter)
+            trained = save_adapter(subject.trainee.model, adapter)
+            model = merge(subject, adapter)
         else:
             model = subject.trainee.model
         write_model(subject.config, model, subject.base, made, ends=list(subject.ends.values()))
@@ -72,17 +72,13 @@ def refusal(run: Path, problems: list[str]) -> str:
     )
 
 
-def adapter_tensors(model: PeftModel) -> dict[str, torch.Tensor]:
-    """Return copies of what is trained of an adapter, by name, on the CPU."""
+def save_adapter(model: PeftModel, folder: Path) -> dict[str, torch.Tensor]:
+    """Write the adapter by itself; return copies of its tensors by name, on the CPU."""
+    model.save_pretrained(str(folder), save_embedding_layers=False)
     return {name: p.detach().cpu().clone() for name, p in model.named_parameters() if p.requires_grad}
 
 
-def _save_adapter(model: PeftModel, folder: Path) -> dict[str, torch.Tensor]:
-    model.save_pretrained(str(folder), save_embedding_layers=False)
-    return adapter_tensors(model)
-
-
-def _merged(subject: Subject, adapter: Path) -> Any:
+def merge(subject: Subject, adapter: Path) -> Any:
     """Merge the adapter into the base model as its files have it; the model that was trained makes room first."""
     subject.trainee = replace(subject.trainee, model=None)
     gc.collect()

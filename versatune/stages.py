@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from versatune.schemas.mixture import MixtureManifest
 from versatune.schemas.pointer import read_pointer, write_pointer
 from versatune.schemas.probe import ProbeReport
 from versatune.schemas.progress import Progress, Silence
+from versatune.schemas.run import ExportAudit
 from versatune.schemas.version import VERSION
 from versatune.versions.mixtures import describe, differences, find_mixture, is_newest, is_trial, newest_mixture
 from versatune.versions.verify import verify
@@ -106,12 +107,33 @@ def _compose(job: Job) -> tuple[MixtureManifest, ProbeReport | None]:
 def train(job: Job) -> Path:
     """Train from a mixture; return the run record."""
     file = _chosen_mixture(job)
-    try:
+    with _trainer():
         from versatune.sft_runner.train import run
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"training needs the package {error.name}: pip install 'versatune[train]'") from error
     _say_what_is_trained_on(job, file)
     return run(job.config, file, progress=job.progress, fetch=_fetch_model)
+
+
+def export(run: Path, progress: Progress) -> Path:
+    """Export a trained run again from its last checkpoint; return the run record."""
+    with _trainer():
+        from versatune.sft_runner.train import export
+    return export(run, progress=progress, fetch=_fetch_model)
+
+
+def audit(run: Path, progress: Progress) -> tuple[ExportAudit, list[str]]:
+    """Repeat the audit of a run's export; return its figures, and one line per thing that differs."""
+    with _trainer():
+        from versatune.sft_runner.audit_run import audit_run
+    return audit_run(run, progress, _fetch_model)
+
+
+@contextlib.contextmanager
+def _trainer() -> Iterator[None]:
+    """Say which package is missing where the trainer's cannot be imported."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"training needs the package {error.name}: pip install 'versatune[train]'") from error
 
 
 def _chosen_mixture(job: Job) -> Path:

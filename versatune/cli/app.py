@@ -31,7 +31,8 @@ app = typer.Typer(
     The stages of one configuration, in order: build, probe, mix, train, report. `run` does them all and skips what is
     complete and unchanged.
 
-    Before a build: `inspect` a file, `check` a configuration. After it: `ls`, `verify`, `diff`, `trace`, `rejects`, `reprocess`.""",
+    Before a build: `inspect` a file, `check` a configuration. After it: `ls`, `verify`, `diff`, `trace`, `rejects`, `reprocess`. After training:
+    `export`.""",
     epilog=EPILOG,
     no_args_is_help=True,
     add_completion=True,
@@ -151,6 +152,36 @@ def train(
     from versatune.cli.summaries import summarize_run
 
     _stage(context, "train", config, set_, as_json, debug, summarize_run, mixture)
+
+
+@app.command()
+def export(
+    run: Annotated[
+        Path,
+        typer.Argument(metavar="RUN", help="A run's directory, OUTPUT/NAME/runs/ID, or its run.json; with --of its id"),
+    ],
+    of: Annotated[
+        Path | None,
+        typer.Option("--of", metavar="CONFIG|DIR", help="The configuration, or OUTPUT/NAME, whose run it is"),
+    ] = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Write a trained run's model again from its last checkpoint, without training.
+
+    `train` ends with an export and its audit: what was written is loaded as anybody would load it and compared with what was trained. Where
+    it differs nothing is published, and the message says what. This tries again once the cause is mended. What stands in model/ stays
+    until something better takes its place.
+    """
+
+    def work(terminal: Terminal) -> None:
+        from versatune.cli.summaries import summarize_run
+        from versatune.stages import export as export_run
+        from versatune.versions.runs import find_run
+
+        terminal.summary(*summarize_run(export_run(find_run(run, of), terminal)))
+
+    guarded(work, as_json, debug)
 
 
 @app.command(context_settings=PASS_THROUGH)

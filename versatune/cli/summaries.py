@@ -15,7 +15,7 @@ from versatune.schemas.dataset import DECONTAMINATE, DatasetManifest, SourceBook
 from versatune.schemas.labels import LabelReport
 from versatune.schemas.mixture import MixtureManifest
 from versatune.schemas.probe import Estimate, ProbeReport
-from versatune.schemas.run import RunRecord
+from versatune.schemas.run import ExportAudit, RunRecord
 
 Summary = tuple[str, RenderableType | None, dict[str, Any]]
 
@@ -260,9 +260,20 @@ def summarize_run(file: Path) -> Summary:
         "loss_after": dict(zip(record.domains, record.loss_after, strict=True)),
         "steps": record.steps,
         "environment": record.environment,
+        "audit": record.audit.model_dump(mode="json"),
     }
     shown = table("held-out loss, nats per loss token", ["domain", "before", "after", "change"], rows)
-    return f"trained model after {record.steps:,} steps: {model}", shown, result
+    title = f"{describe_audit(record.audit)}\ntrained model after {record.steps:,} steps: {model}"
+    return title, shown, result
+
+
+def describe_audit(audit: ExportAudit) -> str:
+    """Say what the audit of an export looked at, and how far the loss was off."""
+    rows = sum(domain.rows for domain in audit.domains)
+    return (
+        f"audit: {audit.tensors:,} tensors and the loss of {rows:,} held-out rows, at most {audit.largest_difference:.1g} of {audit.tolerance:g}"
+        f" nats per token apart, {audit.seconds:.0f} s"
+    )
 
 
 def summarize_all(outputs: dict[str, tuple[Path, bool]], page: Path) -> Summary:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -105,6 +105,9 @@ def verify(
         ),
     ],
     deep: Annotated[bool, typer.Option("--deep", help="Also look at every row of a dataset version")] = False,
+    audit: Annotated[
+        bool, typer.Option("--audit", help="Also load a run's exported model and compare it with the last checkpoint")
+    ] = False,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -114,13 +117,28 @@ def verify(
     files, licences, the card. With --deep also every row: its id is the digest of its content and stands once in the
     whole version, its path says its domain and split, tokens add up, and lineage, rejects and input files agree row by
     row. `versatune build` puts damaged files of a version back.
+
+    Of a run: the model's files and the checkpoints' log. With --audit also the model itself: it is loaded as anybody would load it, its
+    tensors are those of the last checkpoint, its loss on a few held-out rows is the run's, and generation ends where it was taught to.
     """
 
     def work(terminal: Terminal) -> None:
+        from versatune import stages
+        from versatune.cli.summaries import describe_audit
+        from versatune.schemas.run import RunRecord
+        from versatune.versions.runs import find_run
         from versatune.versions.verify import verify as check
 
         document, problems = check(directory, terminal, deep=deep)
-        result = {"ok": not problems, "kind": document.kind, "digest": document.digest, "problems": problems}
+        result: dict[str, Any] = {"kind": document.kind, "digest": document.digest}
+        if audit:
+            if not isinstance(document, RunRecord):
+                raise UsageError(f"{directory}: --audit looks at the model of a run; give OUTPUT/NAME/runs/ID")
+            if not problems:
+                figures, problems = stages.audit(find_run(directory), terminal)
+                terminal.say(describe_audit(figures))
+                result["audit"] = figures.model_dump(mode="json")
+        result = {"ok": not problems, **result, "problems": problems}
         for problem in problems:
             terminal.say(problem)
         verdict = f"verified: {directory} ({document.kind}, digest {document.digest[:12]})"

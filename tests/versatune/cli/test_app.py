@@ -43,6 +43,7 @@ def test_help_teaches_every_command_and_needs_neither_torch_nor_beam() -> None:
         "trace",
         "rejects",
         "reprocess",
+        "export",
         "label",
     ):
         assert command in shown.stdout
