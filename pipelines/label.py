@@ -21,6 +21,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from versatune.mixing.agreement import accuracy, contingency, kappa
 from versatune.models.files import check_model_folder, context_length, model_digest
 from versatune.models.source import model_folder
+from versatune.models.tokenizer import load_tokenizer
 from versatune.pipelines.execute import execute
 from versatune.pipelines.options import pipeline_options, runner_name
 from versatune.pipelines.watch import watched
@@ -48,7 +49,7 @@ from versatune.transforms.labelling.ask import (
 from versatune.transforms.labelling.endpoint_judge import EndpointJudge, EndpointJudgePlan
 from versatune.transforms.labelling.judge import Choices, Floats, choices, position_bias, probabilities, same_choice
 from versatune.transforms.labelling.label_rows import LabelRow, LabelRows, read_label_rows
-from versatune.transforms.labelling.local_judge import LocalJudge, LocalJudgePlan, load_tokenizer, plan_questions
+from versatune.transforms.labelling.local_judge import LocalJudge, LocalJudgePlan, plan_questions
 from versatune.transforms.transport.model_fetch import fetch_model
 from versatune.transforms.transport.part_store import Kept, count_kept, sweep
 
@@ -112,7 +113,7 @@ def plan_local(config: Config, model: str) -> LabelPlan:
     wanted = choices(config.taxonomy, config.label.descriptions)
     folder = model_folder(Config(name="judge", model=ModelConfig(path=model)), needed_for="a judge", fetch=fetch_model)
     check_model_folder(folder)
-    questions = plan_questions(load_tokenizer(folder), wanted, model)
+    questions = plan_questions(load_tokenizer(folder, trust_remote_code=False), wanted, model)
     engine = config.label.engine
     lengths = [length for length in (context_length(folder), engine.max_model_len) if length is not None]
     text_tokens = questions.text_tokens(config.label.max_text_tokens, min(lengths, default=None))

@@ -10,12 +10,12 @@ from jinja2 import TemplateError
 from versatune.mixing.correction import refusal
 from versatune.mixing.label_errors import LabelErrors
 from versatune.models.files import context_length
+from versatune.models.tokenizer import load_tokenizer
 from versatune.schemas.config import Config, ModelConfig, ProbeConfig
 from versatune.schemas.errors import ConfigError, DataError, nearest
 from versatune.schemas.probe import EstimateName
 from versatune.transforms.classifier.fasttext_classifier import DomainClassifier
 from versatune.transforms.engines.endpoint import check_endpoint
-from versatune.transforms.reading.tokenization import load_tokenizer
 
 _DOCUMENT_END = "<|endoftext|>"
 _MOST_ROUNDS = 500  # each is a step of the graph and makes the intervals a little wider
@@ -76,7 +76,7 @@ def prompt_token(model: ModelConfig, folder: Path, wanted: str) -> tuple[int, st
     Args:
         wanted: auto for this choice, bos, eos or a token of the vocabulary.
     """
-    tokenizer = _tokenizer(model, folder)
+    tokenizer = load_tokenizer(folder, trust_remote_code=model.trust_remote_code)
     if wanted not in ("auto", "bos", "eos"):
         return _vocabulary_id(tokenizer, folder, wanted), wanted
     names = ("bos", "eos") if wanted == "auto" else (wanted,)
@@ -91,16 +91,6 @@ def prompt_token(model: ModelConfig, folder: Path, wanted: str) -> tuple[int, st
     if wanted == "auto" and _DOCUMENT_END in tokenizer.get_vocab() and _parts_turns(tokenizer, token):
         token = _DOCUMENT_END
     return int(tokenizer.convert_tokens_to_ids(token)), token
-
-
-def _tokenizer(model: ModelConfig, folder: Path) -> Any:
-    try:
-        return load_tokenizer(folder, trust_remote_code=model.trust_remote_code)
-    except (OSError, ValueError, KeyError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise DataError(
-            f"model {folder}: its tokenizer cannot be loaded ({reason}); save model and tokenizer again"
-        ) from error
 
 
 def _parts_turns(tokenizer: Any, token: str) -> bool:

@@ -235,6 +235,9 @@ class ModelConfig(Section):
     """What becomes of a row whose list of tools the template does not write: keep rejects it, as_rendered learns it as it is, drop gives the
     template no such list. Where a template writes calls and never a list (DeepSeek's), keep learns the row too. Each is counted. Calls that are
     not written reject a row in any case."""
+    allow_missing: list[str] = Field(default_factory=list)
+    """Names of weights (patterns such as ``lm_head.*``) that the files may lack, and then are drawn from the seed, or that only the files have,
+    and then are carried along untrained. Any other difference is refused."""
     trust_remote_code: bool = False
     """Run code that comes with the model. Off: nothing in a model folder can run code."""
 

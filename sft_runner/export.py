@@ -1,4 +1,8 @@
-"""The trained model as a folder that transformers and vLLM load: safetensors, configuration, tokenizer."""
+"""The trained model as a folder that transformers and vLLM load: the base model's folder, with the trained values in it.
+
+Every tensor of the base model's files is there again, under its name, in its number format and its file; what the trained model does not
+have (a vision tower, layers for prediction ahead, buffers of old files) is carried through byte by byte.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from peft import PeftModel
 
-from versatune.models.files import read_json
-from versatune.schemas.chat_template import configured_template
+from versatune.models.files import read_json, text_sections
+from versatune.models.generation import mended
+from versatune.models.loading import load_model
+from versatune.models.quantization import quantization
+from versatune.models.weights import write_plain_weights, write_weights
 from versatune.schemas.config import Config
+from versatune.sft_runner.export_template import write_templates
+from versatune.sft_runner.shared_weights import is_tied, untie_where_adapted
 
 _COPIED = (
     "tokenizer*",
@@ -22,61 +30,75 @@ _COPIED = (
     "added_tokens.json",
     "vocab*",
     "merges.txt",
-    "spiece.model",
+    "*.model",
+    "*.tiktoken",
     "chat_template*",
-    "generation_config.json",
+    "processor_config.json",
+    "*preprocessor_config.json",
+    "LICENSE*",
+    "NOTICE*",
 )
-_NAMED = "additional_chat_templates"
-"""A folder of templates with names, such as tool_use, beside chat_template.jinja."""
+_CODE = "*.py"
+_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
 def write_model(config: Config, model: Any, base: Path, made: Path, *, ends: Sequence[int]) -> None:
     """Write the trained model into the folder ``made``.
 
-    The weights take the number format of the base model's files. Tokenizer and generation files are copied from the base model; a chat
-    template of the configuration replaces the tokenizer's, all of them if there are several.
+    Args:
+        config: its chat template, and what that is given, replace the tokenizer's own.
+        model: the trained model in memory, an adapter merged into it.
+        base: the base model's folder.
+        made: an empty folder.
+        ends: ids of the tokens that end what the rows teach; generation with the export ends there.
     """
-    dtype = _stored_dtype(config, base)
-    state = {name: tensor.detach().to(dtype) for name, tensor in model.state_dict().items()}
-    model.save_pretrained(made, state_dict=state)
-    settings = read_json(made / "config.json")
-    (made / "config.json").write_text(json.dumps(settings | {"dtype": str(dtype).removeprefix("torch.")}, indent=2))
-    for pattern in _COPIED:
-        for file in base.glob(pattern):
-            shutil.copyfile(file, made / file.name)
-    _end_at(made / "generation_config.json", ends)
-    if (template := configured_template(config)) is not None:
-        (made / "chat_template.jinja").write_text(template, encoding="utf-8")
-    elif (base / _NAMED).is_dir():
-        shutil.copytree(base / _NAMED, made / _NAMED)
+    assert config.model is not None  # it was trained
+    patterns = (*_COPIED, _CODE) if config.model.trust_remote_code else _COPIED
+    for file in sorted({file for pattern in patterns for file in base.glob(pattern) if file.is_file()}):
+        shutil.copyfile(file, made / file.name)
+    settings = read_json(base / "config.json")
+    if quantization(base) is None:
+        write_weights(model, base, made)
+    else:
+        write_plain_weights(model, base, made)
+        _each_section(settings, lambda section: section.pop("quantization_config", None))
+        settings["dtype"] = "bfloat16"
+    if not is_tied(model):
+        _each_section(settings, _say_untied)
+    (made / "config.json").write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    _write_generation_settings(base, made, ends)
+    write_templates(config, base, made)
 
 
 def merged_model(config: Config, base: Path, adapter: Path) -> Any:
-    """Return the base model in float32 with an adapter merged into it."""
-    assert config.model is not None  # run() checked
-    model = transformers.AutoModelForCausalLM.from_pretrained(
-        base,
-        dtype=torch.float32,
-        use_safetensors=True,
-        local_files_only=True,
-        trust_remote_code=config.model.trust_remote_code,
-    )
+    """Return the base model with an adapter merged into it, both in float32: what the files of the base model hold is never rounded.
+
+    An adapter on a weight that input and output share is merged into its own side alone, and the two are no longer shared.
+    """
+    assert config.model is not None  # it was trained
+    model = load_model(base, config.model, dtype=torch.float32, seed=config.seed).model
+    untie_where_adapted(model, adapter)
     return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
 
 
-def _stored_dtype(config: Config, base: Path) -> torch.dtype:
-    assert config.model is not None  # run() checked
-    found = transformers.AutoConfig.from_pretrained(
-        base, local_files_only=True, trust_remote_code=config.model.trust_remote_code
-    ).dtype
-    return found if isinstance(found, torch.dtype) else torch.float32
-
-
-def _end_at(file: Path, ends: Sequence[int]) -> None:
+def _write_generation_settings(base: Path, made: Path, ends: Sequence[int]) -> None:
     """Let generation end at these tokens, and at those at which it ended before."""
-    settings = read_json(file) if file.is_file() else {}
+    file = base / "generation_config.json"
+    known = {key: value for section in text_sections(base) for key in _IDS if (value := section.get(key)) is not None}
+    settings = mended(read_json(file))[0] if file.is_file() else known
     before = settings.get("eos_token_id")
     before = before if isinstance(before, list) else [] if before is None else [before]
     if after := [*before, *(token for token in dict.fromkeys(ends) if token not in before)]:
         settings["eos_token_id"] = after if len(after) > 1 else after[0]
-    file.write_text(json.dumps(settings, indent=2))
+    (made / file.name).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+
+
+def _each_section(settings: dict[str, Any], change: Any) -> None:
+    """Change a configuration, and what it says of the text part of a model that has several."""
+    change(settings)
+    if isinstance(nested := settings.get("text_config"), dict):
+        change(nested)
+
+
+def _say_untied(section: dict[str, Any]) -> None:
+    section["tie_word_embeddings"] = False

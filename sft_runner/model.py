@@ -13,6 +13,9 @@ from peft import LoraConfig as PeftLoraConfig
 from peft import get_peft_model
 
 from versatune.mixing.arrays import FloatArray
+from versatune.models.loading import load_model, pad_id
+from versatune.models.quantization import check_quantization
+from versatune.models.tokenizer import load_tokenizer
 from versatune.schemas.chat_template import chat_templates, templates_sha256
 from versatune.schemas.config import Config, LoraConfig
 from versatune.schemas.dataset import TokenizerRecord
@@ -73,24 +76,12 @@ def load_trainee(config: Config, folder: Path) -> Trainee:
     frozen base takes that format itself and only the adapter is float32.
     """
     assert config.model is not None  # run() checked
+    check_quantization(folder, config.model.path, config.train.method)
     wide = config.train.method == "full" or config.train.dtype == "float32"
     device = choose_device(config.train.device)
-    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers does not type it
-    try:
-        model: Any = transformers.AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=torch.float32 if wide else torch.bfloat16,
-            use_safetensors=True,
-            local_files_only=True,
-            trust_remote_code=config.model.trust_remote_code,
-        )
-    except (OSError, ValueError) as error:
-        raise DataError(f"model {folder}: cannot be loaded ({' '.join(str(error).split())[:300]})") from None
-    model.to(device)
-    pad_id = model.config.pad_token_id
-    return Trainee(
-        model=model, device=device, autocast=config.train.dtype == "bfloat16", pad_id=0 if pad_id is None else pad_id
-    )
+    loaded = load_model(folder, config.model, dtype=torch.float32 if wide else torch.bfloat16, seed=config.seed)
+    model = loaded.model.to(device)
+    return Trainee(model=model, device=device, autocast=config.train.dtype == "bfloat16", pad_id=pad_id(model.config))
 
 
 def add_adapter(trainee: Trainee, config: LoraConfig, seed: int) -> Trainee:
@@ -128,13 +119,8 @@ def end_tokens(config: Config, folder: Path, template: TemplateRecord) -> dict[s
 def check_tokenizer(config: Config, folder: Path, record: TokenizerRecord) -> None:
     """Refuse a model whose tokenizer or chat template is not the one that made the dataset's tokens."""
     assert config.model is not None  # run() checked
-    try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=config.model.trust_remote_code
-        )
-        templates = chat_templates(config, tokenizer)
-    except (OSError, ValueError) as error:
-        raise DataError(f"model {folder}: no usable tokenizer ({' '.join(str(error).split())[:300]})") from None
+    tokenizer = load_tokenizer(folder, trust_remote_code=config.model.trust_remote_code)
+    templates = chat_templates(config, tokenizer)
     # The dataset's tokenizer neither cut nor padded; a folder may ask for both, and its serialised form then says so.
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()

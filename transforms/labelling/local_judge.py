@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from versatune.models.tokenizer import load_tokenizer
 from versatune.schemas.errors import DataError
 from versatune.transforms.engines.vllm_engine import VllmEngine, VllmSettings, local_settings
 from versatune.transforms.labelling.ask import Answer
@@ -43,23 +44,6 @@ class Questions:
                 " Take a model with a longer context, or shorten label.descriptions"
             )
         return room
-
-
-def load_tokenizer(folder: Path) -> Any:
-    """Load a model folder's tokenizer; nothing in the folder can run code.
-
-    Raises:
-        DataError: it cannot be loaded.
-    """
-    from transformers import AutoTokenizer  # seconds, which --help need not pay
-
-    try:
-        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise DataError(
-            f"judge {folder}: its tokenizer cannot be loaded ({reason}); save it into the folder"
-        ) from error
 
 
 def plan_questions(tokenizer: Any, choices: Choices, model: str) -> Questions:
@@ -146,7 +130,7 @@ class LocalJudge:
         """Start the engine; see :class:`versatune.transforms.engines.vllm_engine.VllmEngine`."""
         self._plan = plan
         settings = local_settings(plan.settings)
-        self._tokenizer = load_tokenizer(Path(settings.model))
+        self._tokenizer = load_tokenizer(Path(settings.model), trust_remote_code=False)
         self._engine = VllmEngine(settings)
         self.about = self._engine.about
 

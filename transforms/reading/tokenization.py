@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import orjson
 from versatune.models.files import read_json
 from versatune.models.fit import check_model_fit
 from versatune.models.source import model_folder
+from versatune.models.tokenizer import load_tokenizer
 from versatune.schemas.chat_template import SHIPPED, chat_templates, templates_sha256
 from versatune.schemas.config import Config, ModelConfig
 from versatune.schemas.errors import ConfigError, DataError
@@ -20,8 +20,6 @@ from versatune.transforms.chat.conversations import ChatPlan
 from versatune.transforms.chat.shipped import TEMPLATES
 from versatune.transforms.transport.model_fetch import fetch_model
 from versatune.transforms.transport.storage import read_bytes, replace_bytes
-
-_ADDED_BY_FILE = ("PreTrainedTokenizerFast", "TokenizersBackend")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +64,7 @@ def plan_tokenization(config: Config) -> Tokenization:
     folder = model_folder(config, needed_for="build.tokenize", fetch=fetch_model)
     model = config.model
     assert model is not None  # model_folder() refuses such a configuration
-    tokenizer = _load_tokenizer(folder, trust_remote_code=model.trust_remote_code)
+    tokenizer = load_tokenizer(folder, trust_remote_code=model.trust_remote_code)
     if not tokenizer.is_fast:
         raise DataError(
             f"model {model.path}: its tokenizer is not a fast one, which character offsets need; add a tokenizer.json"
@@ -126,36 +124,3 @@ def _eos(folder: Path, tokenizer: Any) -> tuple[str, ...]:
     known = dict.fromkeys(token for token in ids if isinstance(token, int))
     texts = [tokenizer.backend_tokenizer.id_to_token(token) for token in known]
     return tuple(text for text in texts if text)
-
-
-def load_tokenizer(folder: Path, *, trust_remote_code: bool) -> Any:
-    """Return a folder's tokenizer, as transformers has it; what that raises is raised."""
-    if (folder / "tokenizer.json").is_file() and _declared_class(folder) in _ADDED_BY_FILE:
-        from transformers import PreTrainedTokenizerFast  # without AutoTokenizer, whose import loads torch: seconds
-
-        return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code, local_files_only=True)
-
-
-def _load_tokenizer(folder: Path, *, trust_remote_code: bool) -> Any:
-    try:
-        return load_tokenizer(folder, trust_remote_code=trust_remote_code)
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"build.tokenize needs the package {error.name}: pip install 'versatune[train]', or set it to false"
-        ) from None
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise DataError(
-            f"model {folder}: no tokenizer can be loaded ({reason}); expected tokenizer.json and tokenizer_config.json."
-            " Copy them there, or set build.tokenize to false."
-        ) from error
-
-
-def _declared_class(folder: Path) -> str:
-    try:
-        return str(json.loads((folder / "tokenizer_config.json").read_text()).get("tokenizer_class"))
-    except (OSError, ValueError, AttributeError):
-        return ""

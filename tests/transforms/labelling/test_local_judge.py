@@ -9,16 +9,17 @@ from typing import Any
 
 import pytest
 
+from versatune.models.tokenizer import load_tokenizer
 from versatune.schemas.errors import DataError
 from versatune.transforms.labelling.judge import Choices
-from versatune.transforms.labelling.local_judge import load_tokenizer, plan_questions, text_ids
+from versatune.transforms.labelling.local_judge import plan_questions, text_ids
 
 CHOICES = Choices(domains=("law", "code", "sport"), meanings=("", "", ""))
 
 
 @pytest.fixture
 def tokenizer(tiny_model: Path) -> Any:
-    return load_tokenizer(tiny_model)
+    return load_tokenizer(tiny_model, trust_remote_code=False)
 
 
 def test_a_question_is_the_chat_template_s_with_the_text_in_its_place(tokenizer: Any) -> None:
@@ -57,7 +58,7 @@ def test_a_code_that_is_more_than_one_token_is_refused(tiny_model: Path, tmp_pat
     backend["normalizer"] = {"type": "Replace", "pattern": {"String": "B"}, "content": "BB"}  # B is always two tokens
     (folder / "tokenizer.json").write_text(json.dumps(backend))
     with pytest.raises(DataError, match="does not write the answer 'B' as one token"):
-        plan_questions(load_tokenizer(folder), CHOICES, "tiny")
+        plan_questions(load_tokenizer(folder, trust_remote_code=False), CHOICES, "tiny")
 
 
 def test_a_template_that_hides_the_message_is_refused(tokenizer: Any) -> None:
@@ -76,4 +77,4 @@ def test_a_short_context_shortens_the_text_and_a_shorter_one_is_refused(tokenize
 
 def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="its tokenizer cannot be loaded"):
-        load_tokenizer(tmp_path)
+        load_tokenizer(tmp_path, trust_remote_code=False)
