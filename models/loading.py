@@ -148,7 +148,7 @@ def _check_class(folder: Path, config: Any, model: ModelConfig) -> None:
     own = getattr(config, "auto_map", None) or {}
     if "AutoModelForCausalLM" in own and model.trust_remote_code:
         return
-    if type(config) in AutoModelForCausalLM._model_mapping:
+    if type(config) in AutoModelForCausalLM._model_mapping:  # noqa: SLF001  # there is no other way to ask
         return
     kind = config.model_type
     why = (

@@ -25,7 +25,7 @@ def dequantized(method: str | None) -> dict[str, Any]:
     """Return what from_pretrained() has to be told, so that the weights in memory are plain ones."""
     if method is None:
         return {}
-    from transformers import FineGrainedFP8Config, Mxfp4Config
+    from transformers.utils.quantization_config import FineGrainedFP8Config, Mxfp4Config
 
     maker: Any = FineGrainedFP8Config if method == "fp8" else Mxfp4Config
     return {"quantization_config": maker(dequantize=True)}

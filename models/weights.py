@@ -62,7 +62,7 @@ def write_plain_weights(model: Any, base: Path, made: Path) -> None:
     wide = {
         name for file in weight_files(base) for name, tensor in tensors_of(file).items() if tensor["dtype"] == "F32"
     }
-    model._weight_conversions = None  # those of a plain model, without the steps that undo the quantisation
+    model._weight_conversions = None  # noqa: SLF001  # those of a plain model, without the steps that undo the quantisation
     tensors = {
         name: value.to("cpu", torch.float32 if name in wide else torch.bfloat16)
         for name, value in _values(model, set()).items()
