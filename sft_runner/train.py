@@ -156,7 +156,8 @@ def _open(
     check_tokenizer(config, folder, mixture.tokenizer)
     check_model_fit(folder, max_tokens=mixture.tokenizer.max_tokens)
     check_ids(pool, embedding_rows(folder))
-    check_generation_settings(folder)
+    if notice := check_generation_settings(folder):
+        progress.say(f"notice: {notice}")
     return _Run(config, mixture, pool, folder, directory, identity, progress)
 
 

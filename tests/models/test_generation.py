@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from versatune.models.generation import check_generation_settings
+from versatune.models.generation import check_generation_settings, mended
 from versatune.schemas.errors import DataError
 
 transformers = pytest.importorskip("transformers")
@@ -40,17 +40,24 @@ def _saves(settings: dict[str, Any], folder: Path) -> bool:
         {},
     ],
 )
-def test_what_transformers_will_not_save_is_refused_before(tmp_path: Path, settings: dict[str, Any]) -> None:
-    if _saves(settings, tmp_path):
-        check_generation_settings(tmp_path)
+def test_what_transformers_will_not_save_is_mended_or_refused_before(tmp_path: Path, settings: dict[str, Any]) -> None:
+    saved = _saves(settings, tmp_path)
+    after, notice = mended(settings)
+    if saved:
+        assert check_generation_settings(tmp_path) == "" and after == settings
+    elif notice:
+        assert check_generation_settings(tmp_path).endswith(notice) and _saves(after, tmp_path)
     else:
         with pytest.raises(DataError, match="cannot be saved with the trained model"):
             check_generation_settings(tmp_path)
 
 
-def test_the_usual_mistake_is_among_them(tmp_path: Path) -> None:
+def test_a_temperature_without_sampling_means_to_sample(tmp_path: Path) -> None:
     assert not _saves({"temperature": 0.6}, tmp_path)
+    after, notice = mended({"temperature": 0.6})
+    assert after == {"temperature": 0.6, "do_sample": True}
+    assert notice.startswith("generation_config.json gives temperature without do_sample: true")
 
 
 def test_a_model_without_settings_is_fine(tmp_path: Path) -> None:
-    check_generation_settings(tmp_path)
+    assert check_generation_settings(tmp_path) == ""

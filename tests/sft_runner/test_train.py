@@ -348,7 +348,7 @@ def test_a_domain_without_held_out_rows_stops_a_mixer_that_follows_losses(workpl
 @pytest.mark.parametrize(
     ("file", "changes", "said"),
     [
-        ("generation_config.json", {"num_beams": 0}, "cannot be saved with the trained model"),
+        ("generation_config.json", {"num_return_sequences": 4}, "cannot be saved with the trained model"),
         ("config.json", {"pad_token_id": -1}, "pad_token_id is -1"),
         ("config.json", {"max_position_embeddings": 95}, "context of 95 tokens, and rows may have 96"),
     ],

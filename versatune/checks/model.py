@@ -150,9 +150,8 @@ def adapters(subject: Subject) -> Findings:
 
 def generation_settings(subject: Subject) -> Findings:
     """Settings that cannot be exported with the trained model."""
-    if subject.folder.value is not None:
-        check_generation_settings(subject.folder.value)
-    yield from ()
+    if subject.folder.value is not None and (notice := check_generation_settings(subject.folder.value)):
+        yield Problem(stage="train", key="model", message=notice, refused=False)
 
 
 def _built_in(model_type: str) -> bool:
