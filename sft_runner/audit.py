@@ -34,6 +34,10 @@ EXACT, ROUNDED = 1e-3, 2e-2
 bits. docs/training.md says what was measured."""
 LOAD_ERRORS = (OSError, ValueError, KeyError, ImportError, RuntimeError, AssertionError, TypeError, AttributeError)
 """What from_pretrained() raises of a folder that it cannot use."""
+_ROUNDING = (
+    "it is the rounding alone: with the trained values in place of those in the files ({formats}) the loss is the run's. Train from a copy of the"
+    " base model in float32 to keep what was trained"
+)
 
 
 @dataclass(kw_only=True)
@@ -76,11 +80,10 @@ def audit_export(
     ran = [_loss(nll[:ROWS], s) for nll, s in zip(subject.held_out_nll, few, strict=True)]
     tolerance = _tolerance(subject, made)
     problems = file_problems(subject.base, made)
-    of_model = _look_at_model(subject, model, made, few)
+    of_model = _look_at_model(subject, model, made, few, ran, tolerance)
     gc.collect()
-    of_adapter = _look_at_adapter(subject, adapter, trained, few)
-    for what, seen in (("model", of_model), ("adapter", of_adapter)):
-        problems += [*seen.problems, *_loss_problems(what, few, ran, seen.losses, tolerance)]
+    of_adapter = _look_at_adapter(subject, adapter, trained, few, ran, tolerance)
+    problems += [*of_model.problems, *of_adapter.problems]
     domains = [
         AuditedDomain(domain=s.rows.domain, rows=len(s.chosen), loss_run=a, loss_model=b, loss_adapter=c)
         for s, a, b, c in zip(few, ran, of_model.losses, of_adapter.losses, strict=True)
@@ -111,7 +114,9 @@ class _Seen:
     ends: dict[str, str] = field(default_factory=dict)
 
 
-def _look_at_model(subject: Subject, model: Any, made: Path, few: Sequence[HeldOut]) -> _Seen:
+def _look_at_model(
+    subject: Subject, model: Any, made: Path, few: Sequence[HeldOut], ran: Sequence[float | None], tolerance: float
+) -> _Seen:
     """Load the export in float32, so that no value is rounded, and ask it everything."""
     seen = _Seen([None] * len(few), [])
     assert subject.config.model is not None  # it was trained
@@ -133,15 +138,25 @@ def _look_at_model(subject: Subject, model: Any, made: Path, few: Sequence[HeldO
     # Tensors first: some models change their weights when they are evaluated.
     seen.tensors, differing = tensor_problems(model, stranger, made)
     seen.losses = _losses(subject, stranger, few)
-    seen.problems += [*wrong, *differing]
+    off = _loss_problems("model", few, ran, seen.losses, tolerance)
+    seen.problems += [*wrong, *differing, *off]
     for text, token in subject.ends.items():
         seen.ends[text], problem = stop_problem(stranger, few, text, token)
         seen.problems += [problem] if problem else []
+    if off and not differing:
+        stranger.load_state_dict(model.state_dict())
+        if not _loss_problems("model", few, ran, _losses(subject, stranger, few), tolerance):
+            seen.problems.append(_ROUNDING.format(formats=" and ".join(sorted(formats_of(made)))))
     return seen
 
 
 def _look_at_adapter(
-    subject: Subject, adapter: Path | None, trained: Mapping[str, torch.Tensor], few: Sequence[HeldOut]
+    subject: Subject,
+    adapter: Path | None,
+    trained: Mapping[str, torch.Tensor],
+    few: Sequence[HeldOut],
+    ran: Sequence[float | None],
+    tolerance: float,
 ) -> _Seen:
     """Put the adapter on the base model, as the run held it, through peft."""
     seen = _Seen([None] * len(few), [])
@@ -153,8 +168,8 @@ def _look_at_adapter(
     except LOAD_ERRORS as error:
         seen.problems.append(f"adapter/: peft does not put it on the base model ({_words(error)})")
         return seen
-    seen.problems += adapter_problems(trained, model)
     seen.losses = _losses(subject, model, few)
+    seen.problems += [*adapter_problems(trained, model), *_loss_problems("adapter", few, ran, seen.losses, tolerance)]
     return seen
 
 

@@ -24,7 +24,7 @@ from versatune.schemas.errors import DataError, RunError
 from versatune.schemas.files import sha256_file
 from versatune.schemas.progress import Silence
 from versatune.schemas.run import RunRecord
-from versatune.sft_runner import publish
+from versatune.sft_runner import audit, publish
 from versatune.sft_runner.audit_files import carried_tensors
 from versatune.sft_runner.audit_run import audit_run
 from versatune.sft_runner.train import export, run
@@ -256,16 +256,16 @@ def test_a_tensor_that_is_only_carried_through_must_not_change(tiny_model: Path,
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_the_record_has_the_figures_of_the_audit(trained: dict[str, Path], method: str) -> None:
     record = RunRecord.load(trained[method] / "run.json")
-    audit = record.audit
+    figures = record.audit
     weights = load_file(trained[method] / "model" / WEIGHTS)
-    assert audit.tensors >= len(weights) and audit.carried == 0
-    assert [(d.domain, d.rows) for d in audit.domains] == [("law", 4), ("code", 4), ("general", 4)]
-    assert audit.tolerance == 1e-3 and audit.largest_difference < 1e-5
-    for domain in audit.domains:
+    assert figures.tensors >= len(weights) and figures.carried == 0
+    assert [(d.domain, d.rows) for d in figures.domains] == [("law", 4), ("code", 4), ("general", 4)]
+    assert figures.tolerance == 1e-3 and figures.largest_difference < 1e-5
+    for domain in figures.domains:
         assert domain.loss_model == pytest.approx(domain.loss_run, abs=1e-5)
         assert (domain.loss_adapter is None) == (method == "full")
-    assert audit.ends == {"<|im_end|>": "generated"}
-    assert 0.0 < audit.share < 1.0 and audit.seconds > 0.0
+    assert figures.ends == {"<|im_end|>": "generated"}
+    assert 0.0 < figures.share < 1.0 and figures.seconds > 0.0
 
 
 def test_a_model_of_16_bits_may_differ_by_its_rounding(
@@ -275,8 +275,20 @@ def test_a_model_of_16_bits_may_differ_by_its_rounding(
     transformers.AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.bfloat16).save_pretrained(base)
     for method in ("full", "lora"):
         directory = train_in(tmp_path / method, dataset, base, {"method": method})
-        audit = RunRecord.load(directory / "run.json").audit
-        assert audit.tolerance == 2e-2 and 1e-6 < audit.largest_difference < 1e-2
+        figures = RunRecord.load(directory / "run.json").audit
+        assert figures.tolerance == 2e-2 and 1e-6 < figures.largest_difference < 1e-2
+
+
+def test_a_rounding_that_undoes_the_training_is_named(
+    tmp_path: Path, dataset: tuple[Path, list[Shard]], tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = shutil.copytree(tiny_model, tmp_path / "base")
+    transformers.AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.bfloat16).save_pretrained(base)
+    monkeypatch.setattr(audit, "ROUNDED", 1e-6)  # as if the rounding were large
+    with pytest.raises(
+        RunError, match=r"it is the rounding alone: with the trained values in .* \(BF16\) the loss is the run's"
+    ):
+        train_in(tmp_path / "full", dataset, base, {"method": "full"})
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])
@@ -310,10 +322,10 @@ def test_what_is_not_trained_to_its_end_is_not_exported(again: Callable, tmp_pat
 def test_a_finished_run_is_audited_again_on_demand(again: Callable, method: str) -> None:
     directory = again(method)
     before = all_files(directory)
-    audit, problems = audit_run(directory, Silence())
+    figures, problems = audit_run(directory, Silence())
     assert problems == []
     same = {"seconds", "share"}
-    assert audit.model_dump(exclude=same) == RunRecord.load(directory / "run.json").audit.model_dump(exclude=same)
+    assert figures.model_dump(exclude=same) == RunRecord.load(directory / "run.json").audit.model_dump(exclude=same)
     assert all_files(directory) == before
     tensors(one_value)(directory / "model")
     _, (problem,) = audit_run(directory, Silence())
