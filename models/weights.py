@@ -38,6 +38,8 @@ def write_weights(model: Any, base: Path, made: Path) -> None:
     from safetensors import safe_open
     from safetensors.torch import save_file
 
+    from versatune.models.rounding import rounded
+
     files = weight_files(base)
     values = _values(model, {name for file in files for name in tensors_of(file)})
     for file in files:
@@ -45,10 +47,10 @@ def write_weights(model: Any, base: Path, made: Path) -> None:
         with safe_open(file, "pt") as stored:
             for name in stored.keys():  # noqa: SIM118  # no dictionary
                 tensor = stored.get_tensor(name)
-                tensors[name] = values.pop(name).to(tensor) if name in values else tensor
+                tensors[name] = rounded(values.pop(name), tensor.dtype) if name in values else tensor
         if file == files[-1]:
             format_ = next((t.dtype for t in tensors.values() if t.is_floating_point()), None)
-            tensors |= {name: value.to("cpu", format_) for name, value in values.items()}
+            tensors |= {name: rounded(value, format_ or value.dtype) for name, value in values.items()}
         save_file(_apart(tensors), made / file.name, metadata=_METADATA)
     if (base / _INDEX).is_file():
         _write_index(read_json(base / _INDEX), list(values), files[-1].name, made / _INDEX)
@@ -59,12 +61,14 @@ def write_plain_weights(model: Any, base: Path, made: Path) -> None:
     import torch
     from safetensors.torch import save_file
 
+    from versatune.models.rounding import rounded
+
     wide = {
         name for file in weight_files(base) for name, tensor in tensors_of(file).items() if tensor["dtype"] == "F32"
     }
     model._weight_conversions = None  # noqa: SLF001  # those of a plain model, without the steps that undo the quantisation
     tensors = {
-        name: value.to("cpu", torch.float32 if name in wide else torch.bfloat16)
+        name: rounded(value, torch.float32 if name in wide else torch.bfloat16)
         for name, value in _values(model, set()).items()
     }
     save_file(_apart(tensors), made / _ONE, metadata=_METADATA)

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from versatune.models.rounding import is_rounded
 from versatune.sft_runner.audit_files import some, stored_tensors
 
 _FORMATS = {"F64": torch.float64, "F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
@@ -62,7 +63,7 @@ def adapter_problems(trained: Mapping[str, torch.Tensor], model: Any) -> list[st
 
 
 def _same(ours: torch.Tensor, theirs: torch.Tensor, formats: Iterable[torch.dtype]) -> bool:
-    """Tell whether each value is ours in one of the formats."""
+    """Tell whether each value is ours in one of the formats, rounded up or down."""
     if ours.shape != theirs.shape:
         return False
     if torch.equal(ours, theirs.to(ours.dtype)):
@@ -71,5 +72,5 @@ def _same(ours: torch.Tensor, theirs: torch.Tensor, formats: Iterable[torch.dtyp
         return False
     fitting = torch.zeros(ours.shape, dtype=torch.bool)
     for dtype in formats:
-        fitting |= ours.to(dtype).to(theirs.dtype) == theirs
+        fitting |= is_rounded(ours, theirs.to(ours.dtype), dtype)
     return bool(fitting.all())
