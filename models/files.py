@@ -57,9 +57,16 @@ def check_model_folder(folder: str | Path) -> None:
         )
 
 
-def model_digest(folder: str | Path) -> str:
-    """Return the sha256 of the sorted (file name, sha256) pairs of a folder's weights, configuration and tokenizer."""
+def model_digest(folder: str | Path, *, generation: bool = True) -> str:
+    """Return the sha256 of the sorted (file name, sha256) pairs of a folder's weights, configuration and tokenizer.
+
+    Args:
+        folder: of the model.
+        generation: whether the settings of generation are part of it: they are for who generates, not for who trains.
+    """
     names = {file for pattern in _IDENTITY for file in Path(folder).glob(pattern) if file.is_file()}
+    if not generation:
+        names.discard(Path(folder) / "generation_config.json")
     return sha256_json([[file.name, sha256_file(file)] for file in sorted(names)])
 
 

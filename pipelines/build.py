@@ -14,6 +14,8 @@ import apache_beam as beam
 import orjson
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from versatune.models.look import check_trainable, look
+from versatune.models.source import model_folder
 from versatune.pipelines.build_plan import BuildPlan, plan_build, planned_bytes
 from versatune.pipelines.build_watch import watched_build
 from versatune.pipelines.execute import execute
@@ -44,6 +46,7 @@ from versatune.transforms.shards.write_manifest import OUTCOME, REJECTED, Outcom
 from versatune.transforms.shards.write_shards import ShardWriter, WriteRejects, WriteShards
 from versatune.transforms.transport import batch_coders  # noqa: F401  # registers how batches travel
 from versatune.transforms.transport.exchange import WriteFragments
+from versatune.transforms.transport.model_fetch import fetch_model
 from versatune.transforms.transport.storage import delete_tree, exists, is_local, read_bytes
 
 _BY_CHANCE = 10  # rows of a small domain that may be held out beyond twice the share asked for
@@ -76,15 +79,21 @@ def run(config: Config, *, beam_args: Sequence[str] = (), progress: Progress, re
             "build: one process instead of several, because it was not called in the main thread of the program"
         )
     options = pipeline_options(beam_args, workers)
-    tokenization = plan_tokenization(config) if config.build.tokenize and config.model else None
-    if tokenization is None:
+    tokenization = facts = None
+    if config.build.tokenize and config.model:
+        folder = model_folder(config, needed_for="build.tokenize", fetch=fetch_model)
+        check_trainable(folder, config)
+        facts, tokenization = look(folder, config.model.path), plan_tokenization(config)
+    else:
         progress.say(
             "build: rows are not tokenized (no model is configured, or build.tokenize is off); training needs it"
         )
     repaired = read_repairs(repairs) if repairs else None
     with only_one(config.home, "build") if is_local(config.home) else contextlib.nullcontext():
         before = _newest(config.home)
-        plan = plan_build(config, splits, tokenization, _environment(options, workers), started, repaired, before)
+        plan = plan_build(
+            config, splits, tokenization, _environment(options, workers), started, repaired, before, facts
+        )
         for line in plan.template:
             progress.say(f"build: {line}")
         if plan.finished.fragments:

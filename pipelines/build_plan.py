@@ -16,6 +16,7 @@ from versatune.schemas.dataset import (
     RepairRecord,
 )
 from versatune.schemas.files import sha256_json
+from versatune.schemas.model_facts import ModelFacts
 from versatune.schemas.version import VERSION
 from versatune.transforms.chat.report import refuse_unusable, template_lines
 from versatune.transforms.classifier.fasttext_classifier import DomainClassifier, shared_classifier
@@ -81,6 +82,7 @@ def plan_build(
     started: float,
     repairs: Repairs | None = None,
     before: DatasetManifest | None = None,
+    facts: ModelFacts | None = None,
 ) -> BuildPlan:
     """Decide everything that does not need a row, clear away what other builds left, and put things where the workers find them.
 
@@ -139,6 +141,7 @@ def plan_build(
             taxonomy=config.taxonomy,
             classifier=_classifier_record(classifier),
             tokenizer=tokenizer,
+            model=facts,
             fingerprint=fingerprint,
             max_rejected_fraction=config.build.max_rejected_fraction,
             licenses=config.build.licenses,

@@ -20,6 +20,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from versatune.mixing.agreement import accuracy, contingency, kappa
 from versatune.models.files import check_model_folder, context_length, model_digest
+from versatune.models.look import look
 from versatune.models.source import model_folder
 from versatune.models.tokenizer import load_tokenizer
 from versatune.pipelines.execute import execute
@@ -30,6 +31,7 @@ from versatune.schemas.errors import ConfigError, RunError
 from versatune.schemas.files import sha256_bytes, sha256_json, write_atomic
 from versatune.schemas.labels import Agreement, JudgeRecord, LabelFile, LabelReport
 from versatune.schemas.lock import only_one
+from versatune.schemas.model_facts import ModelFacts
 from versatune.schemas.progress import Progress
 from versatune.schemas.taxonomy import DEFAULT_TAXONOMY, Taxonomy
 from versatune.transforms.classifier.fasttext_classifier import DomainClassifier, shared_classifier, text_view
@@ -66,6 +68,7 @@ class LabelPlan:
     Attributes:
         prompt_sha256: of the questions as the model gets them.
         start: starts the judge on a worker.
+        facts: what the files of a local judge say.
     """
 
     config: Config
@@ -75,6 +78,7 @@ class LabelPlan:
     text_tokens: int
     classifier: DomainClassifier | None
     start: Callable[[], Judge]
+    facts: ModelFacts | None = None
 
     @property
     def store_key(self) -> str:
@@ -140,6 +144,7 @@ def plan_local(config: Config, model: str) -> LabelPlan:
             endpoint=None,
             dtype=engine.dtype,
         ),
+        facts=look(folder, model),
         prompt_sha256=sha256_json([questions.heads, questions.tails, questions.code_ids]),
         text_tokens=text_tokens,
         classifier=_classifier(config),
@@ -362,6 +367,7 @@ def _report(
         inputs=given.inputs,
         domains=list(taxonomy.domains),
         judge=plan.judge,
+        judge_facts=plan.facts,
         questions=plan.choices.record(),
         prompt_sha256=plan.prompt_sha256,
         rotations=list(plan.choices.rotations),

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from versatune.mixing.estimate_shares import ShareEstimate
 from versatune.mixing.estimators import hard_counts, unlabelled_bounds
 from versatune.mixing.weights import row_to_token_weights
+from versatune.models.look import look
 from versatune.pipelines.probe_plan import ProbePlan
 from versatune.schemas.arrow import generation_schema
 from versatune.schemas.errors import RunError
@@ -130,6 +131,7 @@ def _report(plan: ProbePlan, seen: Seen, drawn: int, labelled: Labelled, environ
         environment=environment,
         domains=list(config.taxonomy.domains),
         model=plan.model,
+        model_facts=look(plan.folder, plan.model.name) if plan.folder and not plan.model.endpoint else None,
         prompt_token_id=plan.prompt_token_id,
         prompt_token=plan.prompt_token,
         sampling=plan.sampling,

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal, Self, get_args
 from pydantic import Field, model_validator
 
 from versatune.schemas.document import Document, Part
+from versatune.schemas.model_facts import ModelFacts
 from versatune.schemas.taxonomy import Taxonomy
 from versatune.schemas.template_record import THOUGHTS_LEFT_OUT, TemplateRecord
 
@@ -169,7 +170,7 @@ class DatasetManifest(Document):
     FORMAT_VERSION: ClassVar[int] = 5
     # Where rows came from is not what the dataset is: the same rows from other files make the same dataset.
     OUTSIDE_DIGEST: ClassVar[frozenset[str]] = frozenset(
-        {"version", "created_at", "environment", "parent", "inputs", "fields", "rejects", "lineage"}
+        {"version", "created_at", "environment", "parent", "model", "inputs", "fields", "rejects", "lineage"}
     )
 
     name: str
@@ -182,6 +183,7 @@ class DatasetManifest(Document):
     taxonomy: Taxonomy
     classifier: ClassifierRecord
     tokenizer: TokenizerRecord | None
+    model: ModelFacts | None = Field(default=None, description="the model whose tokenizer that is; null without tokens")
     inputs: list[InputFile]
     books: list[SourceBooks]
     fields: list[FieldUse] = Field(

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from versatune.schemas.document import Document, Part
+from versatune.schemas.model_facts import ModelFacts
 
 
 class LabelFile(Part):
@@ -53,7 +54,7 @@ class LabelReport(Document):
 
     KIND: ClassVar[str] = "versatune/labels"
     MADE_BY: ClassVar[str] = "versatune label FILE"
-    OUTSIDE_DIGEST: ClassVar[frozenset[str]] = frozenset({"created_at", "environment", "inputs"})
+    OUTSIDE_DIGEST: ClassVar[frozenset[str]] = frozenset({"created_at", "environment", "judge_facts", "inputs"})
 
     created_at: str
     environment: dict[str, Any] = Field(
@@ -62,6 +63,9 @@ class LabelReport(Document):
     inputs: list[LabelInput]
     domains: list[str]
     judge: JudgeRecord
+    judge_facts: ModelFacts | None = Field(
+        default=None, description="what the files of a judge say; null behind an endpoint"
+    )
     questions: dict[str, Any] = Field(
         description="codes, and for each order of them what stands before and after the text"
     )

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from versatune.schemas.document import Document, Part
+from versatune.schemas.model_facts import ModelFacts
 
 EstimateName = Literal["soft", "hard", "corrected", "em"]
 
@@ -86,12 +87,13 @@ class ProbeReport(Document):
     KIND: ClassVar[str] = "versatune/probe"
     MADE_BY: ClassVar[str] = "versatune probe CONFIG"
     FORMAT_VERSION: ClassVar[int] = 3
-    OUTSIDE_DIGEST: ClassVar[frozenset[str]] = frozenset({"created_at", "environment", "generations"})
+    OUTSIDE_DIGEST: ClassVar[frozenset[str]] = frozenset({"created_at", "environment", "model_facts", "generations"})
 
     created_at: str
     environment: dict[str, Any] = Field(description="engines, versions, tokens per second, reused generations")
     domains: list[str]
     model: ModelRecord
+    model_facts: ModelFacts | None = Field(default=None, description="what its files say; null behind an endpoint")
     prompt_token_id: int
     prompt_token: str
     sampling: dict[str, Any] = Field(description="temperature, top_p, repetition_penalty, max_new_tokens")

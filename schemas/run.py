@@ -10,6 +10,7 @@ from pydantic import Field
 
 from versatune.schemas.document import Document, Part
 from versatune.schemas.errors import DataError
+from versatune.schemas.model_facts import ModelFacts
 from versatune.schemas.validation import validate
 
 
@@ -96,7 +97,9 @@ class RunRecord(Document):
     KIND: ClassVar[str] = "versatune/run"
     MADE_BY: ClassVar[str] = "versatune train CONFIG"
     FORMAT_VERSION: ClassVar[int] = 3
-    OUTSIDE_DIGEST: ClassVar[frozenset[str]] = frozenset({"created_at", "environment", "mixture_path", "audit"})
+    OUTSIDE_DIGEST: ClassVar[frozenset[str]] = frozenset(
+        {"created_at", "environment", "mixture_path", "model_facts", "audit"}
+    )
 
     created_at: str
     environment: dict[str, Any] = Field(description="machine, versions, seconds, tokens per second")
@@ -104,6 +107,7 @@ class RunRecord(Document):
     mixture_digest: str
     dataset_digest: str
     model_sha256: str = Field(description="digest of the base model's files")
+    model_facts: ModelFacts | None = Field(default=None, description="what the base model's files say")
     config: dict[str, Any] = Field(description="the train section")
     domains: list[str]
     reference: ReferenceLosses

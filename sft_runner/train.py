@@ -21,9 +21,11 @@ import transformers
 from versatune.mixing.advance import Observation, advance, state_from_dict, state_to_dict
 from versatune.mixing.arrays import FloatArray, Floats, IntArray
 from versatune.mixing.losses import mean_loss
+from versatune.models.causality import check_causal
 from versatune.models.files import check_model_folder, model_digest
 from versatune.models.fit import check_model_fit, embedding_rows
 from versatune.models.generation import check_generation_settings
+from versatune.models.look import check_trainable, look
 from versatune.models.source import model_folder
 from versatune.schemas.config import Config
 from versatune.schemas.errors import ConfigError, DataError
@@ -132,7 +134,7 @@ def _identity(config: Config, mixture: MixtureManifest, folder: Path) -> dict[st
     """What a run is known by."""
     return {
         "mixture_digest": mixture.digest,
-        "model_sha256": model_digest(folder),
+        "model_sha256": model_digest(folder, generation=False),
         "train": config.train.model_dump(mode="json"),
         "seed": config.seed,
     }
@@ -182,7 +184,7 @@ def _model_folder(config: Config, mixture: MixtureManifest, fetch: Callable[[str
             " mix again"
         )
     folder = model_folder(config, needed_for="training", fetch=fetch)
-    check_model_folder(folder)
+    check_trainable(folder, config)
     return folder
 
 
@@ -206,6 +208,7 @@ class _Run:
         check_held_out(self.mixer, pool)
         self.slices = [held_out(rows, config.train.eval_rows_per_domain) for rows in pool.validation]
         self.trainee = load_trainee(config, folder)
+        check_causal(self.trainee.model, str(folder))
         if slow := slow_dtype(self.trainee.device.type, config.train.dtype):
             progress.say(f"warning: {slow}")
         checkpoints = whole_checkpoints(directory / "checkpoints")
@@ -442,6 +445,7 @@ class _Run:
             mixture_digest=self.mixture.digest,
             dataset_digest=self.mixture.dataset_digest,
             model_sha256=self.identity["model_sha256"],
+            model_facts=look(self.folder, self.config.model.path) if self.config.model else None,
             config=self.identity["train"],
             domains=self.mixture.domains,
             reference=self.reference,

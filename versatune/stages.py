@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from versatune.models.fit import check_model_fit
+from versatune.models.look import check_trainable
 from versatune.schemas.chat_template import template_file
 from versatune.schemas.config import Config
 from versatune.schemas.dataset import DatasetManifest
@@ -89,6 +90,7 @@ def _check_model(config: Config, mixture: MixtureManifest) -> None:
     """Compare the rows of a mixture with the model that would be trained on it, where its folder is at hand."""
     folder = Path(config.resolve(config.model.path)) if config.model and "://" not in config.model.path else None
     if folder is not None and mixture.tokenizer is not None and folder.is_dir():
+        check_trainable(folder, config)
         check_model_fit(folder, max_tokens=mixture.tokenizer.max_tokens)
 
 

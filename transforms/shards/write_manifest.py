@@ -29,6 +29,7 @@ from versatune.schemas.dataset import (
 )
 from versatune.schemas.errors import ConfigError, DataError, LicenseError, RunError, VersatuneError
 from versatune.schemas.licenses import check_licenses
+from versatune.schemas.model_facts import ModelFacts
 from versatune.schemas.taxonomy import Taxonomy
 from versatune.schemas.version import VERSION
 from versatune.transforms.overlap.near_duplicates import Clusters
@@ -59,6 +60,7 @@ class VersionPlan:
     taxonomy: Taxonomy
     classifier: ClassifierRecord
     tokenizer: TokenizerRecord | None
+    model: ModelFacts | None = None
     fingerprint: dict[str, Any]
     max_rejected_fraction: float
     licenses: LicensePolicy = field(default_factory=LicensePolicy)
@@ -130,6 +132,7 @@ def make_manifest(plan: VersionPlan, results: Results) -> DatasetManifest:
         taxonomy=plan.taxonomy,
         classifier=plan.classifier,
         tokenizer=plan.tokenizer,
+        model=plan.model,
         inputs=inputs,
         books=books,
         fields=field_uses(results.plan.fields),

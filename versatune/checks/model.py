@@ -12,6 +12,7 @@ from versatune.mixing.mixers import mixer_from_config
 from versatune.models.files import context_length, read_json, tensors_of, text_sections
 from versatune.models.fit import check_model_fit, embedding_rows
 from versatune.models.generation import check_generation_settings
+from versatune.models.look import check_trainable
 from versatune.schemas.chat_template import template_file
 from versatune.schemas.errors import DataError
 from versatune.transforms.chat.report import refuse_unusable, template_lines
@@ -152,6 +153,16 @@ def generation_settings(subject: Subject) -> Findings:
     """Settings that cannot be exported with the trained model."""
     if subject.folder.value is not None and (notice := check_generation_settings(subject.folder.value)):
         yield Problem(stage="train", key="model", message=notice, refused=False)
+
+
+def trainable(subject: Subject) -> Findings:
+    """Weights that are not those of the configuration, are quantised, or belong to a model that cannot be trained."""
+    folder, model = subject.folder.value, subject.config.model
+    if folder is not None and model is not None and (folder / "config.json").is_file():
+        settings = read_json(folder / "config.json")
+        if model.trust_remote_code or _built_in(str(settings.get("model_type"))):
+            check_trainable(folder, subject.config)
+    yield from ()
 
 
 def _built_in(model_type: str) -> bool:

@@ -32,6 +32,10 @@ def _needs_weights(subject: Subject) -> bool:
     return subject.own_engine or "train" in subject.stages
 
 
+def _trains(subject: Subject) -> bool:
+    return subject.tokenizes or "train" in subject.stages
+
+
 _CHECKS = (
     _Check(find=inputs.output, key="output", stages=STAGES),
     _Check(find=mixture.place, key="output", stages=("mix", "train")),
@@ -41,6 +45,7 @@ _CHECKS = (
     _Check(find=inputs.cleaning, key="build.clean", stages=("build",)),
     _Check(find=inputs.benchmarks, key="build.decontaminate.benchmarks", stages=("build",)),
     _Check(find=model.tokenizer, key="model", stages=("build",), wanted=lambda subject: subject.tokenizes),
+    _Check(find=model.trainable, key="model.path", stages=("build", "train"), wanted=_trains),
     _Check(find=machine.packages, key="machine", stages=("probe", "train")),
     _Check(find=model.files, key="model.path", stages=("probe", "train"), wanted=_needs_weights),
     _Check(find=model.known_type, key="model", stages=("probe", "train"), wanted=_needs_weights),
