@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from pathlib import Path
 from typing import Any
 
-from versatune.models.loading import LOAD_ERRORS, model_config
+from versatune.models.loading import model_config
 from versatune.schemas.config import ModelConfig
-from versatune.schemas.errors import ConfigError
+from versatune.schemas.errors import ConfigError, DataError
 
 _TOKENS = 12
 _SHARED = 8
@@ -29,6 +30,7 @@ def check_causal(model: Any, name: str) -> None:
 
     Raises:
         ConfigError: it sees later tokens.
+        DataError: it cannot be run.
     """
     import torch
 
@@ -38,10 +40,17 @@ def check_causal(model: Any, name: str) -> None:
     other[_SHARED:] = one[_SHARED:].add(rows // 2).remainder(rows)
     trained = model.training
     model.eval()
-    with torch.no_grad():
-        batch = torch.stack([one, other]).to(model.device)
-        logits = model(input_ids=batch, attention_mask=torch.ones_like(batch), use_cache=False).logits.float()
-    model.train(trained)
+    batch = torch.stack([one, other]).to(model.device)
+    try:
+        with torch.no_grad():
+            logits = model(input_ids=batch, attention_mask=torch.ones_like(batch), use_cache=False).logits.float()
+    except Exception as error:  # noqa: BLE001  # whatever the model's code raises
+        reason = " ".join(str(error).split())[:300]
+        raise DataError(
+            f"model.path {name}: it cannot be run on two rows of {_TOKENS} tokens ({type(error).__name__}: {reason})"
+        ) from None
+    finally:
+        model.train(trained)
     before = logits[:, :_SHARED]
     apart = float((before[0] - before[1]).abs().max())
     if apart > _TOLERANCE.get(model.dtype.itemsize, 1e-4) * float(before.abs().max()):
@@ -58,24 +67,29 @@ def check_kind_causal(folder: Path, model: ModelConfig) -> None:
     Raises:
         ConfigError: models of this kind and configuration see later tokens.
     """
+    config = copy.deepcopy(model_config(folder, model))
+    if (small := _small(config, model)) is not None:
+        with contextlib.suppress(DataError):
+            check_causal(small, model.path)
+
+
+def _small(config: Any, model: ModelConfig) -> Any:
+    """Return a random model; None where none can be made, or it would be large."""
     import torch
     import transformers
 
-    config = copy.deepcopy(model_config(folder, model))
-    text = config.get_text_config()
-    _make_small(text)
     make: Any = transformers.AutoModelForCausalLM.from_config  # untyped
     try:
+        _make_small(config.get_text_config())
         with torch.device("meta"):
             size = make(config, trust_remote_code=model.trust_remote_code).num_parameters()
         if size > _LARGEST:
-            return
+            return None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            small = make(config, dtype=torch.float32, trust_remote_code=model.trust_remote_code)
-        check_causal(small, model.path)
-    except LOAD_ERRORS:
-        return  # no such model can be made smaller; the loaded one is tested before its first step
+            return make(config, dtype=torch.float32, trust_remote_code=model.trust_remote_code)
+    except Exception:  # noqa: BLE001  # what cannot be made smaller is tested when it is loaded, before its first step
+        return None
 
 
 def _make_small(text: Any) -> None:

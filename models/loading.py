@@ -20,18 +20,6 @@ from versatune.schemas.errors import ConfigError, DataError
 if TYPE_CHECKING:
     import torch
 
-LOAD_ERRORS = (
-    OSError,
-    ValueError,
-    KeyError,
-    ImportError,
-    RuntimeError,
-    AssertionError,
-    TypeError,
-    AttributeError,
-    NotImplementedError,
-)
-"""What transformers raises of a folder that it cannot use."""
 _OTHER_PARTS = ("vision_config", "audio_config", "vq_config", "speech_config")
 _OF_TEXT = ("language_model", "text_model", "lm_head")
 _NAMED = 3
@@ -87,7 +75,7 @@ def model_config(folder: Path, model: ModelConfig) -> Any:
         return transformers.AutoConfig.from_pretrained(
             folder, local_files_only=True, trust_remote_code=model.trust_remote_code
         )
-    except LOAD_ERRORS as error:
+    except Exception as error:  # noqa: BLE001  # whatever transformers, its plug-ins or the model's own code raise
         raise _unusable(folder, error) from None
 
 
@@ -123,12 +111,13 @@ def _load(folder: Path, model: ModelConfig, dtype: torch.dtype, device: str, see
                 dtype=dtype,
                 device_map="meta" if device == "meta" else None,
                 use_safetensors=True,
+                ignore_mismatched_sizes=True,  # they are refused below, by name
                 local_files_only=True,
                 trust_remote_code=model.trust_remote_code,
                 output_loading_info=True,
                 **dequantized(quantized),
             )
-    except LOAD_ERRORS as error:
+    except Exception as error:  # noqa: BLE001  # whatever transformers, its plug-ins or the model's own code raise
         raise _unusable(folder, error) from None
     if quantized and device != "meta":
         loaded = loaded.to(dtype)
