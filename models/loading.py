@@ -20,6 +20,8 @@ from versatune.schemas.errors import ConfigError, DataError
 if TYPE_CHECKING:
     import torch
 
+LOAD_ERRORS = Exception
+"""What transformers, its plug-ins or a model's own code raise of a folder that they cannot use: anything."""
 _OTHER_PARTS = ("vision_config", "audio_config", "vq_config", "speech_config")
 _OF_TEXT = ("language_model", "text_model", "lm_head")
 _NAMED = 3
@@ -75,7 +77,7 @@ def model_config(folder: Path, model: ModelConfig) -> Any:
         return transformers.AutoConfig.from_pretrained(
             folder, local_files_only=True, trust_remote_code=model.trust_remote_code
         )
-    except Exception as error:  # noqa: BLE001  # whatever transformers, its plug-ins or the model's own code raise
+    except LOAD_ERRORS as error:
         raise _unusable(folder, error) from None
 
 
@@ -117,7 +119,7 @@ def _load(folder: Path, model: ModelConfig, dtype: torch.dtype, device: str, see
                 output_loading_info=True,
                 **dequantized(quantized),
             )
-    except Exception as error:  # noqa: BLE001  # whatever transformers, its plug-ins or the model's own code raise
+    except LOAD_ERRORS as error:
         raise _unusable(folder, error) from None
     if quantized and device != "meta":
         loaded = loaded.to(dtype)

@@ -579,7 +579,9 @@ class LoraConfig(Section):
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """Dropout on the adapter's input."""
     target_modules: str | list[str] = "all-linear"
-    """Modules that get an adapter."""
+    """Modules that get an adapter; all-linear means those that can have one in a model of this family, the output layer left out."""
+    experts: bool = False
+    """Adapt the experts too where a layer holds them in one tensor, which is no linear module; all-linear leaves those out and says so."""
 
 
 class ReferenceConfig(Section):

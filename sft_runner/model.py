@@ -9,17 +9,15 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from peft import LoraConfig as PeftLoraConfig
-from peft import get_peft_model
 
 from versatune.mixing.arrays import FloatArray
 from versatune.models.loading import load_model, pad_id
 from versatune.models.quantization import check_quantization
 from versatune.models.tokenizer import load_tokenizer
 from versatune.schemas.chat_template import chat_templates, templates_sha256
-from versatune.schemas.config import Config, LoraConfig
+from versatune.schemas.config import Config
 from versatune.schemas.dataset import TokenizerRecord
-from versatune.schemas.errors import ConfigError, DataError
+from versatune.schemas.errors import DataError
 from versatune.schemas.files import sha256_bytes
 from versatune.schemas.template_record import TemplateRecord
 from versatune.sft_runner.batches import IGNORE_INDEX, Batch
@@ -43,12 +41,18 @@ class Trainee:
         return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
 
     def row_nll(self, batch: Batch) -> tuple[torch.Tensor, FloatArray]:
+        """Negative log-likelihood of the answers: the first two of :meth:`losses`."""
+        return self.losses(batch)[:2]
+
+    def losses(self, batch: Batch) -> tuple[torch.Tensor, FloatArray, torch.Tensor | None]:
         """Negative log-likelihood of the answers: position i predicts label i + 1, and a label at index 0 never counts.
 
         Only positions with a loss go through the output layer: with a large vocabulary its logits, in float32, would
         take most of the memory and much of the time.
 
-        Returns the sum over the batch (a scalar with its graph, nats) and the sum of each row, (B,).
+        Returns the sum over the batch (a scalar with its graph, nats), the sum of each row, (B,), and the loss that keeps a router from
+        favouring a few experts (a scalar with its graph, already multiplied by the model's own coefficient); None where the model's
+        configuration does not ask for it (output_router_logits).
         """
         batch = batch.to(self.device)
         targets = batch.labels[:, 1:]
@@ -57,16 +61,22 @@ class Trainee:
         hook = head.register_forward_pre_hook(lambda _, args: (args[0][scored], *args[1:]))
         try:
             with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.autocast):
-                logits = self.model(
-                    input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False
-                ).logits  # (N, vocabulary), N the scored positions of the batch
+                out = self.model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False)
+                logits = out.logits  # (N, vocabulary), N the scored positions of the batch
         finally:
             hook.remove()
         nll = torch.nn.functional.cross_entropy(logits.float(), batch.labels[:, 1:][scored[:, :-1]], reduction="none")
         row = scored.nonzero()[:, 0].cpu().numpy()
         weights = nll.detach().double().cpu().numpy()
         sums = np.bincount(row, weights=weights, minlength=len(batch.labels))
-        return nll.sum(), np.asarray(sums, dtype=np.float64)
+        return nll.sum(), np.asarray(sums, dtype=np.float64), self._router_loss(out)
+
+    def _router_loss(self, out: Any) -> torch.Tensor | None:
+        if not torch.is_tensor(loss := getattr(out, "aux_loss", None)):
+            return None
+        settings = self.model.config.get_text_config()
+        coefficient = getattr(settings, "router_aux_loss_coef", 0.0)
+        return coefficient * loss.float() if coefficient and getattr(settings, "output_router_logits", False) else None
 
 
 def load_trainee(config: Config, folder: Path) -> Trainee:
@@ -81,29 +91,8 @@ def load_trainee(config: Config, folder: Path) -> Trainee:
     device = choose_device(config.train.device)
     loaded = load_model(folder, config.model, dtype=torch.float32 if wide else torch.bfloat16, seed=config.seed)
     model = loaded.model.to(device)
+    model.name_or_path = config.model.path  # what an adapter says of its base: no folder of this machine
     return Trainee(model=model, device=device, autocast=config.train.dtype == "bfloat16", pad_id=pad_id(model.config))
-
-
-def add_adapter(trainee: Trainee, config: LoraConfig, seed: int) -> Trainee:
-    """Put a fresh low-rank adapter on a model; only the adapter is trained. It starts as the identity."""
-    torch.manual_seed(seed)
-    adapter = PeftLoraConfig(
-        r=config.rank,
-        lora_alpha=config.alpha,
-        lora_dropout=config.dropout,
-        target_modules=config.target_modules,
-        task_type="CAUSAL_LM",
-    )
-    try:
-        model = get_peft_model(trainee.model, adapter)
-    except ValueError as error:
-        raise ConfigError(f"lora.target_modules: {' '.join(str(error).split())[:300]}") from None
-    return Trainee(model=model, device=trainee.device, autocast=trainee.autocast, pad_id=trainee.pad_id)
-
-
-def remove_adapter(trainee: Trainee) -> None:
-    """Take an adapter off again; the model it was put on is as before, and all its weights are trained."""
-    trainee.model.unload().requires_grad_(True)
 
 
 def end_tokens(config: Config, folder: Path, template: TemplateRecord) -> dict[str, int]:

@@ -22,7 +22,8 @@ from versatune.schemas.progress import Progress
 from versatune.schemas.run import ReferenceLosses
 from versatune.sft_runner.dataset import Pool, Rows
 from versatune.sft_runner.evaluate import HeldOut, evaluate
-from versatune.sft_runner.model import Trainee, add_adapter, remove_adapter
+from versatune.sft_runner.lora import add_adapter, remove_adapter
+from versatune.sft_runner.model import Trainee
 from versatune.sft_runner.steps import learning_rate_at, make_optimizer, step_seed, train_step
 
 

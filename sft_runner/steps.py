@@ -12,7 +12,7 @@ import torch
 from versatune.mixing.arrays import FloatArray
 from versatune.mixing.selection import row_key
 from versatune.schemas.errors import RunError
-from versatune.sft_runner.batches import micro_batches
+from versatune.sft_runner.batches import IGNORE_INDEX, micro_batches
 from versatune.sft_runner.dataset import TokenRow
 from versatune.sft_runner.model import Trainee
 
@@ -22,6 +22,7 @@ class StepResult(NamedTuple):
 
     row_nll: FloatArray  # (B,) nats, summed over the scored tokens of each row
     grad_norm: float  # before clipping
+    router_loss: float | None  # times its coefficient, averaged over the scored tokens; None where the model has none
 
 
 def make_optimizer(trainee: Trainee, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
@@ -66,7 +67,8 @@ def train_step(
     """Take one step on the mean loss of a global batch.
 
     The loss is the sum over all scored tokens of the batch divided by their number: a mean of micro-batch means would
-    weigh tokens of short rows more. Both are sums over rows, so ranks could each take a part of the rows.
+    weigh tokens of short rows more. Both are sums over rows, so ranks could each take a part of the rows. The loss of a router is added
+    where the model's configuration asks for it; it is no part of what is reported of rows.
 
     Args:
         trainee: the model.
@@ -84,10 +86,17 @@ def train_step(
     """
     torch.manual_seed(seed)
     trainee.model.train()
-    row_nll = np.zeros(len(rows))
+    row_nll, router_losses = np.zeros(len(rows)), list[float]()
     for chosen, batch in micro_batches(rows, micro_batch_rows, trainee.pad_id):
-        nll, row_nll[chosen] = trainee.row_nll(batch)
-        (nll / loss_tokens).backward()  # type: ignore[no-untyped-call]  # torch does not type it
+        nll, row_nll[chosen], router = trainee.losses(batch)
+        loss = nll / loss_tokens
+        if (
+            router is not None
+        ):  # a mean over the tokens of its micro-batch, which counts as much as the micro-batch does
+            part = router * (int((batch.labels[:, 1:] != IGNORE_INDEX).sum()) / loss_tokens)
+            router_losses.append(part.item())
+            loss = loss + part
+        loss.backward()  # type: ignore[no-untyped-call]  # torch does not type it
     norm = torch.nn.utils.clip_grad_norm_(trainee.parameters().values(), max_grad_norm).item()
     if not (np.isfinite(row_nll).all() and math.isfinite(norm)):
         raise RunError(
@@ -98,4 +107,4 @@ def train_step(
         group["lr"] = learning_rate
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return StepResult(row_nll, norm)
+    return StepResult(row_nll, norm, sum(router_losses) if router_losses else None)

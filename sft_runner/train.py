@@ -51,7 +51,8 @@ from versatune.sft_runner.dataset import Pool, check_ids, read_pool
 from versatune.sft_runner.device import slow_dtype
 from versatune.sft_runner.evaluate import change_z, evaluate, held_out, numbers, summarize
 from versatune.sft_runner.logs import JsonLines
-from versatune.sft_runner.model import add_adapter, check_tokenizer, end_tokens, load_trainee
+from versatune.sft_runner.lora import add_adapter
+from versatune.sft_runner.model import check_tokenizer, end_tokens, load_trainee
 from versatune.sft_runner.publish import MODEL, RECORD, publish
 from versatune.sft_runner.references import reference_losses
 from versatune.sft_runner.reweight import check_held_out, mixer_of, start_state, uninformative_warning
@@ -258,7 +259,9 @@ class _Run:
             progress=self.progress,
         )
         if train.method == "lora":
-            self.trainee = add_adapter(self.trainee, train.lora, self.config.seed)
+            self.trainee = add_adapter(
+                self.trainee, train.lora, self.config.seed, lambda notice: self.progress.say(f"notice: {notice}")
+            )
         self.optimizer = make_optimizer(self.trainee, train.learning_rate, train.weight_decay)
 
     def train(self) -> None:
@@ -329,6 +332,7 @@ class _Run:
                 "domain_loss_tokens": scored.tolist(),
                 "learning_rate": rate,
                 "grad_norm": result.grad_norm,
+                **({} if result.router_loss is None else {"router_loss": result.router_loss}),
                 "tokens": int(tokens.sum()),
                 "tokens_per_second": speed,
             }

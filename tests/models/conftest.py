@@ -9,30 +9,11 @@ from typing import Any
 
 import pytest
 
+from tests.tiny_models import TEXT
+from tests.tiny_models import save as save_model
+
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
-
-TEXT = {
-    "vocab_size": 512,
-    "hidden_size": 64,
-    "intermediate_size": 128,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 16,
-    "max_position_embeddings": 256,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-    "pad_token_id": 2,
-}
-VISION = {
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "image_size": 28,
-    "patch_size": 14,
-}
 
 
 @pytest.fixture
@@ -58,12 +39,9 @@ def llama(saved: Callable[..., Path]) -> Path:
 
 
 @pytest.fixture
-def multimodal(saved: Callable[..., Path]) -> Path:
+def multimodal(tmp_path: Path) -> Path:
     """Llama 4 as it is published: a vision model, a projector, and a text model with experts."""
-    text = TEXT | {"intermediate_size_mlp": 128, "num_local_experts": 4, "num_experts_per_tok": 1}
-    text |= {"interleave_moe_layer_step": 1, "layer_types": ["full_attention", "full_attention"]}
-    vision = VISION | {"vision_output_dim": 64, "projector_input_dim": 64, "projector_output_dim": 64}
-    return saved("Llama4", "ForConditionalGeneration", text_config=text, vision_config=vision)
+    return save_model("llama4", tmp_path / "llama4")
 
 
 @pytest.fixture

@@ -9,14 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tests.tiny_models import TEXT, VISION
 from versatune.models.loading import load_model, load_shapes, pad_id
 from versatune.schemas.config import ModelConfig
 from versatune.schemas.errors import ConfigError, DataError
-
-TEXT = {"vocab_size": 512, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2}
-TEXT |= {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16, "max_position_embeddings": 256}
-VISION = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
-VISION |= {"image_size": 28, "patch_size": 14}
 
 
 def both(folder: Path, **settings: object) -> list[Callable[[], object]]:

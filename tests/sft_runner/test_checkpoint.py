@@ -18,7 +18,8 @@ from versatune.sft_runner.checkpoint import (
     whole_checkpoints,
 )
 from versatune.sft_runner.dataset import read_pool
-from versatune.sft_runner.model import Trainee, add_adapter, load_trainee
+from versatune.sft_runner.lora import add_adapter
+from versatune.sft_runner.model import Trainee, load_trainee
 from versatune.sft_runner.steps import make_optimizer, train_step
 
 IDENTITY = {"mixture_digest": "m", "model_sha256": "w", "train": {"method": "full"}, "seed": 1}

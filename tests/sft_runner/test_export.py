@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 from versatune.schemas.chat_template import shipped_template
 from versatune.schemas.files import sha256_bytes, sha256_file
 from versatune.sft_runner.export import merged_model, write_model
-from versatune.sft_runner.model import add_adapter, load_trainee
+from versatune.sft_runner.lora import add_adapter
+from versatune.sft_runner.model import load_trainee
 
 
 def export_model(config: Any, trainee: Any, base: Path, run: Path) -> dict[str, str]:

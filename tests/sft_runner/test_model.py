@@ -17,13 +17,8 @@ from versatune.schemas.chat_template import templates_sha256
 from versatune.schemas.errors import ConfigError, DataError
 from versatune.sft_runner.batches import IGNORE_INDEX, Batch, collate, micro_batches
 from versatune.sft_runner.dataset import TokenRow, read_pool
-from versatune.sft_runner.model import (
-    Trainee,
-    add_adapter,
-    check_tokenizer,
-    load_trainee,
-    remove_adapter,
-)
+from versatune.sft_runner.lora import add_adapter, remove_adapter
+from versatune.sft_runner.model import Trainee, check_tokenizer, load_trainee
 
 VECTORS = {
     case["id"]: case

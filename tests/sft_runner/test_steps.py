@@ -35,7 +35,7 @@ def test_the_loss_is_the_token_mean_of_the_whole_global_batch() -> None:
     model = Scalar()
     trainee = SimpleNamespace(model=model, pad_id=0, parameters=lambda: dict(model.named_parameters()))
     sums = iter(given["microbatch_sum_nll"])
-    trainee.row_nll = lambda batch: (lambda nll: (model.weight * nll, np.full(len(batch.labels), nll)))(next(sums))
+    trainee.losses = lambda batch: (lambda nll: (model.weight * nll, np.full(len(batch.labels), nll), None))(next(sums))
     rows = [TokenRow(np.arange(n + 1, dtype=np.int32), np.arange(n + 1) > 0) for n in given["microbatch_tokens"]]
     result = train_step(
         trainee,  # type: ignore[arg-type]
