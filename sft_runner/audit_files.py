@@ -84,7 +84,17 @@ def carried_tensors(base: Path, made: Path, model: Any, info: Mapping[str, Any])
     ignored = [re.compile(pattern) for pattern in getattr(model, "_keys_to_ignore_on_load_unexpected", None) or ()]
     unexpected = set(map(str, info.get("unexpected_keys", ())))
     theirs, ours = stored_tensors(base), stored_tensors(made)
-    carried = [n for n in ours if n in unexpected or any(pattern.search(n) for pattern in ignored)]
+    # Patterns of what is ignored are wide: GPT-2's "attn.bias" fits "c_attn.bias", which is trained.
+    known = {name.removeprefix(f"{model.base_model_prefix}.") for name in model.state_dict()}
+    carried = [
+        name
+        for name in ours
+        if name in unexpected
+        or (
+            name.removeprefix(f"{model.base_model_prefix}.") not in known
+            and any(pattern.search(name) for pattern in ignored)
+        )
+    ]
     strange = [name for name in carried if name not in theirs]
     if strange:
         problems.append(
