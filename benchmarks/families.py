@@ -91,7 +91,10 @@ def _verdict(work: Path, method: str, dtype: str) -> list[str]:
     except versatune.VersatuneError as error:
         return [REFUSED, " ".join(str(error).split())[:400]]
     except Exception as error:  # noqa: BLE001  # a fault of ours
-        return [CRASH, f"{type(error).__name__}: {' '.join(str(error).split())[:300]} {traceback.format_exc(limit=-1)[-200:]}"]
+        return [
+            CRASH,
+            f"{type(error).__name__}: {' '.join(str(error).split())[:300]} {traceback.format_exc(limit=-1)[-200:]}",
+        ]
     try:
         return _judged(work, run, method, dtype)
     except Exception as error:  # noqa: BLE001  # an export that nobody can load
@@ -108,7 +111,13 @@ def _trained(work: Path, method: str) -> Path:
         "sources": [{"name": "one", "files": ["rows.jsonl"], "license": "CC0-1.0", "domain": "general"}],
         "model": {"path": "model"},
         "build": {"max_tokens": 96, "validation_fraction": 0.3, "workers": 1},
-        "mix": {"policy": "explicit", "weights": {"general": 1.0}, "budget": 8, "segments": 1, "mixer": {"name": "constant"}},
+        "mix": {
+            "policy": "explicit",
+            "weights": {"general": 1.0},
+            "budget": 8,
+            "segments": 1,
+            "mixer": {"name": "constant"},
+        },
         "train": {
             "method": method,
             "dtype": "float32",
@@ -134,8 +143,12 @@ def _judged(work: Path, run: Path, method: str, dtype: str) -> list[str]:
     apart = float((_logits(exported) - expected).abs().max())
     if not apart <= _CLOSE[dtype]:
         return [WRONG, f"logits of the export are off by {apart:.3g}"]
-    formats = {t.dtype for f in (run / "model").glob("*.safetensors") for t in load_file(f).values() if t.is_floating_point()}
-    base = {t.dtype for f in (work / "model").glob("*.safetensors") for t in load_file(f).values() if t.is_floating_point()}
+    formats = {
+        t.dtype for f in (run / "model").glob("*.safetensors") for t in load_file(f).values() if t.is_floating_point()
+    }
+    base = {
+        t.dtype for f in (work / "model").glob("*.safetensors") for t in load_file(f).values() if t.is_floating_point()
+    }
     if formats != base:
         return [WRONG, f"number formats {sorted(map(str, formats))}, of the base {sorted(map(str, base))}"]
     lost = _names(work / "model") - _names(run / "model")
@@ -151,7 +164,7 @@ def _expected(base: Path, run: Path, method: str) -> Any:
         model.config.rescale_every = 0  # RWKV divides its weights in place when it is evaluated
     if method == "lora":
         return peft.PeftModel.from_pretrained(model, str(run / "adapter"))
-    stored = load_file(sorted((run / "checkpoints").glob("[0-9]*"))[-1] / "model.safetensors")
+    stored = load_file(max((run / "checkpoints").glob("[0-9]*")) / "model.safetensors")
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name in stored:
@@ -201,7 +214,9 @@ def versions() -> dict[str, str]:
 def _in_words(result: dict[str, Any]) -> str:
     if "not made" in result:
         return f"not made ({result['not made'][:80]})"
-    return "; ".join(f"{way} {result[way][0]}" + ("" if result[way][0] == RIGHT else f" ({result[way][1][:140]})") for way in WAYS)
+    return "; ".join(
+        f"{way} {result[way][0]}" + ("" if result[way][0] == RIGHT else f" ({result[way][1][:140]})") for way in WAYS
+    )
 
 
 def _tokenizer(folder: Path) -> Path:

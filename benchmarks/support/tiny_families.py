@@ -147,7 +147,11 @@ def _config(family: str) -> Any:
     kind = CONFIG_MAPPING[family]
     usual = kind()
     known = {*usual.to_dict(), *(getattr(kind, "attribute_map", None) or {})}
-    settings = {name: value for name, value in {**_SMALL, **_OWN.get(family, {})}.items() if name in known or name in _OWN.get(family, {})}
+    settings = {
+        name: value
+        for name, value in {**_SMALL, **_OWN.get(family, {})}.items()
+        if name in known or name in _OWN.get(family, {})
+    }
     if "text_config" in known:
         text = set(type(usual.get_text_config())().to_dict())
         settings["text_config"] = {name: value for name, value in _SMALL.items() if name in text}
