@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import Field
 
@@ -13,6 +13,7 @@ from versatune.schemas.config import Config, ModelConfig, TrainConfig
 from versatune.schemas.document import Document
 from versatune.schemas.errors import DataError
 from versatune.schemas.taxonomy import Taxonomy
+from versatune.schemas.validation import validate
 
 NAME = "export.json"
 
@@ -26,8 +27,9 @@ class ExportPlan(Document):
     name: str
     seed: int
     taxonomy: Taxonomy
-    model: ModelConfig = Field(description="the model section")
-    train: TrainConfig = Field(description="the train section")
+    # As they were given: a later versatune, whose sections have more keys, must be able to read them.
+    model: dict[str, Any] = Field(description="the model section")
+    train: dict[str, Any] = Field(description="the train section")
     mixture_path: str
 
     @classmethod
@@ -38,15 +40,20 @@ class ExportPlan(Document):
             name=config.name,
             seed=config.seed,
             taxonomy=config.taxonomy,
-            model=_placed(config, config.model, run),
-            train=config.train,
+            model=_placed(config, config.model, run).model_dump(mode="json"),
+            train=config.train.model_dump(mode="json"),
             mixture_path=os.path.relpath(mixture_path, run),
         )
 
     def config(self, run: Path) -> Config:
         """Return the configuration as far as the plan has it; its paths are relative to the run's directory."""
         config = Config(
-            name=self.name, seed=self.seed, taxonomy=self.taxonomy, model=self.model, train=self.train, output=str(run)
+            name=self.name,
+            seed=self.seed,
+            taxonomy=self.taxonomy,
+            model=validate(ModelConfig, self.model, f"{run / NAME}: model"),
+            train=validate(TrainConfig, self.train, f"{run / NAME}: train"),
+            output=str(run),
         )
         return config.placed(run)
 

@@ -19,7 +19,10 @@ import transformers
 from peft import PeftModel
 
 from versatune.mixing.arrays import FloatArray
+from versatune.models.loading import LOAD_ERRORS
+from versatune.models.tokenizer import load_tokenizer
 from versatune.schemas.config import Config
+from versatune.schemas.errors import DataError
 from versatune.schemas.run import AuditedDomain, ExportAudit
 from versatune.sft_runner.audit_files import carried_tensors, file_problems, formats_of
 from versatune.sft_runner.audit_stop import stop_problem
@@ -32,8 +35,6 @@ ROWS = 4
 EXACT, ROUNDED = 1e-3, 2e-2
 """How far a domain's loss may be from the run's, nats per scored token: where everything is float32, and where files or arithmetic have 16
 bits. docs/training.md says what was measured."""
-LOAD_ERRORS = (OSError, ValueError, KeyError, ImportError, RuntimeError, AssertionError, TypeError, AttributeError)
-"""What from_pretrained() raises of a folder that it cannot use."""
 _ROUNDING = (
     "it is the rounding alone: with the trained values in place of those in the files ({formats}) the loss is the run's. Train from a copy of the"
     " base model in float32 to keep what was trained"
@@ -79,7 +80,7 @@ def audit_export(
     few = [HeldOut(s.rows, s.chosen[:ROWS]) for s in subject.slices]
     ran = [_loss(nll[:ROWS], s) for nll, s in zip(subject.held_out_nll, few, strict=True)]
     tolerance = _tolerance(subject, made)
-    problems = file_problems(subject.base, made)
+    problems = [*file_problems(subject.base, made), *_tokenizer_problems(subject, made)]
     of_model = _look_at_model(subject, model, made, few, ran, tolerance)
     gc.collect()
     of_adapter = _look_at_adapter(subject, adapter, trained, few, ran, tolerance)
@@ -171,6 +172,22 @@ def _look_at_adapter(
     seen.losses = _losses(subject, model, few)
     seen.problems += [*adapter_problems(trained, model), *_loss_problems("adapter", few, ran, seen.losses, tolerance)]
     return seen
+
+
+def _tokenizer_problems(subject: Subject, made: Path) -> list[str]:
+    """Say that the export's tokenizer does not load, or is not the base model's."""
+    assert subject.config.model is not None  # it was trained
+    trust = subject.config.model.trust_remote_code
+    try:
+        theirs, ours = (load_tokenizer(folder, trust_remote_code=trust) for folder in (subject.base, made))
+    except DataError as error:
+        return [f"model/: its tokenizer is of no use ({error})"]
+    problems = []
+    if theirs.backend_tokenizer.to_str() != ours.backend_tokenizer.to_str():
+        problems.append("model/: its tokenizer is not the base model's")
+    if not ours.chat_template:
+        problems.append("model/: its tokenizer has no chat template")
+    return problems
 
 
 def _tolerance(subject: Subject, made: Path) -> float:

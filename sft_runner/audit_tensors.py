@@ -34,6 +34,9 @@ def tensor_problems(model: Any, stranger: Any, made: Path) -> tuple[int, list[st
     problems = []
     if odd := sorted(trained.keys() ^ loaded.keys()):
         problems.append(f"{some(odd)}: in only one of the trained model and the one that model/ makes")
+    pairs = [pair for pair in _shared(trained) if loaded.keys() >= set(pair)]
+    if apart := [pair for pair in pairs if loaded[pair[0]].data_ptr() != loaded[pair[1]].data_ptr()]:
+        problems.append(f"{some(list(apart[0]))}: one weight in the trained model, two in the one that model/ makes")
     other = []
     largest = 0.0
     for name in trained.keys() & loaded.keys():
@@ -74,3 +77,10 @@ def _same(ours: torch.Tensor, theirs: torch.Tensor, formats: Iterable[torch.dtyp
     for dtype in formats:
         fitting |= is_rounded(ours, theirs.to(ours.dtype), dtype)
     return bool(fitting.all())
+
+
+def _shared(state: Mapping[str, torch.Tensor]) -> list[tuple[str, str]]:
+    """Return pairs of names of one weight."""
+    first: dict[tuple[int, torch.Size], str] = {}
+    names = [(first.setdefault((t.data_ptr(), t.shape), name), name) for name, t in state.items() if t.numel()]
+    return [(one, other) for one, other in names if one != other]

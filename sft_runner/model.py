@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import transformers
 
 from versatune.mixing.arrays import FloatArray
 from versatune.models.loading import load_model, pad_id
@@ -98,10 +97,7 @@ def load_trainee(config: Config, folder: Path) -> Trainee:
 def end_tokens(config: Config, folder: Path, template: TemplateRecord) -> dict[str, int]:
     """Return the ids of the tokens that end an answer and a call in the rows, by their text; empty where no token does."""
     assert config.model is not None  # run() checked
-    tokenizer = transformers.AutoTokenizer.from_pretrained(
-        folder, local_files_only=True, trust_remote_code=config.model.trust_remote_code
-    )
-    known = tokenizer.get_vocab()
+    known = load_tokenizer(folder, trust_remote_code=config.model.trust_remote_code).get_vocab()
     return {end.token: known[end.token] for end in (template.answer, template.call) if end.token is not None}
 
 

@@ -127,7 +127,7 @@ def trained_run(directory: Path, progress: Progress, fetch: Callable[[str], Path
         )
     folder = model_folder(config, needed_for="an export", fetch=fetch)
     check_model_folder(folder)
-    identity = _identity(config, mixture, folder)
+    identity = _identity(config, mixture, folder) | {"train": plan.train}
     return _open(config, mixture, mixture_path, folder, directory, identity, progress), mixture_path
 
 

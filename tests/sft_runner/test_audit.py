@@ -21,12 +21,14 @@ from tests.sft_runner.conftest import mixture_of, tokenizer_record
 from versatune.schemas.config import Config, MixerConfig
 from versatune.schemas.dataset import Shard
 from versatune.schemas.errors import DataError, RunError
+from versatune.schemas.export_plan import load_plan
 from versatune.schemas.files import sha256_file
 from versatune.schemas.progress import Silence
 from versatune.schemas.run import RunRecord
 from versatune.sft_runner import audit, publish
 from versatune.sft_runner.audit_files import carried_tensors
 from versatune.sft_runner.audit_run import audit_run
+from versatune.sft_runner.checkpoint import CheckpointState
 from versatune.sft_runner.train import export, run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -145,6 +147,21 @@ WRONG = {
         r"model/: the loss of domain 'law' is \d\.\d+ nats per token over 4 held-out rows, and was \d\.\d+ at the run's last",
     ),
     "no architecture": (settings("config.json", model_type="nonsense"), "model/: transformers does not load it"),
+    "a shared weight that is two": (
+        tensors(lambda values: values.update({"lm_head.weight": values["model.embed_tokens.weight"] + 1.0})),
+        r"tensors 'model\.embed_tokens\.weight', 'lm_head\.weight': one weight in the trained model, two in the one that model/ makes",
+    ),
+    "another tokenizer": (
+        lambda folder: (folder / "tokenizer.json").write_text(
+            (folder / "tokenizer.json").read_text().replace("im_start", "IM")
+        ),
+        "model/: its tokenizer is not the base model's",
+    ),
+    "no tokenizer": (lambda folder: (folder / "tokenizer.json").write_text("{"), "model/: its tokenizer is of no use"),
+    "no template": (
+        lambda folder: (folder / "chat_template.jinja").unlink(),
+        "model/: its tokenizer has no chat template",
+    ),
     "no end": (
         settings("generation_config.json", eos_token_id=1),
         r"generation goes on after <\|im_end\|> \(token 2\), which ends what the rows teach; eos_token_id of the exported .* is 1",
@@ -306,6 +323,16 @@ def test_a_run_is_exported_again_without_training(
     assert export(directory, progress=Silence()) == directory / "run.json"
     assert all_files(directory / "model") | all_files(directory / "adapter") == expected
     assert RunRecord.load(directory / "run.json").digest == digest
+
+
+def test_a_run_of_a_versatune_whose_sections_had_fewer_keys_is_exported(again: Callable) -> None:
+    directory = again("full")
+    plan, (checkpoint,) = load_plan(directory), (directory / "checkpoints").iterdir()
+    fewer = {key: value for key, value in plan.train.items() if key != "keep_checkpoints"}
+    plan.changed(train=fewer, model={"path": plan.model["path"]}).write(directory / "export.json")
+    CheckpointState.load(checkpoint / "state.json").changed(train=fewer).write(checkpoint / "state.json")
+    export(directory, progress=Silence())
+    assert RunRecord.load(directory / "run.json").config == fewer
 
 
 def test_what_is_not_trained_to_its_end_is_not_exported(again: Callable, tmp_path: Path) -> None:
