@@ -27,7 +27,22 @@ _IDENTITY = (
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 _WITHOUT_POSITIONS = ("bloom",)  # ALiBi, whatever length it was trained with
 _STRETCHED = ("linear", "dynamic", "yarn")  # llama3 and longrope write the stretched length
-_CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length", "n_ctx")
+_CONTEXT_KEYS = (
+    "max_position_embeddings",
+    "n_positions",
+    "max_sequence_length",
+    "seq_length",
+    "n_ctx",
+    "max_target_positions",
+)
+_AFTER_PADDING = (
+    "roberta",
+    "camembert",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+    "data2vec-text",
+    "roberta-prelayernorm",
+)  # first position: pad id + 1
 
 
 def check_model_folder(folder: str | Path) -> None:
@@ -100,8 +115,13 @@ def context_length(folder: str | Path) -> int | None:
             return None
         for key in _CONTEXT_KEYS:
             if isinstance(section.get(key), int):
-                return _scaled(int(section[key]), section)
+                return _scaled(int(section[key]), section) - _unused_positions(section)
     return None
+
+
+def _unused_positions(section: dict[str, Any]) -> int:
+    """Return how many of the learned positions no token has."""
+    return int(section.get("pad_token_id") or 0) + 1 if section.get("model_type") in _AFTER_PADDING else 0
 
 
 def text_sections(folder: str | Path) -> list[dict[str, Any]]:

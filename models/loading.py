@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 LOAD_ERRORS = Exception
 """What transformers, its plug-ins or a model's own code raise of a folder that they cannot use: anything."""
 _OTHER_PARTS = ("vision_config", "audio_config", "vq_config", "speech_config")
+_BUFFERS = re.compile(r"\.(attn|attention)\.(masked_)?bias$|\.inv_freq$|\.position_ids$")
+"""Masks and positions that earlier versions of transformers stored with the weights; they are made anew."""
 _OF_TEXT = ("language_model", "text_model", "lm_head")
 _NAMED = 3
 
@@ -159,7 +162,10 @@ def _differences(folder: Path, model: ModelConfig, info: dict[str, Any]) -> tupl
     """
     missing, unknown = sorted(info["missing_keys"]), sorted(info["unexpected_keys"])
     shapes = sorted(str(entry[0] if isinstance(entry, tuple) else entry) for entry in info["mismatched_keys"])
-    carried = [name for name in unknown if is_multimodal(folder) and not any(part in name for part in _OF_TEXT)]
+    several = is_multimodal(folder)
+    carried = [
+        name for name in unknown if _BUFFERS.search(name) or (several and not any(part in name for part in _OF_TEXT))
+    ]
     refused = [
         ("is missing from the files, and would be drawn at random", _not_allowed(missing, model)),
         (

@@ -6,23 +6,25 @@ that was yes is remembered by the files' names, sizes and times.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from importlib.metadata import version
 from importlib.util import find_spec
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from versatune.models.files import check_model_folder, context_length, read_json, tensors_of, text_sections
 from versatune.models.fit import embedding_rows
 from versatune.models.generation import GENERATION, check_generation_settings
 from versatune.models.loading import is_multimodal
 from versatune.models.quantization import check_quantization, quantization
-from versatune.schemas.config import Config, ModelConfig
+from versatune.schemas.config import Config, LoraConfig, ModelConfig
 from versatune.schemas.files import sha256_json, write_atomic
 from versatune.schemas.model_facts import ModelFacts
 from versatune.schemas.version import VERSION
 
+T = TypeVar("T")
 _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts", "num_experts_per_layer")
 _WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.ckpt")
 
@@ -43,28 +45,33 @@ def look(folder: Path, name: str) -> ModelFacts | None:
     settings = read_json(folder / "config.json")
     return ModelFacts(
         name=Path(name).name,
-        model_type=settings.get("model_type"),
-        architecture=next(iter(settings.get("architectures") or []), None),
+        model_type=_if(str, settings.get("model_type")),
+        architecture=next(
+            (name for name in _if(list, settings.get("architectures")) or [] if isinstance(name, str)), None
+        ),
         parameters=sum(prod(tensor["shape"]) for tensor in tensors) or None,
         formats={kind: sum(t["dtype"] == kind for t in tensors) for kind in sorted({t["dtype"] for t in tensors})},
         embedding_rows=embedding_rows(folder),
         context=context_length(folder),
-        bos=_first(folder, "bos_token_id"),
+        bos=_first(folder, "bos_token_id", int),
         eos=_eos(folder),
-        pad=_first(folder, "pad_token_id"),
-        tied=_first(folder, "tie_word_embeddings"),
+        pad=_first(folder, "pad_token_id", int),
+        tied=_first(folder, "tie_word_embeddings", bool),
         quantization=quantization(folder),
         multimodal=is_multimodal(folder),
-        experts=next((found for key in _EXPERTS if (found := _first(folder, key))), None),
+        experts=next((found for key in _EXPERTS if (found := _first(folder, key, int))), None),
         own_code=bool(settings.get("auto_map")),
     )
 
 
-def check_trainable(folder: Path, config: Config) -> None:
+def check_trainable(folder: Path, config: Config) -> str:
     """Refuse a model that training would refuse, or would train wrongly, before anything is made for it.
 
     A folder without weights is one of a tokenizer: there is nothing to look at. Where torch is not installed, quantised weights alone are found; training
     then looks again.
+
+    Returns:
+        What will be mended in the export; empty where nothing has to be.
 
     Raises:
         ConfigError, DataError: the weights are not those of the configuration, are quantised, or belong to a model that cannot be trained.
@@ -72,28 +79,43 @@ def check_trainable(folder: Path, config: Config) -> None:
     model = config.model
     assert model is not None  # there is a folder
     if not any(file for pattern in _WEIGHTS for file in folder.glob(pattern)):
-        return
+        return ""
     check_model_folder(folder)
     check_quantization(folder, model.path, config.train.method)
-    check_generation_settings(folder)  # before the weights: transformers refuses some of them with the whole model
+    notice = check_generation_settings(
+        folder
+    )  # before the weights: transformers refuses some of them with the whole model
     if find_spec("torch") is None or find_spec("transformers") is None:
-        return
-    remembered = _memory() / _key(folder, model)
+        return notice
+    wanted = _adapters(config)
+    remembered = _memory() / _key(folder, model, wanted)
     if remembered.is_file():
-        return
+        return notice
+    from versatune.models.adapters import find_targets
     from versatune.models.causality import check_kind_causal
     from versatune.models.loading import load_shapes
 
-    load_shapes(folder, model)
+    shapes = load_shapes(folder, model).model
     check_kind_causal(folder, model)
-    write_atomic(remembered, b"")
+    for section, lora in wanted:
+        find_targets(shapes, lora, section)
+    with contextlib.suppress(OSError):  # a cache that cannot be written costs seconds, no more
+        write_atomic(remembered, b"")
+    return notice
 
 
 def _memory() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "versatune" / "looks"
 
 
-def _key(folder: Path, model: ModelConfig) -> str:
+def _adapters(config: Config) -> list[tuple[str, LoraConfig]]:
+    """Return the adapters that a run would put on the model, and where they are configured."""
+    train = config.train
+    own = [("train.lora", train.lora)] if train.method == "lora" else []
+    return own + ([("train.reference.lora", train.reference.lora)] if train.reference.source == "self_adapter" else [])
+
+
+def _key(folder: Path, model: ModelConfig, adapters: list[tuple[str, LoraConfig]]) -> str:
     """Return what changes when a file of the model does, or who looks at it."""
     files = [
         [file.name, stat.st_size, stat.st_mtime_ns]
@@ -104,10 +126,12 @@ def _key(folder: Path, model: ModelConfig) -> str:
         [
             VERSION,
             version("transformers"),
+            version("torch"),
             str(folder.resolve()),
             files,
             model.allow_missing,
             model.trust_remote_code,
+            [[section, lora.model_dump(mode="json")] for section, lora in adapters],
         ]
     )
 
@@ -118,8 +142,13 @@ def _sections(folder: Path) -> list[dict[str, Any]]:
     return [*([read_json(file)] if file.is_file() else []), *text_sections(folder)]
 
 
-def _first(folder: Path, key: str) -> Any:
-    return next((value for section in _sections(folder) if (value := section.get(key)) is not None), None)
+def _first(folder: Path, key: str, kind: type[T]) -> T | None:
+    return next((value for section in _sections(folder) if (value := _if(kind, section.get(key))) is not None), None)
+
+
+def _if(kind: type[T], value: Any) -> T | None:
+    """Return a value if it is of a kind: people write other things into these files, and nobody reads them."""
+    return value if isinstance(value, kind) else None
 
 
 def _eos(folder: Path) -> list[int]:

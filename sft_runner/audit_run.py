@@ -13,7 +13,7 @@ from peft import PeftModel
 from versatune.schemas.lock import only_one
 from versatune.schemas.progress import Progress
 from versatune.sft_runner.audit import Findings, audit_export
-from versatune.sft_runner.publish import ADAPTER, MODEL, merge, save_adapter
+from versatune.sft_runner.publish import ADAPTER, MODEL, base_name, merge, save_adapter
 from versatune.sft_runner.train import trained_run
 
 
@@ -29,7 +29,7 @@ def audit_run(directory: Path, progress: Progress, fetch: Callable[[str], Path] 
             with (
                 tempfile.TemporaryDirectory() as place
             ):  # the checkpoint's adapter, whatever the run's folder holds now
-                trained = save_adapter(model, Path(place))
+                trained = save_adapter(model, Path(place), base_name(subject, directory))
                 model = merge(subject, Path(place))
         progress.say(f"audit: {directory / MODEL}")
         return audit_export(subject, model, directory / MODEL, adapter, trained)

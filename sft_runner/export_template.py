@@ -34,7 +34,7 @@ def write_templates(config: Config, base: Path, made: Path) -> None:
 def with_defaults(template: str, variables: dict[str, bool | int | str]) -> str:
     """Return a template that has these variables where whoever renders it gives none: inference then renders what was trained."""
     lines = [
-        f"{{%- if {name} is not defined %}}{{%- set {name} = {json.dumps(value)} %}}{{%- endif %}}\n"
+        f"{{%- if {name} is not defined %}}{{%- set {name} = {json.dumps(value, ensure_ascii=False)} %}}{{%- endif %}}\n"
         for name, value in variables.items()
     ]
     return "".join(lines) + template

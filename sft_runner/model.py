@@ -74,7 +74,12 @@ class Trainee:
         if not torch.is_tensor(loss := getattr(out, "aux_loss", None)):
             return None
         settings = self.model.config.get_text_config()
-        coefficient = getattr(settings, "router_aux_loss_coef", 0.0)
+        places = (
+            (settings, "router_aux_loss_coef"),
+            (settings, "aux_loss_coef"),
+            (getattr(settings, "ffn_config", None), "moe_loss_weight"),
+        )
+        coefficient = next((found for place, name in places if (found := getattr(place, name, None))), 0.0)
         return coefficient * loss.float() if coefficient and getattr(settings, "output_router_logits", False) else None
 
 
@@ -90,7 +95,6 @@ def load_trainee(config: Config, folder: Path) -> Trainee:
     device = choose_device(config.train.device)
     loaded = load_model(folder, config.model, dtype=torch.float32 if wide else torch.bfloat16, seed=config.seed)
     model = loaded.model.to(device)
-    model.name_or_path = config.model.path  # what an adapter says of its base: no folder of this machine
     return Trainee(model=model, device=device, autocast=config.train.dtype == "bfloat16", pad_id=pad_id(model.config))
 
 

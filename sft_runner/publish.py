@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -43,7 +44,7 @@ def publish(subject: Subject, run: Path, progress: Progress) -> Published:
         adapter, trained = None, {}
         if isinstance(subject.trainee.model, PeftModel):
             adapter = places.enter_context(atomic_directory(run / ADAPTER))
-            trained = save_adapter(subject.trainee.model, adapter)
+            trained = save_adapter(subject.trainee.model, adapter, base_name(subject, run))
             model = merge(subject, adapter)
         else:
             model = subject.trainee.model
@@ -72,8 +73,17 @@ def refusal(run: Path, problems: list[str]) -> str:
     )
 
 
-def save_adapter(model: PeftModel, folder: Path) -> dict[str, torch.Tensor]:
-    """Write the adapter by itself; return copies of its tensors by name, on the CPU."""
+def base_name(subject: Subject, run: Path) -> str:
+    """Return what an adapter says of its base: a hub id or an address as it is, a folder as it is seen from the run's."""
+    assert subject.config.model is not None  # it was trained
+    path = subject.config.model.path
+    local = "://" not in path and Path(subject.config.resolve(path)).is_dir()
+    return os.path.relpath(subject.base, run) if local else path
+
+
+def save_adapter(model: PeftModel, folder: Path, base: str) -> dict[str, torch.Tensor]:
+    """Write the adapter by itself, and of what base it is; return copies of its tensors by name, on the CPU."""
+    model.peft_config[model.active_adapter].base_model_name_or_path = base
     model.save_pretrained(str(folder), save_embedding_layers=False)
     return {name: p.detach().cpu().clone() for name, p in model.named_parameters() if p.requires_grad}
 

@@ -125,7 +125,7 @@ def _measure(
     """Fine-tune a fresh adapter on one domain; the lowest loss and the curve it comes from."""
     assert base_loss is not None  # run() refused domains without held-out rows
     train, reference = config.train, config.train.reference
-    trainee = add_adapter(base, reference.lora, config.seed)
+    trainee = add_adapter(base, reference.lora, config.seed, section="train.reference.lora")
     curve: list[list[float]] = [[0, base_loss]]
     try:
         optimizer = make_optimizer(trainee, reference.learning_rate, 0.0)

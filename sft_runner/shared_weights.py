@@ -17,17 +17,6 @@ def is_tied(model: Any) -> bool:
     return head is None or head.weight is model.get_input_embeddings().weight
 
 
-def shared_modules(model: Any) -> set[str]:
-    """Return the modules whose weight is another module's too, but for input and output embedding."""
-    ends = {id(model.get_input_embeddings()), id(model.get_output_embeddings())}
-    owners: dict[int, list[str]] = {}
-    for name, module in model.named_modules(remove_duplicate=False):
-        weight = getattr(module, "weight", None)
-        if isinstance(weight, torch.Tensor) and id(module) not in ends:
-            owners.setdefault(id(weight), []).append(name)
-    return {name for names in owners.values() if len(names) > 1 for name in names}
-
-
 def untie_where_adapted(model: Any, adapter: Path) -> None:
     """Give the output layer a weight of its own where the adapter sits on it or on the input embedding, and they share one.
 

@@ -260,7 +260,7 @@ class _Run:
         )
         if train.method == "lora":
             self.trainee = add_adapter(
-                self.trainee, train.lora, self.config.seed, lambda notice: self.progress.say(f"notice: {notice}")
+                self.trainee, train.lora, self.config.seed, say=lambda notice: self.progress.say(f"notice: {notice}")
             )
         self.optimizer = make_optimizer(self.trainee, train.learning_rate, train.weight_decay)
 

@@ -88,6 +88,7 @@ _LATENT = {"head_dim": 8, "num_key_value_heads": 4}  # of attention with a laten
 _OWN: dict[str, dict[str, Any]] = {
     "axk1": _LATENT,
     "axk2": _LATENT,
+    "deepseek_v2": _LATENT,
     "deepseek_v3": _LATENT,
     "deepseek_v32": _LATENT,
     "glm4_moe_lite": _LATENT,
@@ -98,6 +99,20 @@ _OWN: dict[str, dict[str, Any]] = {
     "gpt_neo": {"num_layers": 2, "num_heads": 4, "attention_types": [[["global", "local"], 1]]},
     "reformer": {"is_decoder": True, "attn_layers": ["local", "local"], "axial_pos_embds": False},
     "zaya": {"num_experts_per_tok": 1},
+}
+_TEXT_LISTS = {"layer_types": ["sliding_attention", "full_attention"]}
+_OWN |= {
+    "gemma4_text": {"vocab_size_per_layer_input": 512},
+    "gemma3n_text": {"vocab_size_per_layer_input": 512, "num_kv_shared_layers": 0, **_TEXT_LISTS},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"]},
+    "longcat_flash": {
+        **_LATENT,
+        "ffn_hidden_size": 128,
+        "expert_ffn_hidden_size": 32,
+        "num_layers": 2,
+        "moe_topk": 2,
+        "zero_expert_num": 2,
+    },
 }
 _LISTS = ("layer_types", "mlp_layer_types", "layers_block_type")
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from versatune.models import loading
 from versatune.models.look import check_trainable, look
@@ -55,13 +58,63 @@ def test_a_folder_of_a_tokenizer_alone_says_nothing(tmp_path: Path) -> None:
 
 
 def test_what_was_found_good_is_not_looked_at_again(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    looked = []
-    monkeypatch.setattr(loading, "load_shapes", lambda *_: looked.append(1))
+    looked, load = [], loading.load_shapes
+    monkeypatch.setattr(loading, "load_shapes", lambda *given: (looked.append(1), load(*given))[1])
     for _ in range(2):
         check_trainable(tiny_model, config(tiny_model))
     assert looked == [1]
-    check_trainable(tiny_model, config(tiny_model, method="lora"))
-    assert looked == [1]
+    check_trainable(tiny_model, config(tiny_model, method="lora"))  # adapters are another question
+    assert looked == [1, 1]
+
+
+def test_a_memory_that_cannot_be_written_stops_nothing(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
+    check_trainable(tiny_model, config(tiny_model))
+
+
+def test_odd_values_are_no_facts(tiny_model: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_model, tmp_path / "odd"))
+    change(
+        folder / "config.json",
+        moe_num_experts=[64, 64],
+        num_experts=0.5,
+        bos_token_id=[1],
+        model_type=3,
+        architectures="L",
+    )
+    (folder / "generation_config.json").unlink()
+    facts = look(folder, "odd")
+    assert facts is not None
+    assert (facts.experts, facts.bos, facts.model_type, facts.architecture) == (None, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("train", "said"),
+    [
+        (
+            {"method": "lora", "lora": {"target_modules": ["c_attn"]}},
+            r"train\.lora\.target_modules names no module of this model.*q_proj",
+        ),
+        ({"reference": {"lora": {"target_modules": "x.*"}}}, r"train\.reference\.lora\.target_modules names no module"),
+        ({"method": "lora", "lora": {"experts": True}}, r"train\.lora\.experts is true, and the model has no experts"),
+    ],
+)
+def test_adapters_that_cannot_be_are_refused_before_the_build(
+    tiny_model: Path, train: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        check_trainable(tiny_model, config(tiny_model, **train))
+
+
+def test_masks_that_earlier_versions_stored_refuse_nothing(tiny_model: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_model, tmp_path / "old"))
+    tensors = load_file(folder / "model.safetensors")
+    tensors |= {
+        f"model.layers.0.{name}": torch.zeros(1)
+        for name in ("attn.bias", "attn.attention.masked_bias", "rotary_emb.inv_freq")
+    }
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    check_trainable(folder, config(folder))
 
 
 def test_quantised_weights_are_for_adapters_alone(fp8: Path) -> None:
