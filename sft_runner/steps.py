@@ -90,9 +90,8 @@ def train_step(
     for chosen, batch in micro_batches(rows, micro_batch_rows, trainee.pad_id):
         nll, row_nll[chosen], router = trainee.losses(batch)
         loss = nll / loss_tokens
-        if (
-            router is not None
-        ):  # a mean over the tokens of its micro-batch, which counts as much as the micro-batch does
+        if router is not None:
+            # A mean over the tokens of its micro-batch, which counts as much as the micro-batch does.
             part = router * (int((batch.labels[:, 1:] != IGNORE_INDEX).sum()) / loss_tokens)
             router_losses.append(part.item())
             loss = loss + part
