@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from peft import PeftModel
 
+from versatune.models.files import read_json
 from versatune.schemas.errors import RunError
 from versatune.schemas.files import atomic_directory, sha256_file, sync
 from versatune.schemas.progress import Progress
@@ -19,6 +21,8 @@ from versatune.sft_runner.audit import Subject, audit_export
 from versatune.sft_runner.export import merged_model, write_model
 
 MODEL, ADAPTER, RECORD = "model", "adapter", "run.json"
+_SETS = ("target_modules", "exclude_modules")
+"""What peft holds as sets, and writes in an order that is another in every process."""
 
 
 class Published(NamedTuple):
@@ -75,6 +79,12 @@ def refusal(run: Path, problems: list[str]) -> str:
 def save_adapter(model: PeftModel, folder: Path) -> dict[str, torch.Tensor]:
     """Write the adapter by itself; return copies of its tensors by name, on the CPU."""
     model.save_pretrained(str(folder), save_embedding_layers=False)
+    file = folder / "adapter_config.json"
+    settings = read_json(file)
+    for name in _SETS:
+        if isinstance(settings.get(name), list):
+            settings[name].sort()
+    file.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     return {name: p.detach().cpu().clone() for name, p in model.named_parameters() if p.requires_grad}
 
 
