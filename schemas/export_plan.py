@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Self
 
 from pydantic import Field
 
-from versatune.schemas.chat_template import template_file
 from versatune.schemas.config import Config, ModelConfig, TrainConfig
 from versatune.schemas.document import Document
 from versatune.schemas.errors import DataError
@@ -19,7 +18,7 @@ NAME = "export.json"
 
 
 class ExportPlan(Document):
-    """Written before the first step; local paths are relative to the run's directory."""
+    """Written before the first step."""
 
     KIND: ClassVar[str] = "versatune/export-plan"
     MADE_BY: ClassVar[str] = "versatune train CONFIG"
@@ -30,7 +29,8 @@ class ExportPlan(Document):
     # As they were given: a later versatune, whose sections have more keys, must be able to read them.
     model: dict[str, Any] = Field(description="the model section")
     train: dict[str, Any] = Field(description="the train section")
-    mixture_path: str
+    directory: str = Field(description="of the configuration, where its paths start; relative to the run's")
+    mixture_path: str = Field(description="relative to the run's directory")
 
     @classmethod
     def of(cls, config: Config, mixture_path: Path, run: Path) -> Self:
@@ -40,13 +40,14 @@ class ExportPlan(Document):
             name=config.name,
             seed=config.seed,
             taxonomy=config.taxonomy,
-            model=_placed(config, config.model, run).model_dump(mode="json"),
+            model=config.model.model_dump(mode="json"),
             train=config.train.model_dump(mode="json"),
-            mixture_path=os.path.relpath(mixture_path, run),
+            directory=os.path.relpath(config.directory.resolve(), run.resolve()),
+            mixture_path=os.path.relpath(mixture_path.resolve(), run.resolve()),
         )
 
     def config(self, run: Path) -> Config:
-        """Return the configuration as far as the plan has it; its paths are relative to the run's directory."""
+        """Return the configuration as far as the plan has it."""
         config = Config(
             name=self.name,
             seed=self.seed,
@@ -55,7 +56,7 @@ class ExportPlan(Document):
             train=validate(TrainConfig, self.train, f"{run / NAME}: train"),
             output=str(run),
         )
-        return config.placed(run)
+        return config.placed(run / self.directory)
 
 
 def load_plan(run: Path) -> ExportPlan:
@@ -70,13 +71,3 @@ def load_plan(run: Path) -> ExportPlan:
             " CONFIG` goes on with a run of an earlier one, and exports it"
         )
     return ExportPlan.load(run / NAME)
-
-
-def _placed(config: Config, model: ModelConfig, run: Path) -> ModelConfig:
-    """Return the model section with its local paths relative to the run; hub ids, addresses and names stay as they are."""
-    changed = {}
-    if "://" not in model.path and Path(folder := config.resolve(model.path)).is_dir():
-        changed["path"] = os.path.relpath(folder, run)
-    if (file := template_file(config)) is not None:
-        changed["chat_template"] = "./" + os.path.relpath(file, run)
-    return model.model_copy(update=changed)

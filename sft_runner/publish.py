@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 from contextlib import ExitStack
 from dataclasses import replace
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from peft import PeftModel
 
+from versatune.models.files import read_json
 from versatune.schemas.errors import RunError
 from versatune.schemas.files import atomic_directory, sha256_file, sync
 from versatune.schemas.progress import Progress
@@ -20,6 +22,8 @@ from versatune.sft_runner.audit import Subject, audit_export
 from versatune.sft_runner.export import merged_model, write_model
 
 MODEL, ADAPTER, RECORD = "model", "adapter", "run.json"
+_SETS = ("target_modules", "exclude_modules")
+"""What peft holds as sets, and writes in an order that is another in every process."""
 
 
 class Published(NamedTuple):
@@ -85,6 +89,12 @@ def save_adapter(model: PeftModel, folder: Path, base: str) -> dict[str, torch.T
     """Write the adapter by itself, and of what base it is; return copies of its tensors by name, on the CPU."""
     model.peft_config[model.active_adapter].base_model_name_or_path = base
     model.save_pretrained(str(folder), save_embedding_layers=False)
+    file = folder / "adapter_config.json"
+    settings = read_json(file)
+    for name in _SETS:
+        if isinstance(settings.get(name), list):
+            settings[name].sort()
+    file.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     return {name: p.detach().cpu().clone() for name, p in model.named_parameters() if p.requires_grad}
 
 
