@@ -41,9 +41,11 @@ def check_causal(model: Any, name: str) -> None:
     trained = model.training
     model.eval()
     batch = torch.stack([one, other]).to(model.device)
+    mask = torch.ones_like(batch)
+    mask[1, -2:] = 0  # as in training, where rows are padded
     try:
         with torch.no_grad():
-            logits = model(input_ids=batch, attention_mask=torch.ones_like(batch), use_cache=False).logits.float()
+            logits = model(input_ids=batch, attention_mask=mask, use_cache=False).logits.float()
     except Exception as error:  # noqa: BLE001  # whatever the model's code raises
         reason = " ".join(str(error).split())[:300]
         raise DataError(

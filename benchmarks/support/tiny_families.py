@@ -93,6 +93,7 @@ _OWN: dict[str, dict[str, Any]] = {
     "deepseek_v32": _LATENT,
     "glm4_moe_lite": _LATENT,
     "glm_moe_dsa": _LATENT,
+    "minicpm3": _LATENT,
     "youtu": _LATENT,
     "falcon_h1": {"mamba_d_ssm": 64, "mamba_n_heads": 4},
     "mamba2": {"num_heads": 8, "n_groups": 1},
