@@ -14,6 +14,7 @@ from versatune.schemas.config import LoraConfig
 from versatune.schemas.errors import ConfigError
 
 ALL_LINEAR = "all-linear"
+_RENAMED = "peft takes it for an expert's when it reads an adapter, and drops it"
 _FUSED = "its kernels use the weight by itself, so an adapter would have no effect"
 _DIRECT = "the weight is used by itself, so an adapter would learn nothing"
 _GROUPED = "it multiplies groups of its input, and an adapter the whole"
@@ -26,6 +27,7 @@ FAMILIES: dict[str, dict[str, str]] = {
     "mamba": {"out_proj": _FUSED, "conv1d": _FUSED, "dt_proj": _DIRECT},
     "mamba2": {"out_proj": _FUSED, "conv1d": _FUSED},
     "nemotron_h": {"out_proj": _FUSED, "conv1d": _FUSED},
+    "laguna": {"gate_proj": _RENAMED, "up_proj": _RENAMED, "down_proj": _RENAMED},
     "llama4_text": {"router": _TUPLE},
     "phimoe": {"router": _TUPLE},
 }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import torch
 from peft import LoraConfig as PeftLoraConfig
@@ -14,7 +13,7 @@ from peft import get_peft_model
 from versatune.models.adapters import find_targets, works
 from versatune.schemas.config import LoraConfig
 from versatune.schemas.errors import ConfigError
-from versatune.sft_runner.model import Trainee
+from versatune.sft_runner.model import Trainee, check_trains
 
 
 def add_adapter(
@@ -57,31 +56,19 @@ def add_adapter(
         raise ConfigError(
             f"{section}.target_modules: {' '.join(str(error).split())[:300]}. A list that works for this model: {works(model)}"
         ) from None
-    _try(adapted, section)
+    made = replace(trainee, model=adapted)
+    try:
+        check_trains(
+            made, f"{section}.target_modules: with these adapters the model cannot be trained; name fewer modules"
+        )
+    except ConfigError:
+        adapted.unload()
+        raise
     for notice in targets.notices:
         say(f"{section}: {notice}")
-    return replace(trainee, model=adapted)
+    return made
 
 
 def remove_adapter(trainee: Trainee) -> None:
     """Take an adapter off again; the model it was put on is as before, and all its weights are trained."""
     trainee.model.unload().requires_grad_(True)
-
-
-def _try(adapted: Any, section: str) -> None:
-    """Refuse adapters that a family's code cannot run with, before the first step.
-
-    Raises:
-        ConfigError: with what the code says.
-    """
-    ids = torch.arange(4, device=adapted.device)[None]
-    try:
-        with torch.no_grad():
-            adapted(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)
-    except Exception as error:  # noqa: BLE001  # whatever the model's code raises
-        reason = " ".join(str(error).split())[:300]
-        adapted.unload()
-        raise ConfigError(
-            f"{section}.target_modules: with these adapters the model does not run ({type(error).__name__}: {reason}); name fewer modules, such as"
-            " [q_proj, v_proj]"
-        ) from None

@@ -16,10 +16,11 @@ from versatune.models.tokenizer import load_tokenizer
 from versatune.schemas.chat_template import chat_templates, templates_sha256
 from versatune.schemas.config import Config
 from versatune.schemas.dataset import TokenizerRecord
-from versatune.schemas.errors import DataError
+from versatune.schemas.errors import ConfigError, DataError
 from versatune.schemas.files import sha256_bytes
 from versatune.schemas.template_record import TemplateRecord
-from versatune.sft_runner.batches import IGNORE_INDEX, Batch
+from versatune.sft_runner.batches import IGNORE_INDEX, Batch, collate
+from versatune.sft_runner.dataset import TokenRow
 from versatune.sft_runner.device import choose_device
 
 
@@ -96,6 +97,25 @@ def load_trainee(config: Config, folder: Path) -> Trainee:
     loaded = load_model(folder, config.model, dtype=torch.float32 if wide else torch.bfloat16, seed=config.seed)
     model = loaded.model.to(device)
     return Trainee(model=model, device=device, autocast=config.train.dtype == "bfloat16", pad_id=pad_id(model.config))
+
+
+def check_trains(trainee: Trainee, refusal: str, *, gradient: bool = True) -> None:
+    """Take the loss of two short rows and its gradient, so that code which cannot be trained is found before the first step.
+
+    Raises:
+        ConfigError: ``refusal``, with what the model's code says.
+    """
+    rows = [TokenRow(np.arange(3, 3 + n, dtype=np.int32), np.arange(n) > 0) for n in (6, 4)]
+    try:
+        with torch.set_grad_enabled(gradient):
+            loss = trainee.losses(collate(rows, trainee.pad_id))[0]
+        if gradient:
+            loss.backward()  # type: ignore[no-untyped-call]  # torch does not type it
+    except Exception as error:  # noqa: BLE001  # whatever the model's code raises
+        reason = " ".join(str(error).split())[:300]
+        raise ConfigError(f"{refusal} ({type(error).__name__}: {reason})") from None
+    finally:
+        trainee.model.zero_grad(set_to_none=True)
 
 
 def end_tokens(config: Config, folder: Path, template: TemplateRecord) -> dict[str, int]:

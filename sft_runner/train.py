@@ -52,7 +52,7 @@ from versatune.sft_runner.device import slow_dtype
 from versatune.sft_runner.evaluate import change_z, evaluate, held_out, numbers, summarize
 from versatune.sft_runner.logs import JsonLines
 from versatune.sft_runner.lora import add_adapter
-from versatune.sft_runner.model import check_tokenizer, end_tokens, load_trainee
+from versatune.sft_runner.model import check_tokenizer, check_trains, end_tokens, load_trainee
 from versatune.sft_runner.publish import MODEL, RECORD, publish
 from versatune.sft_runner.references import reference_losses
 from versatune.sft_runner.reweight import check_held_out, mixer_of, start_state, uninformative_warning
@@ -210,6 +210,11 @@ class _Run:
         self.slices = [held_out(rows, config.train.eval_rows_per_domain) for rows in pool.validation]
         self.trainee = load_trainee(config, folder)
         check_causal(self.trainee.model, str(folder))
+        check_trains(
+            self.trainee,
+            f"model {folder}: it cannot be trained as transformers has it; take another model",
+            gradient=config.train.method == "full",
+        )
         if slow := slow_dtype(self.trainee.device.type, config.train.dtype):
             progress.say(f"warning: {slow}")
         checkpoints = whole_checkpoints(directory / "checkpoints")
