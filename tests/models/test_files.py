@@ -102,3 +102,17 @@ def test_the_digest_does_not_depend_on_where_the_folder_is(folder: Path, tmp_pat
 def test_the_context_length_is_found_under_its_several_names(folder: Path, config: str, length: int | None) -> None:
     (folder / "config.json").write_text(config)
     assert context_length(folder) == length
+
+
+def test_positions_that_padding_takes_are_no_context(tmp_path: Path) -> None:
+    """RoBERTa counts positions from pad id + 1: of 66 it has 64 for texts."""
+    (tmp_path / "config.json").write_text('{"model_type": "roberta", "max_position_embeddings": 66, "pad_token_id": 1}')
+    assert context_length(tmp_path) == 64
+
+
+def test_generation_settings_are_part_of_a_model_but_not_of_what_is_trained(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    before = [model_digest(tmp_path, generation=generation) for generation in (True, False)]
+    (tmp_path / "generation_config.json").write_text("{}")
+    after = [model_digest(tmp_path, generation=generation) for generation in (True, False)]
+    assert before[0] != after[0] and before[1] == after[1]

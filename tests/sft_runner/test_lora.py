@@ -175,3 +175,33 @@ def test_the_loss_of_a_router_is_as_the_model_asks_for_it(prepared: Callable) ->
     config, _, trainee = prepared("mixtral")
     trainee.model.config.output_router_logits = False
     assert trained(trainee, config)[1].router_loss is None
+
+
+class Own(transformers.PreTrainedModel):
+    """A model of somebody's own code, which cannot generate."""
+
+    config_class = transformers.LlamaConfig
+
+    def __init__(self, config: transformers.LlamaConfig) -> None:
+        super().__init__(config)
+        self.embed = torch.nn.Embedding(config.vocab_size, config.hidden_size)
+        self.inner = torch.nn.Linear(config.hidden_size, config.hidden_size)
+        self.head = torch.nn.Linear(config.hidden_size, config.vocab_size)
+        self.post_init()
+
+    def get_input_embeddings(self) -> torch.nn.Module:
+        return self.embed
+
+    def get_output_embeddings(self) -> torch.nn.Module:
+        return self.head
+
+    def forward(self, input_ids: torch.Tensor, **_: object) -> Any:
+        return transformers.modeling_outputs.CausalLMOutput(logits=self.head(self.inner(self.embed(input_ids))))
+
+
+def test_code_of_its_own_that_cannot_generate_gets_adapters_too() -> None:
+    model = Own(transformers.LlamaConfig(vocab_size=512, hidden_size=64, num_attention_heads=4))
+    assert not hasattr(model, "prepare_inputs_for_generation")
+    trainee = Trainee(model=model, device=torch.device("cpu"), autocast=False, pad_id=0)
+    adapted = add_adapter(trainee, Config(name="n").train.lora, 0)
+    assert {name.partition(".lora_")[0] for name in adapted.parameters()} == {"base_model.model.inner"}
