@@ -221,3 +221,25 @@ def test_a_quantised_base_is_exported_as_a_plain_model(quantised: Callable[[], P
     assert "quantization_config" not in json.loads((made / "config.json").read_text())
     assert {tensor.dtype for tensor in tensors_of(made).values()} == {torch.bfloat16}
     torch.testing.assert_close(logits(stranger(made)), logits(model), rtol=0, atol=1e-4)
+
+
+def test_experts_in_four_bits_are_exported_as_plain_ones(tmp_path: Path) -> None:
+    """gpt-oss as it is published: blocks and scales of mxfp4."""
+    base = save("gpt_oss", tmp_path / "mxfp4", torch.bfloat16)
+    random = torch.Generator().manual_seed(0)
+    stored = {}
+    for name, value in load_file(base / "model.safetensors").items():
+        if name.endswith(("experts.gate_up_proj", "experts.down_proj")):
+            experts, inner, outer = value.shape
+            blocks = (experts, outer, inner // 32, 16)
+            stored[f"{name}_blocks"] = torch.randint(0, 256, blocks, generator=random, dtype=torch.uint8)
+            stored[f"{name}_scales"] = torch.full(blocks[:-1], 120, dtype=torch.uint8)
+        else:
+            stored[name] = value
+    save_file(stored, base / "model.safetensors", metadata={"format": "pt"})
+    kept = ["model.layers.*.self_attn", "model.layers.*.mlp.router", "model.embed_tokens", "lm_head"]
+    change(base / "config.json", quantization_config={"quant_method": "mxfp4", "modules_to_not_convert": kept})
+    model, made = trained_export(base)
+    assert "quantization_config" not in json.loads((made / "config.json").read_text())
+    assert not any("blocks" in name or "scales" in name for name in tensors_of(made))
+    torch.testing.assert_close(logits(stranger(made)), logits(model), rtol=0, atol=1e-4)
