@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 
 TEXT: dict[str, Any] = {
     "vocab_size": 512,
@@ -166,3 +168,26 @@ def save(family: str, folder: Path, dtype: torch.dtype = torch.float32) -> Path:
         model = getattr(transformers, kind)(getattr(transformers, config)(**settings))
     model.to(dtype).save_pretrained(folder)
     return folder
+
+
+def save_fp8(folder: Path) -> Path:
+    """Write a Llama whose matrices are stored in eight bits, with one scale a block."""
+    save("llama", folder, torch.bfloat16)
+    stored = {}
+    for name, value in load_file(folder / "model.safetensors").items():
+        if "proj" in name:
+            scale = value.float().abs().max() / 448
+            stored[name] = (value.float() / scale).to(torch.float8_e4m3fn)
+            stored[f"{name}_scale_inv"] = scale.reshape(1, 1)
+        else:
+            stored[name] = value
+    save_file(stored, folder / "model.safetensors", metadata={"format": "pt"})
+    method = {"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [128, 128], "fmt": "e4m3"}
+    change(folder / "config.json", quantization_config=method)
+    return folder
+
+
+def change(file: Path, **values: Any) -> None:
+    """Change keys of a JSON file; ... takes one out."""
+    settings = json.loads(file.read_text()) | values
+    file.write_text(json.dumps({key: value for key, value in settings.items() if value is not ...}))

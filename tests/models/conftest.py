@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.tiny_models import TEXT
+from tests.tiny_models import TEXT, save_fp8
 from tests.tiny_models import save as save_model
 
 torch = pytest.importorskip("torch")
@@ -45,25 +44,6 @@ def multimodal(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def fp8(saved: Callable[..., Path]) -> Path:
+def fp8(tmp_path: Path) -> Path:
     """A model whose matrices are stored in eight bits with one scale a block."""
-    from safetensors.torch import load_file, save_file
-
-    folder = saved("Llama", dtype=torch.bfloat16, **TEXT)
-    tensors = {}
-    for name, value in load_file(folder / "model.safetensors").items():
-        if value.ndim == 2 and "proj" in name:
-            scale = value.float().abs().max() / 448
-            tensors[name] = (value.float() / scale).to(torch.float8_e4m3fn)
-            tensors[f"{name}_scale_inv"] = scale.reshape(1, 1)
-        else:
-            tensors[name] = value
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    method = {"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [128, 128], "fmt": "e4m3"}
-    change(folder / "config.json", quantization_config=method)
-    return folder
-
-
-def change(file: Path, **values: Any) -> None:
-    """Change keys of a JSON file."""
-    file.write_text(json.dumps(json.loads(file.read_text()) | values))
+    return save_fp8(tmp_path / "fp8")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import transformers
 from jinja2 import Environment
 from safetensors.torch import load_file, save_file
 
-from tests.tiny_models import save
+from tests.tiny_models import change, save, save_fp8
 from versatune.models.loading import load_model
 from versatune.models.weights import weight_files
 from versatune.schemas.config import Config
@@ -52,11 +51,6 @@ def logits(model: Any) -> torch.Tensor:
 
 def stranger(folder: Path) -> Any:
     return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-
-
-def change(file: Path, **values: Any) -> None:
-    settings = json.loads(file.read_text()) | values
-    file.write_text(json.dumps({key: value for key, value in settings.items() if value is not ...}))
 
 
 @pytest.mark.parametrize(
@@ -194,30 +188,8 @@ def test_defaults_change_nothing_else_of_a_template() -> None:
         assert rendered == environment.from_string(template).render(x=True)
 
 
-@pytest.fixture
-def quantised(tmp_path: Path) -> Callable[[], Path]:
-    """A model in eight bits."""
-
-    def make() -> Path:
-        base = save("llama", tmp_path / "fp8", torch.bfloat16)
-        stored = {}
-        for name, value in load_file(base / "model.safetensors").items():
-            if "proj" in name:
-                scale = value.float().abs().max() / 448
-                stored[name] = (value.float() / scale).to(torch.float8_e4m3fn)
-                stored[f"{name}_scale_inv"] = scale.reshape(1, 1)
-            else:
-                stored[name] = value
-        save_file(stored, base / "model.safetensors", metadata={"format": "pt"})
-        method = {"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [128, 128], "fmt": "e4m3"}
-        change(base / "config.json", quantization_config=method)
-        return base
-
-    return make
-
-
-def test_a_quantised_base_is_exported_as_a_plain_model(quantised: Callable[[], Path]) -> None:
-    model, made = trained_export(quantised())
+def test_a_quantised_base_is_exported_as_a_plain_model(tmp_path: Path) -> None:
+    model, made = trained_export(save_fp8(tmp_path / "fp8"))
     assert "quantization_config" not in json.loads((made / "config.json").read_text())
     assert {tensor.dtype for tensor in tensors_of(made).values()} == {torch.bfloat16}
     torch.testing.assert_close(logits(stranger(made)), logits(model), rtol=0, atol=1e-4)
