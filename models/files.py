@@ -68,7 +68,8 @@ def check_model_folder(folder: str | Path) -> None:
     _check_index(path)
     if not any((path / name).is_file() for name in _VOCABULARIES) and not any(path.glob("*.tiktoken")):
         raise DataError(
-            f"model {path}: it has no tokenizer (none of {', '.join(_VOCABULARIES)}); save the tokenizer into the same folder"
+            f"model {path}: it has no tokenizer (none of {', '.join(_VOCABULARIES)}); save the tokenizer into the same folder;"
+            " to build without tokens, set build.tokenize to false"
         )
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from versatune.models.files import check_model_folder, context_length, read_json, tensors_of, text_sections
-from versatune.models.fit import embedding_rows
+from versatune.models.fit import check_model_fit, embedding_rows
 from versatune.models.generation import GENERATION, check_generation_settings
 from versatune.models.loading import is_multimodal
 from versatune.models.quantization import check_quantization, quantization
@@ -81,6 +81,7 @@ def check_trainable(folder: Path, config: Config) -> str:
     if not any(file for pattern in _WEIGHTS for file in folder.glob(pattern)):
         return ""
     check_model_folder(folder)
+    check_model_fit(folder, max_tokens=0)  # pad id and tokens; how long rows are is the build's to compare
     check_quantization(folder, model.path, config.train.method)
     notice = check_generation_settings(
         folder

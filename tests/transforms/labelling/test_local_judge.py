@@ -76,5 +76,5 @@ def test_a_short_context_shortens_the_text_and_a_shorter_one_is_refused(tokenize
 
 
 def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="its tokenizer cannot be loaded"):
+    with pytest.raises(DataError, match="no tokenizer can be loaded"):
         load_tokenizer(tmp_path, trust_remote_code=False)
