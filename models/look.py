@@ -19,6 +19,7 @@ from versatune.models.fit import check_model_fit, embedding_rows
 from versatune.models.generation import GENERATION, check_generation_settings
 from versatune.models.loading import is_multimodal
 from versatune.models.quantization import check_quantization, quantization
+from versatune.models.weights import weight_files
 from versatune.schemas.config import Config, LoraConfig, ModelConfig
 from versatune.schemas.files import sha256_json, write_atomic
 from versatune.schemas.model_facts import ModelFacts
@@ -41,7 +42,7 @@ def look(folder: Path, name: str) -> ModelFacts | None:
     """
     if not (folder / "config.json").is_file():
         return None
-    tensors = [t for file in folder.glob("*.safetensors") for t in tensors_of(file).values()]
+    tensors = [t for file in weight_files(folder) for t in tensors_of(file).values()]
     settings = read_json(folder / "config.json")
     return ModelFacts(
         name=Path(name).name,

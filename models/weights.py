@@ -18,11 +18,10 @@ _METADATA = {"format": "pt"}
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """Return the files that transformers loads: those that the index names, else the one."""
+    """Return the files that transformers loads: those that the index names, else the one; others (consolidated.safetensors) hold the same again."""
     index = folder / _INDEX
-    if not index.is_file():
-        return [folder / _ONE]
-    return [folder / name for name in sorted(set(read_json(index)["weight_map"].values()))]
+    names = set(read_json(index)["weight_map"].values()) if index.is_file() else {_ONE}
+    return [folder / name for name in sorted(names) if (folder / name).is_file()]
 
 
 def write_weights(model: Any, base: Path, made: Path) -> None:

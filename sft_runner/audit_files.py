@@ -11,6 +11,7 @@ import torch
 from safetensors import safe_open
 
 from versatune.models.files import read_json, tensors_of
+from versatune.models.weights import weight_files
 
 _SHOWN = 3
 
@@ -24,10 +25,10 @@ class Stored(NamedTuple):
 
 
 def stored_tensors(folder: Path) -> dict[str, Stored]:
-    """Return every tensor of a folder's safetensors files by its name; the tensors are not read."""
+    """Return every tensor of the files that transformers loads of a folder, by its name; the tensors are not read."""
     return {
         name: Stored(file, tensor["dtype"], tuple(tensor["shape"]))
-        for file in sorted(folder.glob("*.safetensors"))
+        for file in weight_files(folder)
         for name, tensor in tensors_of(file).items()
     }
 

@@ -17,6 +17,7 @@ from tests.tiny_models import change, save, save_fp8
 from versatune.models.loading import load_model
 from versatune.models.weights import weight_files
 from versatune.schemas.config import Config
+from versatune.sft_runner.audit_files import file_problems
 from versatune.sft_runner.export import write_model
 from versatune.sft_runner.export_template import with_defaults
 
@@ -133,6 +134,15 @@ def test_weights_that_nobody_trained_are_carried(tmp_path: Path) -> None:
     save_file(tensors, base / "model.safetensors", metadata={"format": "pt"})
     _, made = trained_export(base, allow_missing=["mtp.*"])
     assert torch.equal(tensors_of(made)["mtp.layers.0.weight"], tensors["mtp.layers.0.weight"])
+
+
+def test_a_second_copy_in_another_layout_is_not_carried(tmp_path: Path) -> None:
+    """Mistral's folders hold consolidated.safetensors too, which nobody trained, and transformers does not load."""
+    base = save("llama", tmp_path / "twice")
+    save_file({"layers.0.attention.wq.weight": torch.zeros(2, 2)}, base / "consolidated.safetensors")
+    _, made = trained_export(base)
+    assert not (made / "consolidated.safetensors").exists()
+    assert file_problems(base, made) == []
 
 
 def test_folders_with_the_names_of_files_and_code_are_left(tmp_path: Path) -> None:
