@@ -39,8 +39,8 @@ RIGHT, WRONG, REFUSED, CRASH = "right", "wrong", "refused", "crash"
 WAYS = {"full": "float32", "lora": "float32", "full bf16": "bfloat16"}
 """Method, and the number format of the base model's files."""
 _IDS = torch.arange(3, 19)[None]
-_CLOSE = {"float32": 1e-3, "bfloat16": 0.15}
-"""Largest difference of a logit: rounding to 16 bits moves logits of about 1 by some hundredths."""
+_CLOSE = {"float32": 1e-3, "bfloat16": 0.05}
+"""Largest difference of a logit: rounding to 16 bits moves logits of about 1 by 0.003 to 0.02."""
 
 
 def main() -> None:

@@ -30,7 +30,7 @@ def check_causal(model: Any, name: str) -> None:
 
     Raises:
         ConfigError: it sees later tokens.
-        DataError: it cannot be run.
+        DataError: it cannot be run, or its logits are no numbers.
     """
     import torch
 
@@ -54,6 +54,11 @@ def check_causal(model: Any, name: str) -> None:
     finally:
         model.train(trained)
     before = logits[:, :_SHARED]
+    if not torch.isfinite(before).all():
+        raise DataError(
+            f"model.path {name}: its logits of two rows of {_TOKENS} tokens are not finite numbers; its weights, or their number format, are"
+            " broken. Download the model again"
+        )
     apart = float((before[0] - before[1]).abs().max())
     if apart > _TOLERANCE.get(model.dtype.itemsize, 1e-4) * float(before.abs().max()):
         raise ConfigError(

@@ -183,6 +183,14 @@ def _differences(folder: Path, model: ModelConfig, info: dict[str, Any]) -> tupl
     return missing, unknown
 
 
+def made_up_notice(folder: Path, names: list[str]) -> str:
+    """Say which weights training begins with that no file holds."""
+    return (
+        f"model {folder}: {_names(names)} {'is' if len(names) == 1 else 'are'} in none of its files, which model.allow_missing allows; training"
+        " begins with values drawn from the seed"
+    )
+
+
 def _not_allowed(names: Iterable[str], model: ModelConfig, besides: Iterable[str] = ()) -> list[str]:
     kept = set(besides)
     return [

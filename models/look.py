@@ -65,14 +65,14 @@ def look(folder: Path, name: str) -> ModelFacts | None:
     )
 
 
-def check_trainable(folder: Path, config: Config) -> str:
+def check_trainable(folder: Path, config: Config) -> list[str]:
     """Refuse a model that training would refuse, or would train wrongly, before anything is made for it.
 
     A folder without weights is one of a tokenizer: there is nothing to look at. Where torch is not installed, quantised weights alone are found; training
     then looks again.
 
     Returns:
-        What will be mended in the export; empty where nothing has to be.
+        What its user should know: settings that the export mends, weights that are drawn at random because model.allow_missing allows it.
 
     Raises:
         ConfigError, DataError: the weights are not those of the configuration, are quantised, or belong to a model that cannot be trained.
@@ -80,30 +80,30 @@ def check_trainable(folder: Path, config: Config) -> str:
     model = config.model
     assert model is not None  # there is a folder
     if not any(file for pattern in _WEIGHTS for file in folder.glob(pattern)):
-        return ""
+        return []
     check_model_folder(folder)
     check_model_fit(folder, max_tokens=0)  # pad id and tokens; how long rows are is the build's to compare
     check_quantization(folder, model.path, config.train.method)
-    notice = check_generation_settings(
-        folder
-    )  # before the weights: transformers refuses some of them with the whole model
+    # Before the weights: transformers refuses some of them with the whole model.
+    notices = [notice] if (notice := check_generation_settings(folder)) else []
     if find_spec("torch") is None or find_spec("transformers") is None:
-        return notice
+        return notices
     wanted = _adapters(config)
     remembered = _memory() / _key(folder, model, wanted)
     if remembered.is_file():
-        return notice
+        return notices + remembered.read_text(encoding="utf-8").splitlines()
     from versatune.models.adapters import find_targets
     from versatune.models.causality import check_kind_causal
-    from versatune.models.loading import load_shapes
+    from versatune.models.loading import load_shapes, made_up_notice
 
-    shapes = load_shapes(folder, model).model
+    shapes, made_up, _ = load_shapes(folder, model)
     check_kind_causal(folder, model)
     for section, lora in wanted:
         find_targets(shapes, lora, section)
+    drawn = [made_up_notice(folder, made_up)] if made_up else []
     with contextlib.suppress(OSError):  # a cache that cannot be written costs seconds, no more
-        write_atomic(remembered, b"")
-    return notice
+        write_atomic(remembered, "\n".join(drawn).encode())
+    return notices + drawn
 
 
 def _memory() -> Path:

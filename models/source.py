@@ -12,7 +12,7 @@ from versatune.schemas.errors import ConfigError, DataError
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 # Never a pickle: what is not downloaded cannot be loaded by mistake.
-_SMALL_FILES = ["*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken"]
+_SMALL_FILES = ["*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken", "*.spm", "*.codes"]
 WANTED_FILES = ["*.safetensors", *_SMALL_FILES]
 
 

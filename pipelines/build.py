@@ -82,7 +82,7 @@ def run(config: Config, *, beam_args: Sequence[str] = (), progress: Progress, re
     tokenization = facts = None
     if config.build.tokenize and config.model:
         folder = model_folder(config, needed_for="build.tokenize", fetch=fetch_model)
-        if notice := check_trainable(folder, config):
+        for notice in check_trainable(folder, config):
             progress.say(f"build: {notice}")
         facts, tokenization = look(folder, config.model.path), plan_tokenization(config)
     else:

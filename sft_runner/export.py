@@ -32,6 +32,8 @@ _COPIED = (
     "merges.txt",
     "*.model",
     "*.tiktoken",
+    "*.spm",
+    "*.codes",
     "chat_template*",
     "processor_config.json",
     "*preprocessor_config.json",

@@ -11,6 +11,8 @@ from versatune.schemas.chat_template import chat_templates, configured_template
 from versatune.schemas.config import Config
 
 _FILE = "chat_template.jinja"
+_OF_PROCESSORS = "chat_template.json"
+"""Where earlier versions of transformers kept a multimodal model's template."""
 _NAMED = "additional_chat_templates"
 """A folder of templates with names, such as tool_use, beside chat_template.jinja."""
 
@@ -18,14 +20,16 @@ _NAMED = "additional_chat_templates"
 def write_templates(config: Config, base: Path, made: Path) -> None:
     """Write the templates; a template of the configuration replaces the tokenizer's, all of them if there are several."""
     assert config.model is not None  # it was trained
-    variables = config.model.template_variables
+    variables, template = config.model.template_variables, configured_template(config)
+    if variables or template is not None:
+        (made / _OF_PROCESSORS).unlink(missing_ok=True)
     if variables:
         tokenizer = load_tokenizer(base, trust_remote_code=config.model.trust_remote_code)
         for name, text in chat_templates(config, tokenizer).items():
             file = made / _FILE if name == "default" else made / _NAMED / f"{name}.jinja"
             file.parent.mkdir(exist_ok=True)
             file.write_text(with_defaults(text, variables), encoding="utf-8")
-    elif (template := configured_template(config)) is not None:
+    elif template is not None:
         (made / _FILE).write_text(template, encoding="utf-8")
     elif (base / _NAMED).is_dir():
         shutil.copytree(base / _NAMED, made / _NAMED)

@@ -106,15 +106,19 @@ def check_trains(trainee: Trainee, refusal: str, *, gradient: bool = True) -> No
         ConfigError: ``refusal``, with what the model's code says.
     """
     rows = [TokenRow(np.arange(3, 3 + n, dtype=np.int32), np.arange(n) > 0) for n in (6, 4)]
+    devices = [trainee.device] if trainee.device.type == "cuda" else []
+    before = trainee.model.training
+    trainee.model.train(gradient)  # as a step runs it: some (Reformer) compute their own gradient, and only then
     try:
-        with torch.set_grad_enabled(gradient):
+        with torch.random.fork_rng(devices), torch.set_grad_enabled(gradient):  # dropout draws
             loss = trainee.losses(collate(rows, trainee.pad_id))[0]
-        if gradient:
-            loss.backward()  # type: ignore[no-untyped-call]  # torch does not type it
+            if gradient:
+                loss.backward()  # type: ignore[no-untyped-call]  # torch does not type it
     except Exception as error:  # noqa: BLE001  # whatever the model's code raises
         reason = " ".join(str(error).split())[:300]
         raise ConfigError(f"{refusal} ({type(error).__name__}: {reason})") from None
     finally:
+        trainee.model.train(before)
         trainee.model.zero_grad(set_to_none=True)
 
 

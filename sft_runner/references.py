@@ -66,13 +66,20 @@ def reference_losses(
     plans = {j: _Plan(config, pool.train[j]) for j in todo}
     progress.begin("reference losses", float(sum(p.steps for p in plans.values())), "steps")
     done = 0
+    said = set[str]()  # every domain's adapter leaves out the same
+
+    def say(notice: str) -> None:
+        if notice not in said:
+            said.add(notice)
+            progress.say(f"notice: {notice}")
+
     for j, plan in plans.items():
         before, domain = done, pool.train[j].domain
 
         def advance(step: int, loss: float, before: int = before, domain: str = domain) -> None:
             progress.advance_to(before + step, f"{domain} {loss:.3f}")
 
-        measured[domain] = _measure(config, trainee, plan, slices[j], base_loss[j], advance)
+        measured[domain] = _measure(config, trainee, plan, slices[j], base_loss[j], advance, say)
         write_atomic(file, orjson.dumps(measured, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
         done += plan.steps
     progress.end()
@@ -121,11 +128,12 @@ def _measure(
     slice_: HeldOut,
     base_loss: float | None,
     advance: Callable[[int, float], None],
+    say: Callable[[str], None],
 ) -> dict[str, Any]:
     """Fine-tune a fresh adapter on one domain; the lowest loss and the curve it comes from."""
     assert base_loss is not None  # run() refused domains without held-out rows
     train, reference = config.train, config.train.reference
-    trainee = add_adapter(base, reference.lora, config.seed, section="train.reference.lora")
+    trainee = add_adapter(base, reference.lora, config.seed, section="train.reference.lora", say=say)
     curve: list[list[float]] = [[0, base_loss]]
     try:
         optimizer = make_optimizer(trainee, reference.learning_rate, 0.0)

@@ -79,7 +79,7 @@ def run(config: Config, mixture_path: Path, *, progress: Progress, fetch: Callab
         RunError: the loss is not finite, or another process trains the same run.
     """
     mixture = MixtureManifest.load(mixture_path)
-    folder = _model_folder(config, mixture, fetch)
+    folder, notices = _model_folder(config, mixture, fetch)
     identity = _identity(config, mixture, folder)
     runs = Path(config.home) / "runs"
     directory = runs / sha256_json([VERSION, identity])[:12]
@@ -87,6 +87,8 @@ def run(config: Config, mixture_path: Path, *, progress: Progress, fetch: Callab
     with only_one(directory, "train"):
         if not _finished(file):
             file.unlink(missing_ok=True)
+            for notice in notices:
+                progress.say(f"notice: {notice}")
             ExportPlan.of(config, mixture_path, directory).write(directory / EXPORT_PLAN)
             work = _open(config, mixture, mixture_path, folder, directory, identity, progress)
             work.train()
@@ -127,6 +129,7 @@ def trained_run(directory: Path, progress: Progress, fetch: Callable[[str], Path
         )
     folder = model_folder(config, needed_for="an export", fetch=fetch)
     check_model_folder(folder)
+    check_generation_settings(folder)
     identity = _identity(config, mixture, folder) | {"train": plan.train}
     return _open(config, mixture, mixture_path, folder, directory, identity, progress), mixture_path
 
@@ -159,8 +162,6 @@ def _open(
     check_tokenizer(config, folder, mixture.tokenizer)
     check_model_fit(folder, max_tokens=mixture.tokenizer.max_tokens)
     check_ids(pool, embedding_rows(folder))
-    if notice := check_generation_settings(folder):
-        progress.say(f"notice: {notice}")
     return _Run(config, mixture, pool, folder, directory, identity, progress)
 
 
@@ -176,7 +177,10 @@ def _finished(file: Path) -> bool:
     return all(model.is_file() and sha256_file(model) == digest for model, digest in models)
 
 
-def _model_folder(config: Config, mixture: MixtureManifest, fetch: Callable[[str], Path] | None) -> Path:
+def _model_folder(
+    config: Config, mixture: MixtureManifest, fetch: Callable[[str], Path] | None
+) -> tuple[Path, list[str]]:
+    """Return where the model is, and what :func:`check_trainable` says of it."""
     if "://" in config.home:
         raise ConfigError(f"output is {config.output}; training writes to a local directory, so set 'output' to one")
     if tuple(mixture.domains) != config.taxonomy.domains:
@@ -185,8 +189,7 @@ def _model_folder(config: Config, mixture: MixtureManifest, fetch: Callable[[str
             " mix again"
         )
     folder = model_folder(config, needed_for="training", fetch=fetch)
-    check_trainable(folder, config)
-    return folder
+    return folder, check_trainable(folder, config)
 
 
 class _Run:

@@ -11,7 +11,7 @@ import torch
 from versatune.models.causality import check_causal, check_kind_causal
 from versatune.models.loading import load_model
 from versatune.schemas.config import ModelConfig
-from versatune.schemas.errors import ConfigError
+from versatune.schemas.errors import ConfigError, DataError
 
 SMALL = {
     "vocab_size": 512,
@@ -43,6 +43,13 @@ def test_an_encoder_that_is_told_to_decode_is_causal(saved: Callable[..., Path])
     model = ModelConfig(path="decoder")
     check_kind_causal(folder, model)
     check_causal(load_model(folder, model, dtype=torch.float32).model, "decoder")
+
+
+def test_logits_that_are_no_numbers_are_refused(llama: Path) -> None:
+    loaded = load_model(llama, ModelConfig(path="m"), dtype=torch.float32).model
+    torch.nn.init.constant_(loaded.get_input_embeddings().weight, float("nan"))
+    with pytest.raises(DataError, match=r"model\.path m: its logits .* are not finite numbers"):
+        check_causal(loaded, "m")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -67,6 +67,17 @@ def test_what_was_found_good_is_not_looked_at_again(tiny_model: Path, monkeypatc
     assert looked == [1, 1]
 
 
+def test_weights_that_are_drawn_at_random_are_said_each_time(tiny_model: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_model, tmp_path / "missing"))
+    tensors = load_file(folder / "model.safetensors")
+    name = next(name for name in sorted(tensors) if "up_proj" in name)
+    save_file({n: t for n, t in tensors.items() if n != name}, folder / "model.safetensors", metadata={"format": "pt"})
+    lacking = Config.model_validate({"name": "n", "model": {"path": str(folder), "allow_missing": ["*up_proj*"]}})
+    for _ in range(2):
+        (notice,) = check_trainable(folder, lacking)
+        assert f"{name} is in none of its files" in notice and "drawn from the seed" in notice
+
+
 def test_a_memory_that_cannot_be_written_stops_nothing(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
     check_trainable(tiny_model, config(tiny_model))

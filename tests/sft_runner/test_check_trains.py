@@ -43,8 +43,7 @@ def test_a_head_of_another_form_is_refused(tmp_path: Path) -> None:
         check_trains(trainee_of(tmp_path), "model p: no", gradient=False)
 
 
-def test_adapters_without_a_gradient_are_refused_and_taken_off(tmp_path: Path) -> None:
-    """Reformer computes its own gradient, which needs one of the embedding."""
+def reformer(folder: Path) -> Path:
     size = {
         "vocab_size": 512,
         "hidden_size": 64,
@@ -53,8 +52,22 @@ def test_adapters_without_a_gradient_are_refused_and_taken_off(tmp_path: Path) -
         "feed_forward_size": 64,
     }
     config = transformers.ReformerConfig(**size, is_decoder=True, attn_layers=["local", "local"], axial_pos_embds=False)
-    transformers.ReformerModelWithLMHead(config).save_pretrained(tmp_path)
-    trainee = trainee_of(tmp_path)
+    transformers.ReformerModelWithLMHead(config).save_pretrained(folder)
+    return folder
+
+
+def test_a_model_that_computes_its_own_gradient_is_tried_as_a_step_runs_it(tmp_path: Path) -> None:
+    """Reformer does in training alone."""
+    trainee = trainee_of(reformer(tmp_path))
+    state = torch.get_rng_state()
+    check_trains(trainee, "no")
+    assert not trainee.model.training
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_adapters_without_a_gradient_are_refused_and_taken_off(tmp_path: Path) -> None:
+    """What Reformer computes itself needs a gradient of the embedding."""
+    trainee = trainee_of(reformer(tmp_path))
     with pytest.raises(
         ConfigError, match=r"train\.lora\.target_modules: with these adapters the model cannot be trained"
     ):

@@ -74,16 +74,18 @@ def test_a_template_of_versatune_goes_with_the_model_in_place_of_all_its_own(
     base = shutil.copytree(tiny_model, tmp_path / "base")
     (base / "additional_chat_templates").mkdir()
     (base / "additional_chat_templates" / "tool_use.jinja").write_text("{{ tools }}")
+    (base / "chat_template.json").write_text('{"chat_template": "of a processor"}')
     trainee = load_trainee(config, base)
     files = export_model(config, trainee, base, tmp_path / "own")
     named = transformers.AutoTokenizer.from_pretrained(tmp_path / "own" / "model").chat_template
     assert (named.keys(), named["tool_use"]) == ({"default", "tool_use"}, "{{ tools }}")
-    assert "additional_chat_templates/tool_use.jinja" in files
+    assert {"additional_chat_templates/tool_use.jinja", "chat_template.json"} <= set(files)
     config = config.model_copy(update={"model": config.model.model_copy(update={"chat_template": "versatune/chatml"})})
     files = export_model(config, trainee, base, tmp_path / "other")
     exported = transformers.AutoTokenizer.from_pretrained(tmp_path / "other" / "model").chat_template
     assert exported == shipped_template("versatune/chatml")
     assert files["chat_template.jinja"] == sha256_bytes(exported.encode())
+    assert "chat_template.json" not in files
 
 
 def test_a_template_of_the_configuration_goes_with_the_model(

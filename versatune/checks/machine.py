@@ -12,6 +12,7 @@ from versatune.checks.inputs import existing
 from versatune.checks.report import Fact, Findings, Problem
 from versatune.checks.subject import Subject
 from versatune.models.files import tensors_of
+from versatune.models.weights import weight_files
 from versatune.pipelines.build_plan import planned_bytes
 from versatune.pipelines.probe_settings import max_model_len
 from versatune.schemas.config import TrainConfig
@@ -121,14 +122,17 @@ def _training_bytes(subject: Subject) -> int:
 
 
 def _adapter_parameters(folder: Path, train: TrainConfig) -> int:
-    """Return about how many parameters adapters have on all matrices: those of the embedding have none."""
+    """Return about how many parameters adapters have on all matrices: those of the embedding have none, and experts if they are asked for."""
     shapes = [
         tensor["shape"]
-        for file in folder.glob("*.safetensors")
+        for file in weight_files(folder)
         for name, tensor in tensors_of(file).items()
-        if len(tensor["shape"]) == 2 and "embed" not in name and "lm_head" not in name
+        if len(tensor["shape"]) in (2, 3)
+        and "embed" not in name
+        and "lm_head" not in name
+        and (train.lora.experts or ".experts." not in name)
     ]
-    return sum(train.lora.rank * sum(shape) for shape in shapes if prod(shape))
+    return sum(train.lora.rank * sum(shape[-2:]) * prod(shape[:-2]) for shape in shapes if prod(shape))
 
 
 def cpu_engine() -> bool:

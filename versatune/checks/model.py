@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
 from versatune.checks.report import Fact, Findings, Problem
 from versatune.checks.subject import Subject
-from versatune.mixing.mixers import mixer_from_config
 from versatune.models.files import context_length, read_json, tensors_of, text_sections
 from versatune.models.fit import check_model_fit, embedding_rows
-from versatune.models.generation import check_generation_settings
 from versatune.models.look import check_trainable
 from versatune.schemas.chat_template import template_file
-from versatune.schemas.errors import DataError
+from versatune.schemas.errors import ConfigError, DataError
 from versatune.transforms.chat.report import refuse_unusable, template_lines
 from versatune.transforms.engines.memory_fit import weight_bytes
 from versatune.transforms.reading.tokenize import Tokenizer
+
+_OF_TRAIN = re.compile(r"train\.[a-z_.]*[a-z]")
 
 
 def files(subject: Subject) -> Findings:
@@ -130,39 +131,21 @@ def tokens(subject: Subject) -> Findings:
         )
 
 
-def adapters(subject: Subject) -> Findings:
-    """Adapters for modules that the model has not."""
-    folder, train = subject.weights.value, subject.config.train
-    if folder is None:
-        return
-    measured = "reference_loss" in mixer_from_config(subject.config.mix.mixer).requires
-    asked = [("train.lora", train.lora)] if train.method == "lora" else []
-    if measured and train.reference.source == "self_adapter":
-        asked.append(("train.reference.lora", train.reference.lora))
-    modules = {name.removesuffix(".weight") for file in folder.glob("*.safetensors") for name in tensors_of(file)}
-    for section, lora in asked:
-        wanted = lora.target_modules
-        if isinstance(wanted, str) or any(f".{module}".endswith(f".{name}") for module in modules for name in wanted):
-            continue  # all linear ones, or a pattern over names that only the loaded model has
-        known = sorted({module.rpartition(".")[2] for module in modules})
-        message = f"{section}.target_modules is {wanted}, and the model has no such module; it has {', '.join(known)}"
-        yield Problem(stage="train", key=f"{section}.target_modules", message=message)
-
-
-def generation_settings(subject: Subject) -> Findings:
-    """Settings that cannot be exported with the trained model."""
-    if subject.folder.value is not None and (notice := check_generation_settings(subject.folder.value)):
-        yield Problem(stage="train", key="model", message=notice, refused=False)
-
-
 def trainable(subject: Subject) -> Findings:
-    """Weights that are not those of the configuration, are quantised, or belong to a model that cannot be trained."""
+    """Weights that are not those of the configuration, are quantised, belong to a model that cannot be trained, or cannot have the adapters."""
     folder, model = subject.folder.value, subject.config.model
-    if folder is not None and model is not None and (folder / "config.json").is_file():
-        settings = read_json(folder / "config.json")
-        if model.trust_remote_code or _built_in(str(settings.get("model_type"))):
-            check_trainable(folder, subject.config)
-    yield from ()
+    if folder is None or model is None or not (folder / "config.json").is_file():
+        return
+    settings = read_json(folder / "config.json")
+    if not model.trust_remote_code and not _built_in(str(settings.get("model_type"))):
+        return
+    stage = next(stage for stage in ("build", "train") if stage in subject.stages)
+    try:
+        for notice in check_trainable(folder, subject.config):
+            yield Problem(stage=stage, key="model", message=notice, refused=False)
+    except ConfigError as error:
+        named = _OF_TRAIN.match(str(error))
+        yield Problem(stage=stage, key=named[0] if named else "model.path", message=str(error))
 
 
 def _built_in(model_type: str) -> bool:

@@ -58,9 +58,7 @@ _CHECKS = (
     _Check(find=model.tokens, key="build.tokenize", stages=("train",)),
     _Check(find=model.rows_of_a_dataset, key="model", stages=("mix", "train")),
     _Check(find=mixture.held_out, key="build.validation_fraction", stages=("train",)),
-    _Check(find=model.adapters, key="train.lora.target_modules", stages=("train",)),
     _Check(find=mixture.references, key="train.reference.losses", stages=("train",)),
-    _Check(find=model.generation_settings, key="model", stages=("train",)),
     _Check(find=machine.device, key="train.device", stages=("train",)),
     _Check(find=machine.disk, key="output", stages=("build", "train")),
 )

@@ -132,8 +132,8 @@ def test_the_quickstart_passes_and_is_summed_up(value: Value, tmp_path: Path) ->
         (_set("build.tokenize", False), "build", "build.tokenize", "set it to true"),
         (_set("build.validation_fraction", 0.0), "train", "build.validation_fraction", "no row is held out"),
         (_model_json("generation_config.json", num_return_sequences=4), "build", "model.path", "cannot be saved with the trained model"),
-        (_both(_set("train.method", "lora"), _set("train.lora", {"target_modules": ["c_attn"]})), "train", "train.lora.target_modules", "no such module; it has"),
-        (_set("train.reference.lora", {"target_modules": ["c_attn"]}), "train", "train.reference.lora.target_modules", "c_attn"),
+        (_both(_set("train.method", "lora"), _set("train.lora", {"target_modules": ["c_attn"]})), "build", "train.lora.target_modules", "names no module of this model"),
+        (_set("train.reference.lora", {"target_modules": ["c_attn"]}), "build", "train.reference.lora.target_modules", "names no module"),
         (_set("train.keep_checkpoints", 10**9), "train", "output", "lower train.keep_checkpoints"),
     ],
 )  # fmt: skip
