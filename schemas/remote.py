@@ -44,9 +44,9 @@ def with_addresses(text: str) -> str:
 
 
 def address_of(path: str | Path) -> str:
-    """Return the address that a path in a mirror stands for; any other path as it is."""
+    """Return the address that a path in a mirror stands for, ``..`` followed; any other path as it is."""
     try:
-        scheme, *parts = Path(path).absolute().relative_to(cache_home() / "mirror").parts
+        scheme, *parts = Path(os.path.abspath(path)).relative_to(cache_home() / "mirror").parts
     except ValueError:
         return str(path)
     return f"{scheme}://{'/'.join(parts)}" if parts else str(path)
