@@ -7,7 +7,6 @@ that was yes is remembered by the files' names, sizes and times.
 from __future__ import annotations
 
 import contextlib
-import os
 from importlib.metadata import version
 from importlib.util import find_spec
 from math import prod
@@ -23,6 +22,7 @@ from versatune.models.weights import weight_files
 from versatune.schemas.config import Config, LoraConfig, ModelConfig
 from versatune.schemas.files import sha256_json, write_atomic
 from versatune.schemas.model_facts import ModelFacts
+from versatune.schemas.remote import cache_home
 from versatune.schemas.version import VERSION
 
 T = TypeVar("T")
@@ -107,7 +107,7 @@ def check_trainable(folder: Path, config: Config) -> list[str]:
 
 
 def _memory() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "versatune" / "looks"
+    return cache_home() / "looks"
 
 
 def _adapters(config: Config) -> list[tuple[str, LoraConfig]]:

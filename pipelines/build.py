@@ -20,6 +20,7 @@ from versatune.pipelines.build_plan import BuildPlan, plan_build, planned_bytes
 from versatune.pipelines.build_watch import watched_build
 from versatune.pipelines.execute import execute
 from versatune.pipelines.options import local_workers, pipeline_options, runner_name
+from versatune.pipelines.reach import check_reach
 from versatune.pipelines.shape_advice import shape_advice
 from versatune.pipelines.source_notices import source_notices
 from versatune.pipelines.staging import check_inputs
@@ -46,8 +47,9 @@ from versatune.transforms.shards.write_manifest import OUTCOME, REJECTED, Outcom
 from versatune.transforms.shards.write_shards import ShardWriter, WriteRejects, WriteShards
 from versatune.transforms.transport import batch_coders  # noqa: F401  # registers how batches travel
 from versatune.transforms.transport.exchange import WriteFragments
+from versatune.transforms.transport.mirror import fetched
 from versatune.transforms.transport.model_fetch import fetch_model
-from versatune.transforms.transport.storage import delete_tree, exists, is_local, read_bytes
+from versatune.transforms.transport.storage import delete_tree, exists, is_local, read_bytes, use_flags
 
 _BY_CHANCE = 10  # rows of a small domain that may be held out beyond twice the share asked for
 _PACKAGES = ("apache-beam", "pyarrow", "numpy", "fasttext-numpy2", "tokenizers", "transformers")
@@ -63,7 +65,7 @@ def run(config: Config, *, beam_args: Sequence[str] = (), progress: Progress, re
         repairs: rows that take the place of rejected ones, as ``versatune rejects`` writes them.
 
     Returns:
-        The path of manifest.json (for an object store, of its local name only).
+        The path of manifest.json; of one on an object store, of a copy on this machine.
 
     Raises:
         ConfigError: a flag or value that cannot be used; a version that exists with other content.
@@ -71,8 +73,13 @@ def run(config: Config, *, beam_args: Sequence[str] = (), progress: Progress, re
         RunError: a worker failed, or the books do not balance.
     """
     started = time.time()
+    use_flags(beam_args)
     splits = plan_inputs(config, lambda line: progress.say(f"build: {line}"))
     check_inputs(config, splits)
+    check_reach(
+        PipelineOptions(list(beam_args)),
+        [("output", config.home), *((f"sources, '{split.source}'", split.location) for split in splits)],
+    )
     workers = local_workers(config.build.workers, planned_bytes(splits))
     if workers < config.build.workers:
         progress.say(
@@ -119,7 +126,7 @@ def run(config: Config, *, beam_args: Sequence[str] = (), progress: Progress, re
             " `versatune reprocess CONFIG REPAIRED` builds with them"
         )
     progress.say(_said(manifest, path, outcome))
-    return Path(path)
+    return fetched(path)
 
 
 def _newest(home: str) -> DatasetManifest | None:

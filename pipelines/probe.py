@@ -14,6 +14,7 @@ from versatune.pipelines.execute import execute
 from versatune.pipelines.options import LOCAL_RUNNER, pipeline_options, runner_name
 from versatune.pipelines.probe_plan import ProbePlan, engine_starter, plan_probe
 from versatune.pipelines.probe_report import write_report
+from versatune.pipelines.reach import check_reach
 from versatune.pipelines.watch import watched
 from versatune.schemas.config import Config
 from versatune.schemas.errors import RunError
@@ -25,15 +26,16 @@ from versatune.transforms.engines.vllm_engine import engine_progress, stop_engin
 from versatune.transforms.probing.draw_rounds import DrawRound, Missing, spans
 from versatune.transforms.probing.generation_store import failed_store, keep_outcomes, read_failures, read_store
 from versatune.transforms.probing.look import Seen, forget_looks, look_at, newest_look, nothing_seen
+from versatune.transforms.transport.mirror import fetched
 from versatune.transforms.transport.part_store import count_kept, sweep
-from versatune.transforms.transport.storage import is_local
+from versatune.transforms.transport.storage import is_local, use_flags
 
 # A machine with several worker processes would load the model several times, and a GPU would not hold them.
 _ONE_PROCESS_A_MACHINE = "--experiments=no_use_multiple_sdk_containers"
 
 
 def run(config: Config, *, beam_args: Sequence[str] = (), progress: Progress) -> Path:
-    """Probe the base model; return the path of ``probe.json`` (on an object store, its local name only).
+    """Probe the base model; return the path of ``probe.json``, of one on an object store that of a copy on this machine.
 
     Samples are kept by (model, prompt token, sampling, seed) and index: a second run, a larger one and one that was
     killed generate only what is missing; if nothing is, the engine is not started. The report depends on the samples alone.
@@ -58,8 +60,11 @@ def run_with(
     progress: Progress,
 ) -> Path:
     """Probe with any engine; ``starter`` gives what workers call to start one. See :func:`run`."""
-    plan = plan_probe(config)
+    use_flags(beam_args)
     options = _options(beam_args)
+    engine = [("model.path", config.model.path)] if config.model and config.probe.endpoint is None else []
+    check_reach(options, [("output", config.home), *engine])
+    plan = plan_probe(config)
     with _alone(plan):
         for store in (plan.store, failed_store(plan.store)):
             sweep(store)
@@ -72,7 +77,7 @@ def run_with(
             _draw_what_is_missing(plan, seen, number, before, options, starter, progress)
             seen, number = _replay(plan, seen, number, _indices(plan) | read_failures(plan.store).keys())
             _check_complete(plan, seen, number)
-        return Path(write_report(plan, seen, before=before, runner=runner_name(options)))
+        return fetched(write_report(plan, seen, before=before, runner=runner_name(options)))
 
 
 def graph(

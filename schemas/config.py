@@ -713,16 +713,6 @@ class Config(Section):
         return f"{self.resolve(self.output).rstrip('/')}/{self.name}"
 
     @property
-    def local_home(self) -> Path:
-        """``home`` for the stages that read it, which need it on this machine; ConfigError where it is not."""
-        if "://" in self.home:
-            raise ConfigError(
-                f"output is {self.output}; only `versatune build` and `versatune probe` write there. Set 'output' to a local"
-                " directory for the other stages"
-            )
-        return Path(self.home)
-
-    @property
     def classifier_path(self) -> str | None:
         """The configured classifier's file as an absolute path; None for the bundled one."""
         return self.resolve(self.classifier.path) if self.classifier.path else None

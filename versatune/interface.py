@@ -18,6 +18,7 @@ from versatune.schemas.mixture import MixtureManifest
 from versatune.schemas.pointer import read_pointer
 from versatune.schemas.probe import ProbeReport
 from versatune.schemas.progress import Progress, Silence
+from versatune.schemas.remote import mirror_of
 from versatune.schemas.run import RunRecord
 from versatune.schemas.version import VERSION
 
@@ -143,7 +144,7 @@ def read_dataset(where: Where) -> DatasetManifest:
     from versatune.versions.listing import find_version
 
     with _readable(where):
-        return DatasetManifest.load(find_version(Path(where)))
+        return DatasetManifest.load(find_version(mirror_of(os.fspath(where))))
 
 
 def read_probe(where: Where) -> ProbeReport:
@@ -185,7 +186,9 @@ def iter_batches(
     from versatune.versions import examples
 
     with _readable(where):
-        return examples.iter_batches(Path(where), split=split, domain=domain, columns=columns, batch_rows=batch_rows)
+        return examples.iter_batches(
+            mirror_of(os.fspath(where)), split=split, domain=domain, columns=columns, batch_rows=batch_rows
+        )
 
 
 def _run(
@@ -213,10 +216,13 @@ def _stages() -> Iterator[Any]:
 
 def _document(where: Where, folder: str, name: str, what: str, command: str) -> Path:
     """Find a document: a file as it is, in a directory by its name, the newest one of a folder or a configuration by its pointer."""
-    path = Path(where)
+    path = mirror_of(os.fspath(where))
     if path.suffix in (".yaml", ".yml"):
-        path = Path(load_config(path).home) / folder
+        path = mirror_of(load_config(path).home) / folder
+    from versatune.versions.places import at_hand
+
     with _readable(where):
+        at_hand(path.parent if path.suffix == ".json" else path, "*.json", "*/*.json")
         if path.is_file():
             return path
         inside = path / name

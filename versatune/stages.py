@@ -22,9 +22,11 @@ from versatune.schemas.mixture import MixtureManifest
 from versatune.schemas.pointer import read_pointer, write_pointer
 from versatune.schemas.probe import ProbeReport
 from versatune.schemas.progress import Progress, Silence
-from versatune.schemas.run import ExportAudit
+from versatune.schemas.remote import address_of, is_remote, mirror_of
+from versatune.schemas.run import ExportAudit, RunRecord
 from versatune.schemas.version import VERSION
 from versatune.versions.mixtures import describe, differences, find_mixture, is_newest, is_trial, newest_mixture
+from versatune.versions.places import at_hand
 from versatune.versions.verify import verify
 
 if TYPE_CHECKING:
@@ -43,8 +45,29 @@ class Job:
 
     @property
     def home(self) -> Path:
-        """The configuration's output directory, which must be local for the stages that read it."""
-        return self.config.local_home
+        """The configuration's output directory, of one on an object store its mirror on this machine: see :func:`_bring`."""
+        return mirror_of(self.config.home)
+
+    @property
+    def local(self) -> Job:
+        """The same, with its outputs in the mirror, for what is made on this machine."""
+        if not is_remote(self.config.home):
+            return self
+        return replace(self, config=self.config.model_copy(update={"output": str(self.home.parent)}))
+
+
+_DOCUMENTS = (
+    "*.json",
+    "*/manifest.json",
+    "probe/latest.json",
+    "probe/*/*",
+    "mixture/**",
+    "runs/latest.json",
+    "runs/*/*",
+)
+"""Of a remote output directory: what its outputs say of themselves. Rows and weights are fetched by what reads them."""
+_MADE_HERE: Mapping[str, tuple[str, ...]] = {"build": (), "probe": (), "mix": ("mixture/**",), "train": ("runs/**",)}
+_STAYS_HERE = ("runs/*/checkpoints/**", "**/.*", "**.lock")
 
 
 def build(job: Job) -> Path:
@@ -112,7 +135,9 @@ def train(job: Job) -> Path:
     with _trainer():
         from versatune.sft_runner.train import run
     _say_what_is_trained_on(job, file)
-    return run(job.config, file, progress=job.progress, fetch=_fetch_model)
+    mixture = MixtureManifest.load(file)
+    at_hand(file.parent / mixture.dataset.path, *(shard.path for shard in mixture.shards), progress=job.progress)
+    return run(job.local.config, file, progress=job.progress, fetch=_fetch_model)
 
 
 def export(run: Path, progress: Progress) -> Path:
@@ -204,13 +229,14 @@ def check(job: Job, stages: Sequence[str] | None = None) -> CheckReport:
     for stage in stages or ():
         if stage not in STAGES:
             raise UsageError(f"stage '{stage}': there is none of that name{nearest(stage, STAGES)}")
+    with contextlib.suppress(VersatuneError):  # a check of its own says that the output cannot be reached
+        _bring(job)
     todo = frozenset(stages if stages is not None else _still_to_do(job))
-    dataset = report = None
-    if "://" not in job.config.home:
-        dataset = None if "build" in todo else _newest_dataset(job.home)
-        if "probe" not in todo and job.config.mix.policy == "versatune-constant":
-            with contextlib.suppress(VersatuneError):
-                report = _newest_report(job.home)
+    report = None
+    dataset = None if "build" in todo else _newest_dataset(job.home)
+    if "probe" not in todo and job.config.mix.policy == "versatune-constant":
+        with contextlib.suppress(VersatuneError):
+            report = _newest_report(job.home)
     local = runner_name(pipeline_options(job.beam_args, 1)) == LOCAL_RUNNER
     return preflight(Subject(config=job.config, stages=todo, local=local, dataset=dataset, probe=report))
 
@@ -274,15 +300,39 @@ def run_all(job: Job) -> dict[str, tuple[Path, bool]]:
 
 def check_outputs(outputs: Mapping[str, tuple[Path, bool]], progress: Progress) -> None:
     """Verify what was made (what was skipped already is); raise IntegrityError with what is wrong."""
-    for file in (file for file, skipped in outputs.values() if not skipped):
+    for stage, (file, skipped) in outputs.items():
+        if skipped:
+            continue
+        if stage in ("build", "mix") and is_remote(address_of(file)):
+            progress.say(
+                f"{stage}: not verified, because its rows lie at {address_of(file.parent)}; `versatune verify` fetches and checks them"
+            )
+            continue
         document, problems = verify(file, progress)
         if problems:
             raise IntegrityError("\n".join(problems))
         progress.say(f"verified: {document.kind.partition('/')[2]}, digest {document.digest[:12]}")
 
 
+def write_page(directory: Path, progress: Progress) -> Path:
+    """Write the page about a run or a probe into its directory, and send it to where that is; return its place on this machine."""
+    from versatune.reporting.page import write_report
+    from versatune.reporting.probe_page import write_probe_page
+
+    folder = directory.parent if directory.suffix == ".json" else directory
+    home = folder.parent.parent  # OUTPUT/NAME of OUTPUT/NAME/runs/ID and OUTPUT/NAME/probe/DIGEST
+    at_hand(home, *_DOCUMENTS)
+    page = (write_probe_page if (folder / "probe.json").is_file() else write_report)(folder)
+    if is_remote(address := address_of(folder)):
+        from versatune.transforms.transport.mirror import push
+
+        push(address, [page.name], progress)
+    return page
+
+
 def run_one(job: Job, stage: str) -> Path:
     """Run one stage, whatever was there before, and remember what it was made from."""
+    _bring(job)
     return _run(job, stage, _KEYS[stage](job))
 
 
@@ -294,7 +344,25 @@ def _run(job: Job, stage: str, key: str) -> Path:
             f"{stage}: {error.filename}: {error.strerror}; give 'output' a place that you may write to, and sources that you may read"
         ) from error
     _remember(job, stage, key, output)
+    _send(job, stage)
     return output
+
+
+def _bring(job: Job) -> None:
+    """See that what a remote output directory says of itself is on this machine, and that the flags for Beam hold."""
+    if is_remote(job.config.home):
+        from versatune.transforms.transport.storage import use_flags
+
+        use_flags(job.beam_args)
+        at_hand(job.home, *_DOCUMENTS)
+
+
+def _send(job: Job, stage: str) -> None:
+    """Send what a stage made on this machine to a remote output directory; checkpoints stay, for they are many times the model."""
+    if is_remote(job.config.home):
+        from versatune.transforms.transport.mirror import push
+
+        push(job.config.home, ("stages.json", *_MADE_HERE[stage]), job.progress, besides=_STAYS_HERE)
 
 
 def _build_key(job: Job) -> str:
@@ -339,6 +407,11 @@ _KEYS: Mapping[str, Callable[[Job], str]] = {
     "train": _train_key,
 }
 STAGES = tuple(_FUNCTIONS)
+_DOCUMENT: Mapping[str, type[DatasetManifest | MixtureManifest | RunRecord]] = {
+    "build": DatasetManifest,
+    "mix": MixtureManifest,
+    "train": RunRecord,
+}
 _MADE_FROM: Mapping[str, tuple[str, ...]] = {"build": (), "probe": (), "mix": ("build", "probe"), "train": ("mix",)}
 
 
@@ -349,6 +422,9 @@ def _complete(home: Path, stage: str, key: str) -> Path | None:
         return None
     output = home / str(entry.get("output"))
     try:
+        if stage in _DOCUMENT and is_remote(address_of(output)):
+            _DOCUMENT[stage].load(output)  # rows and weights of a remote one are not fetched to find nothing to do
+            return output
         _, problems = verify(output, Silence())
     except VersatuneError:
         return None
@@ -356,8 +432,6 @@ def _complete(home: Path, stage: str, key: str) -> Path | None:
 
 
 def _remember(job: Job, stage: str, key: str, output: Path) -> None:
-    if "://" in job.config.home:
-        return  # stages are skipped only where their outputs can be checked cheaply
     if stage == "mix" and is_trial(job.config):
         return  # the newest mixture is still the one that is remembered
     state = _read_state(job.home)

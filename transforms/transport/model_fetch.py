@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ from apache_beam.io.filesystems import FileSystems
 from versatune.models.source import WANTED_FILES
 from versatune.schemas.errors import DataError, RunError
 from versatune.schemas.files import atomic_directory, sha256_json
+from versatune.schemas.remote import cache_home
 
 _AT_ONCE = 4
 _BLOCK_BYTES = 16 * 2**20
@@ -34,7 +34,7 @@ def fetch_model(uri: str) -> Path:
         RunError: the disk is too small, or the connection broke.
     """
     files = _listing(uri.rstrip("/"))
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "versatune" / "models"
+    cache = cache_home() / "models"
     digest = sha256_json(
         [uri.rstrip("/"), [[file.path, file.size_in_bytes, file.last_updated_in_seconds] for file in files]]
     )

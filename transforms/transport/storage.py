@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,18 @@ from typing import Any
 import pyarrow as pa
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from versatune.transforms.transport.clients import reuse_clients
+
+reuse_clients()  # in every process that touches a file: workers import this module too
 
 _BLOCK_BYTES = 1 << 20
+
+
+def use_flags(beam_args: Sequence[str]) -> None:
+    """Let the flags for Beam (endpoints, keys, projects) hold for files that are looked at before there is a pipeline."""
+    FileSystems.set_options(PipelineOptions(list(beam_args)))
 
 
 def is_local(path: str) -> bool:

@@ -12,8 +12,10 @@ from versatune.pipelines.staging import check_inputs
 from versatune.schemas.config import CleanConfig, PiiConfig, SourceConfig
 from versatune.schemas.errors import ConfigError
 from versatune.schemas.licenses import is_allowed
+from versatune.schemas.remote import is_remote
 from versatune.transforms.cleaning.chain import make_cleaner
 from versatune.transforms.formats.listing import source_splits
+from versatune.transforms.transport.mirror import pull
 
 _WHOLE_FILES = 2**62  # a benchmark's files are not divided
 
@@ -76,9 +78,10 @@ def benchmarks(subject: Subject) -> Findings:
 
 
 def output(subject: Subject) -> Findings:
-    """An output that cannot be written to."""
+    """An output that cannot be written to, or, on an object store, not be listed."""
     home = subject.config.home
-    if "://" in home:
+    if is_remote(home):
+        pull(home, ["latest.json"])
         return
     place = existing(Path(home))
     try:

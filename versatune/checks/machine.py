@@ -16,6 +16,7 @@ from versatune.models.weights import weight_files
 from versatune.pipelines.build_plan import planned_bytes
 from versatune.pipelines.probe_settings import max_model_len
 from versatune.schemas.config import TrainConfig
+from versatune.schemas.remote import is_remote, mirror_of
 from versatune.sft_runner.device import choose_device, gpu_visible, slow_dtype
 from versatune.transforms.engines.memory_fit import check_memory_fit, engine_need, machine_room, weight_bytes
 
@@ -83,11 +84,10 @@ def device(subject: Subject) -> Findings:
 
 def disk(subject: Subject) -> Findings:
     """Less space than shards, checkpoints and the trained model take."""
-    home = Path(subject.config.home)
-    if "://" in subject.config.home:
-        return
+    home = mirror_of(subject.config.home)
     free = shutil.disk_usage(existing(home)).free
-    shards = _SHARDS * planned_bytes(subject.splits.value or []) if "build" in subject.stages else 0
+    builds = "build" in subject.stages and not is_remote(subject.config.home)
+    shards = _SHARDS * planned_bytes(subject.splits.value or []) if builds else 0
     needed = _training_bytes(subject)
     made = sum(file.stat().st_size for file in (home / "runs").rglob("*") if file.is_file())  # of a run that goes on
     yield Fact(

@@ -11,12 +11,6 @@ from versatune.sft_runner.reweight import refuse_unmeasured
 _LIKELY = 0.05
 
 
-def place(subject: Subject) -> Findings:
-    """Outputs on an object store, where mix and train cannot work."""
-    subject.config.local_home  # noqa: B018  # raises
-    yield from ()
-
-
 def unit(subject: Subject) -> Findings:
     """A unit that the dataset will not have."""
     config = subject.config

@@ -38,7 +38,6 @@ def _trains(subject: Subject) -> bool:
 
 _CHECKS = (
     _Check(find=inputs.output, key="output", stages=STAGES),
-    _Check(find=mixture.place, key="output", stages=("mix", "train")),
     _Check(find=inputs.sources, key="sources", stages=("build",)),
     _Check(find=inputs.licenses, key="build.licenses", stages=("build",)),
     _Check(find=inputs.classifier, key="classifier", stages=("build", "probe")),

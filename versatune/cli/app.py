@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from versatune.cli.classifier_commands import app as classifier_app
-from versatune.cli.command import AsJson, ConfigPath, Debug, Overrides, guarded, job
+from versatune.cli.command import AsJson, ConfigPath, Debug, Overrides, guarded, job, place
 from versatune.cli.label_command import add_label_command
 from versatune.cli.probe_commands import app as probe_app
 from versatune.cli.terminal import Terminal
@@ -158,11 +158,17 @@ def train(
 def export(
     run: Annotated[
         Path,
-        typer.Argument(metavar="RUN", help="A run's directory, OUTPUT/NAME/runs/ID, or its run.json; with --of its id"),
+        typer.Argument(
+            metavar="RUN",
+            parser=place,
+            help="A run's directory, OUTPUT/NAME/runs/ID, or its run.json; with --of its id",
+        ),
     ],
     of: Annotated[
         Path | None,
-        typer.Option("--of", metavar="CONFIG|DIR", help="The configuration, or OUTPUT/NAME, whose run it is"),
+        typer.Option(
+            "--of", metavar="CONFIG|DIR", parser=place, help="The configuration, or OUTPUT/NAME, whose run it is"
+        ),
     ] = None,
     as_json: AsJson = False,
     debug: Debug = False,
@@ -195,15 +201,13 @@ def run(
 
     def work(terminal: Terminal) -> None:
         from versatune.cli.summaries import summarize_all
-        from versatune.reporting.page import write_report
-        from versatune.reporting.probe_page import write_probe_page
-        from versatune.stages import check_outputs, run_all
+        from versatune.stages import check_outputs, run_all, write_page
 
         outputs = run_all(job(context, config, set_, terminal))
         check_outputs(outputs, terminal)
         if "probe" in outputs:
-            write_probe_page(outputs["probe"][0])
-        page = write_report(outputs["train"][0])
+            write_page(outputs["probe"][0].parent, terminal)
+        page = write_page(outputs["train"][0].parent, terminal)
         terminal.summary(*summarize_all(outputs, page))
 
     guarded(work, as_json, debug)
@@ -214,7 +218,9 @@ def report(
     directory: Annotated[
         Path,
         typer.Argument(
-            metavar="RUN|PROBE", help="A run's directory, OUTPUT/NAME/runs/ID; or a probe's, OUTPUT/NAME/probe/DIGEST"
+            metavar="RUN|PROBE",
+            parser=place,
+            help="A run's directory, OUTPUT/NAME/runs/ID; or a probe's, OUTPUT/NAME/probe/DIGEST",
         ),
     ],
     as_json: AsJson = False,
@@ -226,11 +232,9 @@ def report(
     """
 
     def work(terminal: Terminal) -> None:
-        from versatune.reporting.page import write_report
-        from versatune.reporting.probe_page import write_probe_page
+        from versatune.stages import write_page
 
-        is_probe = directory.name == "probe.json" or (directory / "probe.json").is_file()
-        page = (write_probe_page if is_probe else write_report)(directory)
+        page = write_page(directory, terminal)
         terminal.summary(f"report: {page}", None, {"report": str(page)})
 
     guarded(work, as_json, debug)

@@ -12,9 +12,25 @@ import typer
 
 from versatune.cli.terminal import Terminal, only_json_on_stdout
 from versatune.schemas.errors import CheckError, UsageError, VersatuneError
+from versatune.schemas.remote import is_remote, mirror_of
+
+
+def _on_this_machine(text: str) -> Path:
+    if is_remote(text):
+        raise typer.BadParameter(f"{text}: a configuration is read on this machine; copy it here and give its path")
+    return Path(text)
+
+
+def place(text: str) -> Path:
+    """Return the local path of what a command is given: a path, or an address such as gs://bucket/outputs/my-model/20261121-1a2b3c4d."""
+    return mirror_of(text)
+
 
 ConfigPath = Annotated[
-    Path, typer.Argument(metavar="CONFIG", help="YAML configuration, such as examples/quickstart.yaml")
+    Path,
+    typer.Argument(
+        metavar="CONFIG", parser=_on_this_machine, help="YAML configuration, such as examples/quickstart.yaml"
+    ),
 ]
 Overrides = Annotated[
     list[str],

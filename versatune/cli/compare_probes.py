@@ -17,6 +17,7 @@ from versatune.schemas.errors import DataError, UsageError, nearest
 from versatune.schemas.files import write_atomic
 from versatune.schemas.pointer import read_pointer
 from versatune.schemas.probe import Estimate, ProbeReport
+from versatune.versions.places import at_hand
 
 _REJECTED_APART = 0.02
 _KINDS = ("soft", "hard", "corrected", "em")
@@ -224,6 +225,13 @@ def _result(
 
 def _find(path: Path) -> Path:
     """Find the report that a path means."""
+    at_hand(
+        path.parent if path.suffix == ".json" else path,
+        "*.json",
+        "probe/latest.json",
+        "*/probe.json",
+        "probe/*/probe.json",
+    )
     if path.is_file():
         return path
     if not path.is_dir():

@@ -14,17 +14,18 @@ from versatune.cli.summaries import Summary
 from versatune.cli.terminal import printable, table
 from versatune.schemas.config import FieldMap
 from versatune.schemas.errors import ConfigError, DataError
+from versatune.schemas.remote import is_remote
 from versatune.schemas.validation import validate
 
 _SHOWN_CHARS = 700
 _SHOWN_EXAMPLES = 3
 
 
-def summarize_inspection(file: Path, fields: str | None, sample: int) -> Summary:
+def summarize_inspection(file: str, fields: str | None, sample: int) -> Summary:
     """Inspect a file.
 
     Args:
-        file: a raw file or a folder.
+        file: a raw file, a folder or an address.
         fields: a field map as YAML, to try.
         sample: rows to read at most.
 
@@ -34,7 +35,7 @@ def summarize_inspection(file: Path, fields: str | None, sample: int) -> Summary
     """
     from versatune.transforms.reading.inspection import inspect_file
 
-    if not file.exists() and not any(char in str(file) for char in "*?["):
+    if not is_remote(file) and not Path(file).exists() and not any(char in file for char in "*?["):
         raise DataError(f"{file}: no such file; expected a raw file, a folder of them, or a glob in quotes")
     found = inspect_file(file, _field_map(fields), sample)
     parts: list[RenderableType] = []

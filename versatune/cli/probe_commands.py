@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from versatune.cli.command import AsJson, ConfigPath, Debug, Overrides, guarded, job
+from versatune.cli.command import AsJson, ConfigPath, Debug, Overrides, guarded, job, place
 from versatune.cli.terminal import Terminal
 
 
@@ -59,19 +59,12 @@ def probe(
     """
 
     def work(terminal: Terminal) -> None:
-        from versatune.cli.summaries import summarize_probe_report
-        from versatune.reporting.probe_page import write_probe_page
-        from versatune.schemas.probe import ProbeReport
-        from versatune.stages import run_one
-        from versatune.transforms.transport.storage import is_local, read_bytes
+        from versatune.cli.summaries import summarize_probe
+        from versatune.stages import run_one, write_page
 
-        asked = job(context, config, set_, terminal)
-        file = run_one(asked, "probe")
-        if is_local(asked.config.home):
-            where, page = str(file), str(write_probe_page(file))
-        else:  # a page is written where it can be looked at
-            where, page = f"{asked.config.home}/probe/{file.parent.name}/{file.name}", None
-        terminal.summary(*summarize_probe_report(ProbeReport.parse(read_bytes(where), where), where, page))
+        file = run_one(job(context, config, set_, terminal), "probe")
+        write_page(file.parent, terminal)
+        terminal.summary(*summarize_probe(file))
 
     guarded(work, as_json, debug)
 
@@ -82,6 +75,7 @@ def compare(
         list[Path],
         typer.Argument(
             metavar="PROBE",
+            parser=place,
             help="Two or more: probe.json, its directory, or OUTPUT/NAME, of which the newest probe counts",
         ),
     ],

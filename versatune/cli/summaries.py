@@ -118,23 +118,13 @@ def _domains(manifest: DatasetManifest) -> RenderableType:
 
 
 def summarize_probe(file: Path) -> Summary:
-    """Show the report of a local probe, whose page lies beside it."""
-    return summarize_probe_report(ProbeReport.load(file), str(file), str(file.with_name("probe.html")))
-
-
-def summarize_probe_report(report: ProbeReport, file: str, page: str | None) -> Summary:
-    """Show the base model's distribution with its intervals, and what the other estimates say.
-
-    Args:
-        report: what is summed up.
-        file: where it is.
-        page: where its page is; None where none can be written.
-    """
+    """Show the base model's distribution with its intervals, and what the other estimates say; its page lies beside the report."""
+    report, page = ProbeReport.load(file), str(file.with_name("probe.html"))
     chosen, others = report.estimate, [estimate for estimate in report.estimates if estimate.name != report.chosen]
     vectors = [chosen.shares, chosen.lower, chosen.upper, *(estimate.shares for estimate in others)]
     half_width = max(report.looks[-1].half_widths)
     result = {
-        "report": file,
+        "report": str(file),
         "page": page,
         "digest": report.digest,
         "distribution": dict(zip(report.domains, chosen.shares, strict=True)),
@@ -168,7 +158,7 @@ def summarize_probe_report(report: ProbeReport, file: str, page: str | None) -> 
     lines += [
         f"round {report.looks[-1].round} of {report.rounds.max_rounds} was the last, because {why}; sampling alone leaves +-{half_width:.4f} at most",
         f"probe of {report.model.name}, {report.counted:,} of {report.samples:,} samples counted: {file}",
-        f"page: {page}" if page else "copy its directory to this machine, and `versatune report DIR` writes its page",
+        f"page: {page}",
     ]
     return "\n".join(lines), table(f"{chosen.name} estimate, and the others", columns, rows), result
 

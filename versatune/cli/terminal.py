@@ -27,6 +27,8 @@ from rich.progress import (
 from rich.table import Column, Table
 from rich.text import Text
 
+from versatune.schemas.remote import with_addresses
+
 _SECONDS_BETWEEN_LINES = 20.0
 _WIDEST = 100_000
 
@@ -96,9 +98,8 @@ class Terminal:
         """End a command: a table for people, or ``result`` as the last line of standard output for programs."""
         self.end()
         if self.as_json:
-            _saved_stdout().write(
-                orjson.dumps(result, option=orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY) + b"\n"
-            )
+            line = orjson.dumps(result, option=orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY).decode()
+            _saved_stdout().write(f"{with_addresses(line)}\n".encode())
             _saved_stdout().flush()
             return
         console = Console(highlight=False)
@@ -180,7 +181,8 @@ def _least_width(column: Column) -> int:
 
 
 def printable(text: str) -> str:
-    """Return text without characters that steer a terminal: what comes from data must not colour or move anything."""
+    """Return text without characters that steer a terminal: what comes from data must not colour or move anything; files of a store by address."""
+    text = with_addresses(text)
     return "".join(char if char.isprintable() or char in "\n\t" else "\ufffd" for char in text)
 
 

@@ -7,12 +7,17 @@ from typing import Annotated, Any
 
 import typer
 
-from versatune.cli.command import AsJson, ConfigPath, Debug, Overrides, guarded
+from versatune.cli.command import AsJson, ConfigPath, Debug, Overrides, guarded, place
 from versatune.cli.terminal import Terminal
 from versatune.schemas.errors import ConfigError, UsageError
 
 VersionPath = Annotated[
-    Path, typer.Argument(metavar="VERSION", help="A version's directory; a configuration, for its newest version")
+    Path,
+    typer.Argument(
+        metavar="VERSION",
+        parser=place,
+        help="A version's directory or address; a configuration, for its newest version",
+    ),
 ]
 
 
@@ -24,7 +29,7 @@ def add_version_commands(app: typer.Typer) -> None:
 
 def inspect(
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="A raw file in any format, or a folder of them")
+        str | None, typer.Argument(metavar="[FILE]", help="A raw file in any format, a folder of them, or an address")
     ] = None,
     fields: Annotated[
         str | None,
@@ -77,7 +82,10 @@ def inspect(
 
 def ls(
     where: Annotated[
-        Path, typer.Argument(metavar="CONFIG|DIR", help="A configuration, a dataset's directory, or that of several")
+        Path,
+        typer.Argument(
+            metavar="CONFIG|DIR", parser=place, help="A configuration, a dataset's directory, or that of several"
+        ),
     ],
     as_json: AsJson = False,
     debug: Debug = False,
@@ -101,6 +109,7 @@ def verify(
         Path,
         typer.Argument(
             metavar="CONFIG|DIR",
+            parser=place,
             help="Directory of a dataset version, probe, mixture or run; a configuration, for its newest version",
         ),
     ],
@@ -155,7 +164,9 @@ def diff(
     after: Annotated[str, typer.Argument(metavar="B", help="Another one")],
     of: Annotated[
         Path | None,
-        typer.Option("--of", metavar="CONFIG|DIR", help="The dataset whose versions A and B name; `latest` is one"),
+        typer.Option(
+            "--of", metavar="CONFIG|DIR", parser=place, help="The dataset whose versions A and B name; `latest` is one"
+        ),
     ] = None,
     output: Annotated[
         Path | None,
@@ -174,7 +185,7 @@ def diff(
         from versatune.cli.version_summaries import summarize_diff
         from versatune.versions.listing import find_version
 
-        files = [find_version(Path(name), of) for name in (before, after)]
+        files = [find_version(place(name) if of is None else Path(name), of) for name in (before, after)]
         terminal.summary(*summarize_diff(files[0], files[1], output, terminal))
 
     guarded(work, as_json, debug)

@@ -11,8 +11,10 @@ from versatune.schemas.config import load_config
 from versatune.schemas.dataset import DatasetManifest, Shard, SideFile
 from versatune.schemas.errors import DataError, IntegrityError, VersatuneError, nearest
 from versatune.schemas.pointer import read_pointer
+from versatune.versions.places import at_hand, place
 
 LATEST = "latest"
+LATEST_JSON = "latest.json"
 _MANIFEST = "manifest.json"
 _BUILD = "versatune build CONFIG"
 _CONFIGURATIONS = (".yaml", ".yml", ".json")
@@ -36,14 +38,12 @@ def dataset_directory(where: Path) -> Path:
     """Return the directory of a dataset's versions, given that directory or a configuration.
 
     Raises:
-        DataError: there is no such directory, or it is on an object store.
+        DataError: there is no such directory.
         ConfigError: the configuration cannot be used.
     """
     if where.is_file() and where.suffix in _CONFIGURATIONS and where.name != _MANIFEST:
-        home = load_config(where).home
-        if "://" in home:
-            raise DataError(f"{where}: its output is {home}; copy the version to a local directory and give that")
-        where = Path(home)
+        where = place(load_config(where).home)
+    at_hand(where, LATEST_JSON, f"*/{LATEST_JSON}", f"*/{_MANIFEST}", f"*/*/{_MANIFEST}")
     if not where.is_dir():
         raise DataError(f"{where}: no such directory; expected OUTPUT/NAME of a build, or its configuration")
     return where
@@ -93,6 +93,7 @@ def find_version(where: Path, home: Path | None = None) -> Path:
     """
     if home is not None:
         return _named(str(where), dataset_directory(home))
+    at_hand(where.parent if where.name == _MANIFEST else where, _MANIFEST)
     if where.name == _MANIFEST and where.is_file():
         return where
     if (where / _MANIFEST).is_file():
@@ -147,7 +148,9 @@ def paths(directory: Path, entries: Iterable[Shard | SideFile]) -> list[str]:
     Raises:
         IntegrityError: one is missing.
     """
-    found = [directory / entry.path for entry in entries]
+    names = [entry.path for entry in entries]
+    at_hand(directory, *names)
+    found = [directory / name for name in names]
     for file in found:
         if not file.is_file():
             raise IntegrityError(f"{file}: missing; `versatune verify {directory}` names all that is wrong")

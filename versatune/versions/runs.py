@@ -7,6 +7,7 @@ from pathlib import Path
 from versatune.schemas.errors import DataError, nearest
 from versatune.schemas.export_plan import NAME as PLAN
 from versatune.versions.listing import dataset_directory
+from versatune.versions.places import at_hand
 
 
 def find_run(where: Path, of: Path | None = None) -> Path:
@@ -21,7 +22,8 @@ def find_run(where: Path, of: Path | None = None) -> Path:
     """
     if of is not None:
         return _named(str(where), dataset_directory(of) / "runs")
-    directory = where.parent if where.is_file() else where
+    directory = where.parent if where.suffix == ".json" else where
+    at_hand(directory, "**")
     if (directory / PLAN).is_file():
         return directory
     raise DataError(

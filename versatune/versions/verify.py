@@ -13,6 +13,7 @@ from versatune.schemas.probe import ProbeReport
 from versatune.schemas.progress import Progress
 from versatune.schemas.run import RunRecord, read_checkpoints
 from versatune.versions.listing import find_version
+from versatune.versions.places import at_hand
 from versatune.versions.verify_dataset import check_version, file_problems, row_problems
 
 Verdict = tuple[Document, list[str]]
@@ -32,7 +33,9 @@ def verify(path: Path, progress: Progress, *, deep: bool = False) -> Verdict:
     Raises:
         DataError: there is no such document here, or it is of another version; ``deep`` of something without rows.
     """
+    at_hand(path if path.suffix != ".json" else path.parent, *_CHECKS)
     file = _document_file(path)
+    at_hand(file.parent, "**", progress=progress, exact=file.name == "manifest.json")
     if not deep:
         return _CHECKS[file.name](file, progress)
     if file.name != "manifest.json":
@@ -60,6 +63,7 @@ def _document_file(path: Path) -> Path:
 def _verify_mixture(file: Path, progress: Progress) -> Verdict:
     mixture = MixtureManifest.load(file)
     dataset_file = (file.parent / mixture.dataset.path / "manifest.json").resolve()
+    at_hand(dataset_file.parent, "**", progress=progress)
     try:
         dataset, problems = check_version(dataset_file, progress)
     except VersatuneError as error:

@@ -1,0 +1,1 @@
+"""Stand-ins for clouds, on loopback, for tests only."""
