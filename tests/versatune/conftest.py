@@ -116,7 +116,7 @@ def make(home: Path, recipe: Recipe) -> Path:
     for uri, why in recipe.refused.items():
         split = InputSplit(source="one", uri=uri, location=uri, bytes=9, license="MIT")
         records.append(_record(split, 0, why))
-    plan = plan_shards(fragments, records, recipe.shard_bytes, "")
+    plan = plan_shards(fragments, records, f"{staging}/fragments", recipe.shard_bytes, "")
     near, clusters = _near(recipe.near, staging)
     writer = ShardWriter(staging=staging, domains=DEFAULT_TAXONOMY.domains, validation_fraction=recipe.fraction)
     results = Results(

@@ -21,8 +21,8 @@ from apache_beam.pvalue import AsSingleton, PCollection
 from versatune.schemas.arrow import LINEAGE, ORIGIN, REJECT_FILE
 from versatune.schemas.dataset import SPLITS
 from versatune.transforms.overlap.near_duplicates import Clusters, dropped_of
-from versatune.transforms.shards.plan_shards import Place, ShardPlan
-from versatune.transforms.transport.exchange import Bucket, Fragment, buckets, read_bucket, read_rejects
+from versatune.transforms.shards.shard_plan import Place, PlanFile, ShardPlan, load_plan
+from versatune.transforms.transport.exchange import Bucket, buckets, read_bucket, read_rejects
 from versatune.transforms.transport.ids import all_halves
 from versatune.transforms.transport.storage import exists, open_new, read_bytes, replace_bytes, sha256
 
@@ -89,17 +89,13 @@ class Fates(NamedTuple):
 
 def gather(bucket: Bucket, plan: ShardPlan) -> Rows:
     """Read a bucket's rows from every fragment."""
-    # By licence before uri: which of equal rows stays must not depend on the names of files.
-    files = sorted({(place.source, place.license, place.uri): place for place in plan.places.values()}.items())
-    number = {file: at for at, (file, _) in enumerate(files)}
     batches: list[pa.RecordBatch] = []
     places, first_rows = [], []
-    for fragment in plan.fragments:
-        found = read_bucket(fragment, bucket) if fragment.rows else []
-        place = plan.places[fragment.split]
+    for fragment in plan.fragments():
+        found = read_bucket(plan.directory, fragment.key, fragment.parts, bucket) if fragment.rows else []
         batches += found
-        places += [number[place.source, place.license, place.uri]] * len(found)
-        first_rows += [place.first_row] * len(found)
+        places += [plan.file_numbers[fragment.split]] * len(found)
+        first_rows += [plan.places[fragment.split].first_row] * len(found)
     lengths = [batch.num_rows for batch in batches]
     halves = all_halves(batch.column("id") for batch in batches)
     return Rows(
@@ -109,7 +105,7 @@ def gather(bucket: Bucket, plan: ShardPlan) -> Rows:
         np.repeat(np.array(places, np.int32), lengths),
         _column(batches, "row", np.int64) + np.repeat(np.array(first_rows, np.int64), lengths),
         _column(batches, "item", np.int32),
-        [place for _, place in files],
+        plan.files,
     )
 
 
@@ -360,8 +356,12 @@ class Rejected:
 
 def write_rejects(number: int, plan: ShardPlan, directory: str) -> Rejected:
     """Write a group of rejected rows, in the order of their files and places, as one Parquet file."""
-    group = plan.reject_groups[number]
-    tables = (_reject_table(fragment, plan.places[fragment.split]) for fragment in group)
+    group = plan.fragments(*plan.reject_groups[number])
+    tables = (
+        _reject_table(read_rejects(plan.directory, fragment.key), plan.places[fragment.split])
+        for fragment in group
+        if fragment.rejected
+    )
     tally: dict[str, Counter[str]] = {}
 
     def counted() -> Iterator[pa.Table]:
@@ -378,12 +378,8 @@ def write_rejects(number: int, plan: ShardPlan, directory: str) -> Rejected:
     return Rejected([{"path": path, **file}], {source: dict(counts) for source, counts in tally.items()})
 
 
-def _reject_table(fragment: Fragment, place: Place) -> pa.Table:
-    rows = (
-        pa.Table.from_batches([read_rejects(fragment)])
-        .sort_by([("row", "ascending"), ("item", "ascending")])
-        .combine_chunks()
-    )
+def _reject_table(rejects: pa.RecordBatch, place: Place) -> pa.Table:
+    rows = pa.Table.from_batches([rejects]).sort_by([("row", "ascending"), ("item", "ascending")]).combine_chunks()
     count = len(rows)
     row = pa.array(rows["row"].to_numpy() + place.first_row)
     origin = _origin(pa.repeat(place.uri, count), row, rows["item"].combine_chunks())
@@ -454,14 +450,14 @@ class _HashingSink:
 
 
 @dataclass(kw_only=True)
-class WriteShards(beam.PTransform[PCollection[ShardPlan], PCollection[Written]]):
+class WriteShards(beam.PTransform[PCollection[PlanFile], PCollection[Written]]):
     """The one plan in, one :class:`Written` for each bucket out. A retry writes the same bytes under the same names."""
 
     writer: ShardWriter
     clusters: PCollection[Clusters] | None = None
     """One element, where near-duplicates were looked for."""
 
-    def expand(self, plan: PCollection[ShardPlan]) -> PCollection[Written]:
+    def expand(self, plan: PCollection[PlanFile]) -> PCollection[Written]:
         """Write every bucket on its own."""
         sides = [AsSingleton(plan), *([AsSingleton(self.clusters)] if self.clusters is not None else [])]
         return (
@@ -471,30 +467,34 @@ class WriteShards(beam.PTransform[PCollection[ShardPlan], PCollection[Written]])
             | "WriteBucket" >> beam.Map(self._write, *sides).with_output_types(Written)
         )
 
-    def _write(self, bucket: Bucket, plan: ShardPlan, clusters: Clusters | None = None) -> Written:
+    def _write(self, bucket: Bucket, plan: PlanFile, clusters: Clusters | None = None) -> Written:
         near = load_near_duplicates(clusters.path, clusters.sha256) if clusters else NO_NEAR_DUPLICATES
-        return self.writer.write(Bucket(*bucket), plan, near)
+        return self.writer.write(Bucket(*bucket), load_plan(plan.path), near)
 
 
-def _buckets(plan: ShardPlan) -> list[Bucket]:
+def _buckets(plan: PlanFile) -> list[Bucket]:
     return list(buckets(plan.buckets))
 
 
-def _groups(plan: ShardPlan) -> range:
-    return range(len(plan.reject_groups))
+def _groups(plan: PlanFile) -> range:
+    return range(plan.reject_groups)
+
+
+def _write_group(number: int, plan: PlanFile, directory: str) -> Rejected:
+    return write_rejects(number, load_plan(plan.path), directory)
 
 
 @dataclass(kw_only=True)
-class WriteRejects(beam.PTransform[PCollection[ShardPlan], PCollection[Rejected]]):
+class WriteRejects(beam.PTransform[PCollection[PlanFile], PCollection[Rejected]]):
     """The one plan in, one :class:`Rejected` for each group of rejected rows out; retries as :class:`WriteShards`."""
 
     directory: str
 
-    def expand(self, plan: PCollection[ShardPlan]) -> PCollection[Rejected]:
+    def expand(self, plan: PCollection[PlanFile]) -> PCollection[Rejected]:
         """Write every group on its own."""
         return (
             plan
             | "Groups" >> beam.FlatMap(_groups).with_output_types(int)
             | "SpreadGroups" >> beam.Reshuffle()
-            | "WriteGroup" >> beam.Map(write_rejects, AsSingleton(plan), self.directory).with_output_types(Rejected)
+            | "WriteGroup" >> beam.Map(_write_group, AsSingleton(plan), self.directory).with_output_types(Rejected)
         )

@@ -23,6 +23,7 @@ from versatune.schemas.dataset import Shard, SideFile
 from versatune.schemas.files import sha256_bytes
 from versatune.transforms.overlap.near_duplicates import NEAR_DUPLICATE, Clusters
 from versatune.transforms.shards import write_shards
+from versatune.transforms.shards.shard_plan import save_plan
 from versatune.transforms.shards.write_shards import (
     NO_NEAR_DUPLICATES,
     NearDuplicates,
@@ -437,7 +438,7 @@ def test_the_transforms_write_what_the_functions_write(corpus: MakeCorpus, tmp_p
     pq.write_table(pa.table(pairs, schema=NEAR_DUPLICATE), path)
 
     with BeamTestPipeline(runner="FnApiRunner") as root:
-        planned = root | beam.Create([two.plan(shard_bytes=1000)])
+        planned = root | beam.Create([save_plan(two.plan(shard_bytes=1000), str(two.home))])
         clusters = root | "C" >> beam.Create([Clusters(path, 1, 1, "digest", 1)])
         written = planned | WriteShards(writer=two.writer(), clusters=clusters)
         rejected = planned | WriteRejects(directory=str(two.home / "out"))
