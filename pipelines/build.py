@@ -42,8 +42,9 @@ from versatune.transforms.shapes.base import WEIGHT_NOT_APPLIED
 from versatune.transforms.shards.plan_shards import PlanShards
 from versatune.transforms.shards.resume import PassOverFinished, fragments_directory, load_finished, save_read_record
 from versatune.transforms.shards.signatures import ListSignatures, WriteSignatures
+from versatune.transforms.shards.write_buckets import WriteShards
 from versatune.transforms.shards.write_manifest import OUTCOME, REJECTED, Outcome, WriteManifest
-from versatune.transforms.shards.write_shards import ShardWriter, WriteRejects, WriteShards
+from versatune.transforms.shards.write_shards import ShardWriter, WriteRejects
 from versatune.transforms.transport import batch_coders  # noqa: F401  # registers how batches travel
 from versatune.transforms.transport.exchange import Fragment, WriteFragments
 from versatune.transforms.transport.model_fetch import fetch_model

@@ -21,6 +21,7 @@ from versatune.schemas.arrow import NORMALIZED, REJECT, TOKEN_FIELDS, classified
 from versatune.schemas.dataset import EXPANDED
 from versatune.schemas.taxonomy import DEFAULT_TAXONOMY
 from versatune.transforms.shards.books import Results
+from versatune.transforms.shards.pieces import fragment_pieces
 from versatune.transforms.shards.plan_shards import plan_shards
 from versatune.transforms.shards.shard_plan import ShardPlan
 from versatune.transforms.shards.write_shards import NO_NEAR_DUPLICATES, NearDuplicates, ShardWriter, write_rejects
@@ -137,7 +138,7 @@ class Corpus:
         return Results(
             records=self.records,
             plan=plan,
-            written=[self.writer().write(bucket, plan, near) for bucket in buckets(plan.buckets)],
+            written=[self.write(bucket, plan, near, fragment_pieces(bucket, plan)) for bucket in buckets(plan.buckets)],
             rejected=[write_rejects(number, plan, f"{self.home}/out") for number in range(len(plan.reject_groups))],
         )
 

@@ -28,6 +28,7 @@ from versatune.transforms.overlap.near_duplicates import Clusters
 from versatune.transforms.shapes.base import Example
 from versatune.transforms.shapes.conversation import example_id
 from versatune.transforms.shards.books import Results
+from versatune.transforms.shards.pieces import fragment_pieces
 from versatune.transforms.shards.plan_shards import plan_shards
 from versatune.transforms.shards.write_manifest import VersionPlan, make_manifest, publish
 from versatune.transforms.shards.write_shards import NearDuplicates, ShardWriter, write_rejects
@@ -122,7 +123,7 @@ def make(home: Path, recipe: Recipe) -> Path:
     results = Results(
         records=records,
         plan=plan,
-        written=[writer.write(bucket, plan, near) for bucket in buckets(plan.buckets)],
+        written=[writer.write(bucket, plan, near, fragment_pieces(bucket, plan)) for bucket in buckets(plan.buckets)],
         rejected=[write_rejects(number, plan, f"{staging}/out") for number in range(len(plan.reject_groups))],
         clusters=clusters,
     )

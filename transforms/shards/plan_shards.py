@@ -16,6 +16,12 @@ from versatune.transforms.shards.shard_plan import Place, PlanFile, Planned, Sha
 from versatune.transforms.transport.exchange import Fragment, count_buckets
 from versatune.transforms.transport.field_counts import FieldCounts
 
+RUNS = 256
+"""Files that a bucket is read from at most, where there are many fragments."""
+_MERGED_FROM = 2**18
+"""Opens of fragments by all buckets together from which merging costs less than it saves: a fragment's rows are read and written in the
+time of some hundred opens."""
+
 
 def plan_shards(
     fragments: Iterable[Fragment], records: Sequence[dict[str, Any]], directory: str, shard_bytes: int, settings: str
@@ -53,6 +59,7 @@ def plan_shards(
         fields=sums.fields,
         classified={source: dict(counts) for source, counts in sums.classified.items()},
         counts={source: dict(counts) for source, counts in sums.counts.items()},
+        merges=count_merges(len(kept), buckets),
         reject_groups=list(_groups(kept, sums.rejected_bytes, shard_bytes)),
         basis=_basis(settings, buckets, kept, places),
     )
@@ -81,6 +88,11 @@ class _Sums:
         self.fields.setdefault(fragment.source, FieldCounts()).add(fragment.fields)
         self.classified.setdefault(fragment.source, Counter()).update(fragment.domains)
         self.counts.setdefault(fragment.source, Counter()).update(fragment.counts)
+
+
+def count_merges(fragments: int, buckets: int) -> int:
+    """Return into how many runs fragments are merged before buckets are read from them; 0 where that is not worth it."""
+    return RUNS if fragments > RUNS and fragments * buckets > _MERGED_FROM else 0
 
 
 def _basis(settings: str, buckets: int, kept: Iterable[Planned], places: Mapping[str, Place]) -> str:

@@ -67,8 +67,15 @@ class ShardPlan:
     """By source, what happened to rows on the way."""
     reject_groups: list[tuple[int, int]]
     """Bounds in ``table``: the rejects of these fragments become one file each."""
+    merges: int
+    """Into how many runs the fragments are merged before the shards are written; 0 where each bucket is read from all of them."""
     basis: str
     """Digest of all this: what was written for another basis cannot be used again."""
+
+    def merge_bounds(self, number: int) -> tuple[int, int]:
+        """Return which fragments become a run, as bounds in ``table``."""
+        count = len(self.table)
+        return count * number // self.merges, count * (number + 1) // self.merges
 
     def fragments(self, start: int = 0, end: int | None = None) -> Iterator[Planned]:
         """Yield some of the fragments, in order."""
@@ -97,6 +104,7 @@ class PlanFile(NamedTuple):
     path: str
     buckets: int
     reject_groups: int
+    merges: int
     basis: str
 
 
@@ -111,10 +119,11 @@ def save_plan(plan: ShardPlan, staging: str) -> PlanFile:
         "classified": plan.classified,
         "counts": plan.counts,
         "reject_groups": plan.reject_groups,
+        "merges": plan.merges,
         "basis": plan.basis,
     }
     write_arrow(plan.table.to_batches(), FRAGMENTS.with_metadata({_ABOUT: json.dumps(about).encode()}), path)
-    return PlanFile(path, plan.buckets, len(plan.reject_groups), plan.basis)
+    return PlanFile(path, plan.buckets, len(plan.reject_groups), plan.merges, plan.basis)
 
 
 @lru_cache(maxsize=1)

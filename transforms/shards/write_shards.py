@@ -20,9 +20,10 @@ from apache_beam.pvalue import AsSingleton, PCollection
 
 from versatune.schemas.arrow import LINEAGE, ORIGIN, REJECT_FILE
 from versatune.schemas.dataset import SPLITS
-from versatune.transforms.overlap.near_duplicates import Clusters, dropped_of
+from versatune.transforms.overlap.near_duplicates import dropped_of
+from versatune.transforms.shards.pieces import Piece
 from versatune.transforms.shards.shard_plan import Place, PlanFile, ShardPlan, load_plan
-from versatune.transforms.transport.exchange import Bucket, buckets, read_bucket, read_rejects
+from versatune.transforms.transport.exchange import Bucket, read_rejects
 from versatune.transforms.transport.ids import all_halves
 from versatune.transforms.transport.storage import exists, open_new, read_bytes, replace_bytes, sha256
 
@@ -87,25 +88,19 @@ class Fates(NamedTuple):
         return ~self.duplicate & (self.near < 0)
 
 
-def gather(bucket: Bucket, plan: ShardPlan) -> Rows:
-    """Read a bucket's rows from every fragment."""
-    batches: list[pa.RecordBatch] = []
-    places, first_rows = [], []
-    for fragment in plan.fragments():
-        found = read_bucket(plan.directory, fragment.key, fragment.parts, bucket) if fragment.rows else []
-        batches += found
-        places += [plan.file_numbers[fragment.split]] * len(found)
-        first_rows += [plan.places[fragment.split].first_row] * len(found)
-    lengths = [batch.num_rows for batch in batches]
+def gather(pieces: Iterable[Piece], files: list[Place]) -> Rows:
+    """Put a bucket's rows together."""
+    found = list(pieces)
+    batches = [piece.batch for piece in found]
     halves = all_halves(batch.column("id") for batch in batches)
     return Rows(
         batches,
         halves[:, 0],
         halves[:, 1],
-        np.repeat(np.array(places, np.int32), lengths),
-        _column(batches, "row", np.int64) + np.repeat(np.array(first_rows, np.int64), lengths),
+        np.concatenate([np.zeros(0, np.int32), *(piece.file for piece in found)]),
+        np.concatenate([np.zeros(0, np.int64), *(piece.row for piece in found)]),
         _column(batches, "item", np.int32),
-        plan.files,
+        files,
     )
 
 
@@ -156,10 +151,16 @@ class ShardWriter:
     domains: tuple[str, ...]
     validation_fraction: float
 
-    def write(self, bucket: Bucket, plan: ShardPlan, near: NearDuplicates) -> Written:
+    def write(self, bucket: Bucket, plan: ShardPlan, near: NearDuplicates, pieces: Iterable[Piece]) -> Written:
         """Write a bucket as ``data/<split>/<domain>/part-*.parquet`` and ``lineage/part-*.parquet``.
 
         What a killed build finished for the same plan is taken as it is.
+
+        Args:
+            bucket: which rows.
+            plan: what it belongs to.
+            near: the near-duplicates of all buckets.
+            pieces: the rows, in any order; they are not asked for where the bucket is written already.
         """
         record = f"{self.staging}/shards/{bucket.number:05d}-of-{bucket.of:05d}.json"
         basis = f"{plan.basis}-{near.digest}"
@@ -169,7 +170,7 @@ class ShardWriter:
                 written = Written(**found["written"])
                 if found["basis"] == basis and self._are_there(written):
                     return written
-        written = self._write(bucket, plan, near)
+        written = self._write(bucket, gather(pieces, plan.files), near)
         replace_bytes(record, orjson.dumps({"basis": basis, "written": asdict(written)}), durable=False)
         return written
 
@@ -179,9 +180,8 @@ class ShardWriter:
             for entry in (*written.shards, *written.lineage)
         )
 
-    def _write(self, bucket: Bucket, plan: ShardPlan, near: NearDuplicates) -> Written:
+    def _write(self, bucket: Bucket, rows: Rows, near: NearDuplicates) -> Written:
         name = f"part-{bucket.number:05d}-of-{bucket.of:05d}.parquet"
-        rows = gather(bucket, plan)
         if not rows.batches:
             return Written([], [], {}, {}, {}, {})
         ids, kept_for = near.of(bucket)
@@ -447,33 +447,6 @@ class _HashingSink:
 
     def close(self) -> None:
         """Leave the file open: whoever opened it closes it."""
-
-
-@dataclass(kw_only=True)
-class WriteShards(beam.PTransform[PCollection[PlanFile], PCollection[Written]]):
-    """The one plan in, one :class:`Written` for each bucket out. A retry writes the same bytes under the same names."""
-
-    writer: ShardWriter
-    clusters: PCollection[Clusters] | None = None
-    """One element, where near-duplicates were looked for."""
-
-    def expand(self, plan: PCollection[PlanFile]) -> PCollection[Written]:
-        """Write every bucket on its own."""
-        sides = [AsSingleton(plan), *([AsSingleton(self.clusters)] if self.clusters is not None else [])]
-        return (
-            plan
-            | "Buckets" >> beam.FlatMap(_buckets).with_output_types(Bucket)
-            | "SpreadBuckets" >> beam.Reshuffle()
-            | "WriteBucket" >> beam.Map(self._write, *sides).with_output_types(Written)
-        )
-
-    def _write(self, bucket: Bucket, plan: PlanFile, clusters: Clusters | None = None) -> Written:
-        near = load_near_duplicates(clusters.path, clusters.sha256) if clusters else NO_NEAR_DUPLICATES
-        return self.writer.write(Bucket(*bucket), load_plan(plan.path), near)
-
-
-def _buckets(plan: PlanFile) -> list[Bucket]:
-    return list(buckets(plan.buckets))
 
 
 def _groups(plan: PlanFile) -> range:

@@ -190,12 +190,22 @@ def read_bucket(directory: str, key: str, parts: int, bucket: Bucket) -> list[pa
         parts: into how many the file is cut.
         bucket: which keys.
     """
+    with open_arrow(examples_path(directory, key)) as stream:  # a mapping outlives its closed file
+        return bucket_rows(pa.ipc.open_file(stream), parts, bucket)
+
+
+def map_fragment(directory: str, key: str) -> pa.ipc.RecordBatchFileReader:
+    """Open the examples of a local fragment for many reads; no file stays open."""
+    with pa.memory_map(examples_path(directory, key)) as stream:
+        return pa.ipc.open_file(stream.read_buffer())
+
+
+def bucket_rows(examples: pa.ipc.RecordBatchFileReader, parts: int, bucket: Bucket) -> list[pa.RecordBatch]:
+    """Return the rows of a bucket, as :func:`read_bucket` does, from a fragment that is open."""
     first, last = bucket.keys
     width = KEYS // parts
-    with open_arrow(examples_path(directory, key)) as stream:  # a mapping outlives its closed file
-        reader = pa.ipc.open_file(stream)
-        batches = [reader.get_batch(part) for part in range(first // width, -(-last // width))]
-    if parts < bucket.of:  # a part holds several buckets
+    batches = [examples.get_batch(part) for part in range(first // width, -(-last // width))]
+    if last - first < width:  # a part holds several buckets
         batches = [_slice(batch, first, last) for batch in batches]
     return [batch for batch in batches if batch.num_rows]
 
