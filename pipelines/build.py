@@ -180,6 +180,7 @@ def graph(root: beam.Pipeline, plan: BuildPlan) -> None:
         staging=plan.staging,
         shard_bytes=build.shard_bytes,
         settings=sha256_json([config.taxonomy.domains, build.validation_fraction]),
+        shuffle=plan.shuffle,
     )
     clusters = None
     if signatures is not None:
@@ -193,7 +194,7 @@ def graph(root: beam.Pipeline, plan: BuildPlan) -> None:
         records=records,
         shard_plan=shard_plan,
         clusters=clusters,
-        written=shard_plan | "WriteShards" >> WriteShards(writer=writer, clusters=clusters),
+        written=shard_plan | "WriteShards" >> WriteShards(writer=writer, shuffle=plan.shuffle, clusters=clusters),
         rejected=shard_plan | "WriteRejects" >> WriteRejects(directory=out),
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from versatune.pipelines.exchange_choice import uses_shuffle
 from versatune.pipelines.staging import stage_classifier, staging_directory, sweep
 from versatune.schemas.config import Config
 from versatune.schemas.dataset import (
@@ -49,6 +50,8 @@ class BuildPlan:
     """Where the workers find its fragments, if there are some."""
     parts: int
     """Into how many ranges of keys a fragment is cut."""
+    shuffle: bool
+    """Rows go through the engine's shuffle."""
     classifier_path: str | None
     """Where the workers find the classifier; None for the bundled one."""
     staging: str
@@ -126,6 +129,8 @@ def plan_build(
     signatures = f"{staging}/signatures" if config.build.near_duplicates.enabled else None
     finished = find_finished(staging, splits, signatures)
     todo = sorted(finished.todo, key=lambda split: (-split_bytes(split), split.source, split.uri, split.part))
+    input_bytes = planned_bytes(splits)
+    parts = count_buckets(input_bytes, config.build.shard_bytes)
     fingerprint = config.build_fingerprint()
     return BuildPlan(
         config=config,
@@ -133,7 +138,8 @@ def plan_build(
         expected=[split.key for split in splits],
         finished=finished,
         finished_path=save_finished(finished, staging),
-        parts=count_buckets(planned_bytes(splits), config.build.shard_bytes),
+        parts=parts,
+        shuffle=uses_shuffle(config.build, environment.get("runner", ""), input_bytes, parts),
         classifier_path=stage_classifier(config.classifier_path, staging),
         staging=staging,
         signatures=signatures,

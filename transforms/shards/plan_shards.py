@@ -24,7 +24,13 @@ time of some hundred opens."""
 
 
 def plan_shards(
-    fragments: Iterable[Fragment], records: Sequence[dict[str, Any]], directory: str, shard_bytes: int, settings: str
+    fragments: Iterable[Fragment],
+    records: Sequence[dict[str, Any]],
+    directory: str,
+    shard_bytes: int,
+    settings: str,
+    *,
+    shuffle: bool = False,
 ) -> ShardPlan:
     """Decide the number of shards from the bytes of all examples, and the place of every split.
 
@@ -34,6 +40,7 @@ def plan_shards(
         directory: where the fragments are.
         shard_bytes: bytes of text that a bucket may hold on average.
         settings: whatever else decides the shards' bytes.
+        shuffle: rows go through the engine's shuffle, so fragments are merged in any case.
 
     Raises:
         RunError: a batch that was read has no fragment, or a fragment belongs to no split: rows would be lost.
@@ -59,7 +66,7 @@ def plan_shards(
         fields=sums.fields,
         classified={source: dict(counts) for source, counts in sums.classified.items()},
         counts={source: dict(counts) for source, counts in sums.counts.items()},
-        merges=count_merges(len(kept), buckets),
+        merges=min(RUNS, len(kept)) if shuffle else count_merges(len(kept), buckets),
         reject_groups=list(_groups(kept, sums.rejected_bytes, shard_bytes)),
         basis=_basis(settings, buckets, kept, places),
     )
@@ -167,6 +174,7 @@ class PlanShards(beam.PTransform[Any, PCollection[PlanFile]]):
     """Where the plan goes."""
     shard_bytes: int
     settings: str
+    shuffle: bool = False
 
     def expand(self, root: Any) -> PCollection[PlanFile]:
         """Take the collections as side inputs: one small entry for each batch and split; the fragments pass one at a time."""
@@ -184,5 +192,5 @@ class PlanShards(beam.PTransform[Any, PCollection[PlanFile]]):
                 f"build: nothing is known of {len(lost)} of {len(self.splits)} parts of files: rows were lost on the way. Run it again;"
                 " if it happens twice, it is a fault in versatune or in the engine"
             )
-        plan = plan_shards(fragments, records, self.directory, self.shard_bytes, self.settings)
+        plan = plan_shards(fragments, records, self.directory, self.shard_bytes, self.settings, shuffle=self.shuffle)
         return save_plan(plan, self.staging)

@@ -51,7 +51,7 @@ def write_run(number: int, plan: ShardPlan, staging: str) -> Run:
         plan: all of it.
         staging: where the build works.
     """
-    directory = f"{staging}/runs-{plan.basis}/{number:05d}"
+    directory = f"{staging}/runs-{plan.basis}/{number:05d}-of-{plan.merges:05d}"
     record = f"{directory}.json"
     if exists(record):
         with contextlib.suppress(ValueError, TypeError):  # a record that a power cut left without its content

@@ -110,7 +110,7 @@ class PlanFile(NamedTuple):
 
 def save_plan(plan: ShardPlan, staging: str) -> PlanFile:
     """Write the plan beside what it plans; a retry writes the same bytes under the same name."""
-    path = f"{staging}/plan-{plan.basis}.arrow"
+    path = f"{staging}/plan-{plan.basis}-{plan.merges}.arrow"  # one name, one content: workers remember it
     about = {
         "directory": plan.directory,
         "buckets": plan.buckets,
