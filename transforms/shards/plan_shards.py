@@ -13,7 +13,7 @@ from apache_beam.pvalue import AsIter, AsList, PCollection
 
 from versatune.schemas.errors import RunError
 from versatune.transforms.shards.shard_plan import Place, PlanFile, Planned, ShardPlan, save_plan, table_of
-from versatune.transforms.transport.exchange import Fragment, count_buckets
+from versatune.transforms.transport.exchange import Fragment, count_buckets, pack, unpack
 from versatune.transforms.transport.field_counts import FieldCounts
 
 RUNS = 256
@@ -177,20 +177,24 @@ class PlanShards(beam.PTransform[Any, PCollection[PlanFile]]):
     shuffle: bool = False
 
     def expand(self, root: Any) -> PCollection[PlanFile]:
-        """Take the collections as side inputs: one small entry for each batch and split; the fragments pass one at a time."""
+        """Take the collections as side inputs, one small entry for each batch and split.
+
+        An engine may hold all of a side input in memory: a fragment travels as its record, a tenth of the object.
+        """
+        packed = self.fragments | "Pack" >> beam.Map(pack).with_output_types(bytes)
         return (
             root
             | "Once" >> beam.Create([None])
-            | "WaitForRows"
-            >> beam.Map(self._plan, AsIter(self.fragments), AsList(self.records)).with_output_types(PlanFile)
+            | "WaitForRows" >> beam.Map(self._plan, AsIter(packed), AsList(self.records)).with_output_types(PlanFile)
         )
 
-    def _plan(self, _: None, fragments: Iterable[Fragment], records: list[dict[str, Any]]) -> PlanFile:
+    def _plan(self, _: None, packed: Iterable[bytes], records: list[dict[str, Any]]) -> PlanFile:
         lost = self.splits - {record["key"] for record in records}
         if lost:
             raise RunError(
                 f"build: nothing is known of {len(lost)} of {len(self.splits)} parts of files: rows were lost on the way. Run it again;"
                 " if it happens twice, it is a fault in versatune or in the engine"
             )
+        fragments = map(unpack, packed)
         plan = plan_shards(fragments, records, self.directory, self.shard_bytes, self.settings, shuffle=self.shuffle)
         return save_plan(plan, self.staging)

@@ -16,7 +16,7 @@ from apache_beam.pvalue import PCollection
 from versatune.schemas.files import sha256_bytes
 from versatune.transforms.formats.hub import SCHEME
 from versatune.transforms.transport.batch import InputSplit, RawBatch
-from versatune.transforms.transport.exchange import Fragment, is_there, read_record, split_of
+from versatune.transforms.transport.exchange import Fragment, is_there, pack, read_record, split_of, unpack
 from versatune.transforms.transport.storage import match, read_bytes, replace_bytes
 
 _DIGITS = 16
@@ -87,7 +87,7 @@ def save_finished(finished: Finished, staging: str) -> str | None:
     """Write the finished fragments to a file that workers read, for there may be too many for a graph; return its path if there are some."""
     if not finished.fragments:
         return None
-    data = b"\n".join(orjson.dumps(fragment.values()) for fragment in finished.fragments)
+    data = b"\n".join(pack(fragment) for fragment in finished.fragments)
     path = f"{staging}/finished-{sha256_bytes(data)[:_DIGITS]}.jsonl"  # one name, one content: workers remember it
     replace_bytes(path, data, durable=False)
     return path
@@ -95,7 +95,7 @@ def save_finished(finished: Finished, staging: str) -> str | None:
 
 def load_finished(path: str) -> Iterator[Fragment]:
     """Yield what :func:`save_finished` wrote."""
-    return (Fragment.from_values(orjson.loads(line)) for line in read_bytes(path).splitlines())
+    return (unpack(line) for line in read_bytes(path).splitlines())
 
 
 @lru_cache(maxsize=1)

@@ -1,4 +1,4 @@
-"""How an engine moves batches and fragments between workers: rows as Arrow IPC, the rest as JSON, never as a pickle.
+"""How an engine moves batches between workers, if it must: rows as Arrow IPC, the rest as JSON, never as a pickle.
 
 In a build's graph the steps that hand batches on are fused, so nothing is encoded; but Beam asks for sizes.
 """
@@ -11,12 +11,10 @@ from dataclasses import asdict
 from typing import Any
 
 import apache_beam as beam
-import orjson
 import pyarrow as pa
 from apache_beam.coders.typecoders import registry
 
 from versatune.transforms.transport.batch import Batch, InputSplit, RawBatch, RowFault
-from versatune.transforms.transport.exchange import Fragment
 from versatune.transforms.transport.field_counts import FieldCounts
 
 _LENGTH_BYTES = 8
@@ -97,26 +95,6 @@ class RawBatchCoder(beam.coders.Coder):
         return RawBatch
 
 
-class FragmentCoder(beam.coders.Coder):
-    """Moves a :class:`Fragment` as its record. Importing this module registers it with Beam."""
-
-    def encode(self, value: Fragment) -> bytes:
-        """Serialise a fragment."""
-        return orjson.dumps(value.values())
-
-    def decode(self, encoded: bytes) -> Fragment:
-        """Read it back."""
-        return Fragment.from_values(orjson.loads(encoded))
-
-    def is_deterministic(self) -> bool:
-        """Say no: a fragment is never a key."""
-        return False
-
-    def to_type_hint(self) -> Any:
-        """Return the type this coder is for."""
-        return Fragment
-
-
 def _ipc(batch: pa.RecordBatch) -> bytes:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batch.schema) as writer:
@@ -139,4 +117,3 @@ def _cut(encoded: bytes) -> list[bytes]:
 
 registry.register_coder(Batch, BatchCoder)
 registry.register_coder(RawBatch, RawBatchCoder)
-registry.register_coder(Fragment, FragmentCoder)

@@ -9,9 +9,9 @@ build takes what has a record as it is.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import apache_beam as beam
 import numpy as np
@@ -62,16 +62,17 @@ class Fragment:
         """Key of its split."""
         return split_of(self.key)
 
-    @classmethod
-    def from_values(cls, values: Sequence[Any]) -> Fragment:
-        """Undo :meth:`values`, also where JSON lay between."""
-        named = dict(zip(cls.__dataclass_fields__, values, strict=True))
-        return cls(**named | {"fields": FieldCounts(*named["fields"]), "file_bytes": tuple(named["file_bytes"])})
 
-    def values(self) -> list[Any]:
-        """Return all values in order, as plain data."""
-        named = vars(self) | {"fields": list(vars(self.fields).values()), "file_bytes": list(self.file_bytes)}
-        return list(named.values())
+def pack(fragment: Fragment) -> bytes:
+    """Return a fragment's record: what is written beside its files, and what travels."""
+    named = vars(fragment) | {"fields": list(vars(fragment.fields).values())}
+    return orjson.dumps(list(named.values()))
+
+
+def unpack(record: bytes) -> Fragment:
+    """Undo :func:`pack`."""
+    named = dict(zip(Fragment.__dataclass_fields__, orjson.loads(record), strict=True))
+    return Fragment(**named | {"fields": FieldCounts(*named["fields"]), "file_bytes": tuple(named["file_bytes"])})
 
 
 def split_of(key: str) -> str:
@@ -143,7 +144,7 @@ def write_fragment(batch: Batch, directory: str, parts: int, signatures: str | N
         fields=batch.fields,
         file_bytes=_file_bytes(batch.key, directory, signatures),
     )
-    replace_bytes(record_path(directory, batch.key), orjson.dumps(fragment.values()), durable=False)
+    replace_bytes(record_path(directory, batch.key), pack(fragment), durable=False)
     return fragment
 
 
@@ -164,7 +165,7 @@ def record_path(directory: str, key: str) -> str:
 
 def read_record(path: str) -> Fragment:
     """Read what :func:`write_fragment` wrote last."""
-    return Fragment.from_values(orjson.loads(read_bytes(path)))
+    return unpack(read_bytes(path))
 
 
 def _write_parts(examples: pa.RecordBatch, path: str, parts: int) -> None:

@@ -12,20 +12,18 @@ FRAGMENTS = 244_141  # of 4,096 rows: a billion
 # Fragments pass as they come from the engine, one after the other; the peak is that of the whole process.
 PLAN = """
 import json, os, resource, sys
-import versatune.transforms.transport.batch_coders
-from apache_beam.coders.typecoders import registry
 from versatune.transforms.shards.plan_shards import plan_shards
 from versatune.transforms.shards.shard_plan import load_plan, save_plan
-from versatune.transforms.transport.exchange import Fragment
+from versatune.transforms.transport.exchange import Fragment, pack, unpack
 from versatune.transforms.transport.field_counts import FieldCounts
 
-count, per_split, coder = int(sys.argv[1]), 14, registry.get_coder(Fragment)
+count, per_split = int(sys.argv[1]), 14
 splits = [f"{number:016x}" for number in range(-(-count // per_split))]
 
 def arriving():
     for number in range(count):
         split, batch = divmod(number, per_split)
-        yield coder.decode(coder.encode(Fragment(
+        yield unpack(pack(Fragment(
             key=f"{splits[split]}-{batch:06d}", source=f"source-{split % 20}", rows=4096, bytes=4096 * 1200, parts=64, rejected=1,
             rejected_bytes=500, domains=dict.fromkeys(("law", "medicine", "finance", "science", "code", "general"), 682),
             counts={"expanded": 1, "pii.email.masked": 3}, raw_bytes=4096 * 1300,
