@@ -100,7 +100,9 @@ def time_manifests(work: Path, shards: int) -> dict[str, Any]:
     measure([sys.executable, "-m", "versatune", "build", str(file)])
     home = work / "out" / "scale"
     pattern = DatasetManifest.load(home / json.loads((home / "latest.json").read_text())["path"])
-    one, other = (make_version(pattern, home, name, shards, changed) for name, changed in (("1.0", 0), ("1.1", 20)))
+    one, other = (
+        make_version(pattern, home, name, shards, source) for name, source in (("1.0", "one"), ("1.1", "other"))
+    )
     commands = {
         "mix": ["mix", str(file)],
         "ls": ["ls", str(home)],

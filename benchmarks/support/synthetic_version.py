@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,11 +14,13 @@ from versatune.schemas.dataset import DatasetManifest, InputFile, Shard, SideFil
 from versatune.schemas.files import sha256_bytes
 from versatune.transforms.shards.dataset_card import dataset_card
 
+OWN = 7
+"""Shards with a row of their own."""
 LICENSES = ("CC-BY-4.0", "MIT")
 _LINKS = 10_000  # names that one file of a file system may have, well below what any allows
 
 
-def make_version(pattern: DatasetManifest, home: Path, version: str, shards: int, changed: int = 0) -> Path:
+def make_version(pattern: DatasetManifest, home: Path, version: str, shards: int, source: str = "synthetic") -> Path:
     """Write a version and return the path of its manifest.
 
     Args:
@@ -25,7 +28,7 @@ def make_version(pattern: DatasetManifest, home: Path, version: str, shards: int
         home: directory of the dataset.
         version: its name.
         shards: how many.
-        changed: how many of them have other content than those of the same name in another version.
+        source: of the rows in the first few shards; the others are the same in all versions.
     """
     folder = home / version
     files = _Files(folder)
@@ -37,7 +40,8 @@ def make_version(pattern: DatasetManifest, home: Path, version: str, shards: int
         bucket, at = divmod(number, per_bucket)
         split, domain = ("train", "validation")[at % 2], domains[at // 2]
         path = f"data/{split}/{domain}/part-{bucket:05d}-of-{buckets:05d}.parquet"
-        about = files.add(path, f"{number:028x}{bucket * (65536 // buckets):04x}", other=number < changed)
+        own = f"{number:028x}{bucket * (65536 // buckets):04x}" if number < OWN else None
+        about = files.add(path, own=own, source=source)
         entries.append(
             Shard(path=path, split=split, domain=domain, tokens=0, loss_tokens=0, licenses=list(LICENSES), **about)
         )
@@ -45,7 +49,7 @@ def make_version(pattern: DatasetManifest, home: Path, version: str, shards: int
     for bucket in range(-(-shards // per_bucket)):
         path = f"lineage/part-{bucket:05d}-of-{buckets:05d}.parquet"
         count = min(per_bucket, shards - bucket * per_bucket)
-        lineage.append(SideFile(path=path, **files.add(path, "0" * 32, rows=count)))
+        lineage.append(SideFile(path=path, **files.add(path, rows=count)))
     written = {domain: sum(entry.domain == domain for entry in entries) for domain in domains}
     books = SourceBooks(
         source="synthetic", read=shards, expanded=0, written=written, duplicates={}, near_duplicates={}, undetermined={},
@@ -79,22 +83,32 @@ class _Files:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._made: dict[tuple[int, bool], tuple[Path, dict[str, object], int]] = {}
+        self._made: dict[int, tuple[Path, dict[str, Any], int]] = {}
 
-    def add(self, path: str, identity: str, rows: int = 1, *, other: bool = False) -> dict[str, object]:
-        """Write a file; return what a manifest says of it."""
+    def add(self, path: str, rows: int = 1, own: str | None = None, source: str = "") -> dict[str, Any]:
+        """Write a file; return what a manifest says of it.
+
+        Args:
+            path: below the version's directory.
+            rows: how many.
+            own: id of the one row of a file that shares its content with no other.
+            source: of that row.
+        """
         target = self._folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        known, about, names = self._made.get((rows, other), (target, {}, _LINKS))
+        if own is not None:
+            return self._write(target, 1, own, source)
+        known, about, names = self._made.get(rows, (target, {}, _LINKS))
         if names < _LINKS:
             os.link(known, target)
-            self._made[rows, other] = known, about, names + 1
+            self._made[rows] = known, about, names + 1
             return about
-        table = pa.table(
-            {"id": [identity] * rows, "source": ["other" if other else "synthetic"] * rows, "license": ["MIT"] * rows}
-        )
-        pq.write_table(table, target)
-        data = target.read_bytes()
-        about = {"rows": rows, "bytes": len(data), "sha256": sha256_bytes(data)}
-        self._made[rows, other] = target, about, 1
+        about = self._write(target, rows, "0" * 32, "synthetic")
+        self._made[rows] = target, about, 1
         return about
+
+    def _write(self, target: Path, rows: int, identity: str, source: str) -> dict[str, Any]:
+        columns = {"id": [identity] * rows, "source": [source] * rows, "license": ["MIT"] * rows}
+        pq.write_table(pa.table(columns), target)
+        data = target.read_bytes()
+        return {"rows": rows, "bytes": len(data), "sha256": sha256_bytes(data)}
