@@ -61,12 +61,14 @@ def killed_halfway(command: list[str], env: dict[str, str], fragments: int, home
 def time_build(work: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """Build, killed in the middle if asked to, and say what it took."""
     json_bytes = make_rows(work / "raw", arguments.rows)
-    file = write_config(work, work / "raw", exchange=arguments.exchange, workers=arguments.workers)
+    file = write_config(
+        work, work / "raw", exchange=arguments.exchange, workers=1 if arguments.merge else arguments.workers
+    )
     counted = work / "opens"
     env = {"PYTHONPATH": os.pathsep.join([str(SUPPORT / "count_opens"), str(ROOT)]), "COUNT_OPENS": str(counted)}
     command = [sys.executable, "-m", "versatune", "build", str(file), "--json"]
     if arguments.merge:
-        merging = "from versatune.transforms.shards import plan_shards as p; p._MERGED_FROM = 0; p.RUNS = 16"
+        merging = "from versatune.transforms.shards import plan_shards as p; p._MERGED_FROM = 0; p.RUNS = 4"
         command[1:3] = ["-c", f"{merging}; from versatune.cli.app import main; main()"]
     runs = []
     if arguments.kill:
@@ -139,7 +141,9 @@ def main() -> None:
     flags.add_argument("--kill", action="store_true", help="kill the build when half of it is read, and resume it")
     flags.add_argument("--workers", type=int, default=0, help="processes of the build (default: as the build chooses)")
     flags.add_argument("--exchange", choices=("auto", "files", "shuffle"), default="auto")
-    flags.add_argument("--merge", action="store_true", help="merge fragments into 16 runs, however few they are")
+    flags.add_argument(
+        "--merge", action="store_true", help="merge fragments into 4 runs, however few they are; one worker"
+    )
     flags.add_argument("--manifests", nargs="?", type=int, const=100_000, help="commands on so many shards (100,000)")
     flags.add_argument("--plan", nargs="?", type=int, const=BILLION, help="plan so many fragments (a billion rows)")
     arguments = flags.parse_args()
