@@ -41,12 +41,13 @@ from versatune.transforms.reading.tokenization import plan_tokenization
 from versatune.transforms.reading.tokenize import TokenizeMessages
 from versatune.transforms.shapes.base import WEIGHT_NOT_APPLIED
 from versatune.transforms.shards.plan_shards import PlanShards
-from versatune.transforms.shards.resume import PassOverFinished, fragments_directory, save_read_record
+from versatune.transforms.shards.resume import PassOverFinished, fragments_directory, load_finished, save_read_record
 from versatune.transforms.shards.signatures import ListSignatures, WriteSignatures
+from versatune.transforms.shards.write_buckets import WriteShards
 from versatune.transforms.shards.write_manifest import OUTCOME, REJECTED, Outcome, WriteManifest
-from versatune.transforms.shards.write_shards import ShardWriter, WriteRejects, WriteShards
+from versatune.transforms.shards.write_shards import ShardWriter, WriteRejects
 from versatune.transforms.transport import batch_coders  # noqa: F401  # registers how batches travel
-from versatune.transforms.transport.exchange import WriteFragments
+from versatune.transforms.transport.exchange import Fragment, WriteFragments
 from versatune.transforms.transport.mirror import fetched
 from versatune.transforms.transport.model_fetch import fetch_model
 from versatune.transforms.transport.storage import delete_tree, exists, is_local, read_bytes, use_flags
@@ -150,7 +151,7 @@ def graph(root: beam.Pipeline, plan: BuildPlan) -> None:
     )
     batches = (
         read.rows
-        | "PassOverFinished" >> PassOverFinished(done=frozenset(fragment.key for fragment in plan.finished.fragments))
+        | "PassOverFinished" >> PassOverFinished(finished=plan.finished_path)
         | "NormalizeRows" >> NormalizeRows(sources=config.sources, build=build, repairs=plan.repairs_path)
     )
     if plan.benchmarks_path is not None:
@@ -164,13 +165,17 @@ def graph(root: beam.Pipeline, plan: BuildPlan) -> None:
     )
     if plan.tokenizer_path is not None:
         batches |= "TokenizeMessages" >> TokenizeMessages(path=plan.tokenizer_path)
-    signatures = f"{plan.staging}/signatures" if build.near_duplicates.enabled else None
+    signatures = plan.signatures
     if signatures is not None:
         batches |= "WriteSignatures" >> WriteSignatures(settings=build.near_duplicates, directory=signatures)
     written = batches | "WriteFragments" >> WriteFragments(
         directory=fragments_directory(plan.staging), parts=plan.parts, signatures=signatures
     )
-    earlier = root | "FinishedFragments" >> beam.Create(plan.finished.fragments)
+    earlier = (
+        root
+        | "ListFinished" >> beam.Create([plan.finished_path] if plan.finished_path else [])
+        | "FinishedFragments" >> beam.FlatMap(load_finished).with_output_types(Fragment)
+    )
     fragments = (written, earlier) | "AllFragments" >> beam.Flatten()
     fresh = read.records | "SaveRecords" >> beam.Map(save_read_record, plan.staging)
     records = (fresh, root | "FinishedRecords" >> beam.Create(plan.finished.records)) | "AllRecords" >> beam.Flatten()
@@ -178,8 +183,11 @@ def graph(root: beam.Pipeline, plan: BuildPlan) -> None:
         fragments=fragments,
         records=records,
         splits=frozenset(plan.expected),
+        directory=fragments_directory(plan.staging),
+        staging=plan.staging,
         shard_bytes=build.shard_bytes,
         settings=sha256_json([config.taxonomy.domains, build.validation_fraction]),
+        shuffle=plan.shuffle,
     )
     clusters = None
     if signatures is not None:
@@ -193,7 +201,7 @@ def graph(root: beam.Pipeline, plan: BuildPlan) -> None:
         records=records,
         shard_plan=shard_plan,
         clusters=clusters,
-        written=shard_plan | "WriteShards" >> WriteShards(writer=writer, clusters=clusters),
+        written=shard_plan | "WriteShards" >> WriteShards(writer=writer, shuffle=plan.shuffle, clusters=clusters),
         rejected=shard_plan | "WriteRejects" >> WriteRejects(directory=out),
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from versatune.pipelines.exchange_choice import uses_shuffle
 from versatune.pipelines.staging import stage_classifier, staging_directory, sweep
 from versatune.schemas.config import Config
 from versatune.schemas.dataset import (
@@ -25,7 +26,7 @@ from versatune.transforms.overlap.decontaminate import BenchmarkIndex, index_ben
 from versatune.transforms.reading.repairs import Repairs
 from versatune.transforms.reading.tokenization import Tokenization
 from versatune.transforms.reading.tokenize import Tokenizer
-from versatune.transforms.shards.resume import Finished, find_finished
+from versatune.transforms.shards.resume import Finished, find_finished, save_finished
 from versatune.transforms.shards.write_manifest import VersionPlan
 from versatune.transforms.transport.batch import InputSplit
 from versatune.transforms.transport.exchange import count_buckets
@@ -45,12 +46,18 @@ class BuildPlan:
     """Keys of all splits, those that are read already among them."""
     finished: Finished
     """What an earlier, killed try has done of it."""
+    finished_path: str | None
+    """Where the workers find its fragments, if there are some."""
     parts: int
     """Into how many ranges of keys a fragment is cut."""
+    shuffle: bool
+    """Rows go through the engine's shuffle."""
     classifier_path: str | None
     """Where the workers find the classifier; None for the bundled one."""
     staging: str
     """Of this very build: fragments, records, and the new files under their final relative paths."""
+    signatures: str | None
+    """Where signature blocks go; absent where near-duplicates are not looked for."""
     tokenizer_path: str | None
     """Where the workers find the tokenizer; absent when the dataset is not tokenized."""
     repairs_path: str | None
@@ -119,17 +126,23 @@ def plan_build(
         repairs.save(f"{staging}/repairs.jsonl")
     if index is not None:
         index.save(f"{staging}/benchmarks.arrow")
-    finished = find_finished(staging, splits)
+    signatures = f"{staging}/signatures" if config.build.near_duplicates.enabled else None
+    finished = find_finished(staging, splits, signatures)
     todo = sorted(finished.todo, key=lambda split: (-split_bytes(split), split.source, split.uri, split.part))
+    input_bytes = planned_bytes(splits)
+    parts = count_buckets(input_bytes, config.build.shard_bytes)
     fingerprint = config.build_fingerprint()
     return BuildPlan(
         config=config,
         splits=todo,
         expected=[split.key for split in splits],
         finished=finished,
-        parts=count_buckets(planned_bytes(splits), config.build.shard_bytes),
+        finished_path=save_finished(finished, staging),
+        parts=parts,
+        shuffle=uses_shuffle(config.build, environment.get("runner", ""), input_bytes, parts),
         classifier_path=stage_classifier(config.classifier_path, staging),
         staging=staging,
+        signatures=signatures,
         tokenizer_path=tokenizer_path,
         repairs_path=f"{staging}/repairs.jsonl" if repairs else None,
         benchmarks_path=f"{staging}/benchmarks.arrow" if index else None,

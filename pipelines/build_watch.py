@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from pathlib import Path
 
 from versatune.pipelines.build_plan import BuildPlan, split_bytes
 from versatune.pipelines.watch import watched
 from versatune.schemas.progress import Progress
 from versatune.transforms.shards.resume import fragments_directory
-from versatune.transforms.transport.exchange import Fragment, read_record
+from versatune.transforms.transport.exchange import read_record
 from versatune.transforms.transport.storage import is_local
 
 
@@ -28,11 +29,12 @@ class _Watch:
         self._progress = progress
         self._fragments, self._shards = Path(fragments_directory(plan.staging)), Path(plan.staging) / "shards"
         self._planned = {split.key: split_bytes(split) for split in plan.splits}
-        self._seen: dict[str, Fragment] = {}
+        self._seen: set[str] = set()
+        self._read: Counter[str] = Counter()
+        self._rows = 0
         self._writing = False
-        self._passed: set[str] = set()
         for fragment in plan.finished.fragments:  # of splits that are read again in part
-            self._passed.add(f"{fragment.key}.json")
+            self._seen.add(f"{fragment.key}.json")
             if fragment.split in self._planned:
                 self._planned[fragment.split] = max(0, self._planned[fragment.split] - fragment.raw_bytes)
         task = "read, classify and tokenize" if plan.tokenizer_path else "read and classify"
@@ -43,15 +45,14 @@ class _Watch:
         if self._shards.is_dir():
             self._look_at_shards()
             return
-        for name in {path.name for path in self._fragments.glob("*.json")} - self._passed - self._seen.keys():
+        for name in {path.name for path in self._fragments.glob("*.json")} - self._seen:
             with contextlib.suppress(OSError, ValueError):
-                self._seen[name] = read_record(str(self._fragments / name))
-        read: dict[str, int] = {}
-        for fragment in self._seen.values():
-            read[fragment.split] = read.get(fragment.split, 0) + fragment.raw_bytes
-        done = sum(min(size, self._planned.get(key, 0)) for key, size in read.items())
-        rows = sum(fragment.rows + fragment.rejected for fragment in self._seen.values())
-        self._progress.advance_to(done / 1e6, f"{rows:,} rows")
+                fragment = read_record(str(self._fragments / name))
+                self._seen.add(name)
+                self._read[fragment.split] += fragment.raw_bytes
+                self._rows += fragment.rows + fragment.rejected
+        done = sum(min(size, self._planned.get(key, 0)) for key, size in self._read.items())
+        self._progress.advance_to(done / 1e6, f"{self._rows:,} rows")
 
     def _look_at_shards(self) -> None:
         names = [path.name for path in self._shards.glob("*-of-*.json")]

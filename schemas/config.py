@@ -22,7 +22,7 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(gt=0)]
 _SUM_TOLERANCE = 1e-6  # that of versatune.mixing.weights; said here before anything is built
 _LORA_LEARNING_RATE = 2e-4
-_BUILD_FIELDS_THAT_SHAPE_NO_ROW = ("version", "workers", "batch_rows", "part_bytes", "on_refused_file")
+_BUILD_FIELDS_THAT_SHAPE_NO_ROW = ("version", "workers", "batch_rows", "part_bytes", "on_refused_file", "exchange")
 _WHERE_ROWS_COME_FROM = {"files", "hub", "parallel"}
 
 
@@ -392,6 +392,9 @@ class BuildConfig(Section):
     """Rows in one Arrow record batch."""
     part_bytes: PositiveInt = 64 * 2**20
     """Larger JSON Lines and Parquet files are read in parts of about this size, by several workers."""
+    exchange: Literal["auto", "files", "shuffle"] = "auto"
+    """How the rows of a shard come together, the dataset being the same: through files beside the output, or through the engine's own shuffle, which
+    the local engine holds in memory. auto takes files, but for hundreds of millions of rows on Dataflow, Flink or Spark."""
 
 
 class EngineConfig(Section):

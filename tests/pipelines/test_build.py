@@ -300,7 +300,7 @@ def test_rows_lost_before_they_are_classified_are_noticed(make_config: Any, monk
 def test_a_lost_batch_is_noticed(make_config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from versatune.pipelines import build as module
 
-    monkeypatch.setattr(module, "PassOverFinished", lambda done: _LoseOne())
+    monkeypatch.setattr(module, "PassOverFinished", lambda finished: _LoseOne())
     with pytest.raises(RunError, match="rows were lost on the way"):
         build(make_config(batch_rows=7))
 

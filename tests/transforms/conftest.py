@@ -21,7 +21,9 @@ from versatune.schemas.arrow import NORMALIZED, REJECT, TOKEN_FIELDS, classified
 from versatune.schemas.dataset import EXPANDED
 from versatune.schemas.taxonomy import DEFAULT_TAXONOMY
 from versatune.transforms.shards.books import Results
-from versatune.transforms.shards.plan_shards import ShardPlan, plan_shards
+from versatune.transforms.shards.pieces import fragment_pieces
+from versatune.transforms.shards.plan_shards import plan_shards
+from versatune.transforms.shards.shard_plan import ShardPlan
 from versatune.transforms.shards.write_shards import NO_NEAR_DUPLICATES, NearDuplicates, ShardWriter, write_rejects
 from versatune.transforms.transport.batch import Batch, InputSplit
 from versatune.transforms.transport.exchange import Fragment, buckets, write_fragment
@@ -124,7 +126,7 @@ class Corpus:
 
     def plan(self, shard_bytes: int = 10**9, settings: str = "") -> ShardPlan:
         """Return the plan of all files."""
-        return plan_shards(self.fragments, self.records, shard_bytes, settings)
+        return plan_shards(self.fragments, self.records, f"{self.home}/fragments", shard_bytes, settings)
 
     def writer(self, validation_fraction: float = 0.2) -> ShardWriter:
         """Return what writes the shards, to ``<home>/out``."""
@@ -136,7 +138,7 @@ class Corpus:
         return Results(
             records=self.records,
             plan=plan,
-            written=[self.writer().write(bucket, plan, near) for bucket in buckets(plan.buckets)],
+            written=[self.write(bucket, plan, near, fragment_pieces(bucket, plan)) for bucket in buckets(plan.buckets)],
             rejected=[write_rejects(number, plan, f"{self.home}/out") for number in range(len(plan.reject_groups))],
         )
 

@@ -28,6 +28,7 @@ from versatune.transforms.overlap.near_duplicates import Clusters
 from versatune.transforms.shapes.base import Example
 from versatune.transforms.shapes.conversation import example_id
 from versatune.transforms.shards.books import Results
+from versatune.transforms.shards.pieces import fragment_pieces
 from versatune.transforms.shards.plan_shards import plan_shards
 from versatune.transforms.shards.write_manifest import VersionPlan, make_manifest, publish
 from versatune.transforms.shards.write_shards import NearDuplicates, ShardWriter, write_rejects
@@ -116,13 +117,13 @@ def make(home: Path, recipe: Recipe) -> Path:
     for uri, why in recipe.refused.items():
         split = InputSplit(source="one", uri=uri, location=uri, bytes=9, license="MIT")
         records.append(_record(split, 0, why))
-    plan = plan_shards(fragments, records, recipe.shard_bytes, "")
+    plan = plan_shards(fragments, records, f"{staging}/fragments", recipe.shard_bytes, "")
     near, clusters = _near(recipe.near, staging)
     writer = ShardWriter(staging=staging, domains=DEFAULT_TAXONOMY.domains, validation_fraction=recipe.fraction)
     results = Results(
         records=records,
         plan=plan,
-        written=[writer.write(bucket, plan, near) for bucket in buckets(plan.buckets)],
+        written=[writer.write(bucket, plan, near, fragment_pieces(bucket, plan)) for bucket in buckets(plan.buckets)],
         rejected=[write_rejects(number, plan, f"{staging}/out") for number in range(len(plan.reject_groups))],
         clusters=clusters,
     )

@@ -15,7 +15,7 @@ from versatune.schemas.validation import explain
 from versatune.transforms.chat.verdict import CONTROL_TOKEN_IN_TEXT
 from versatune.transforms.overlap.near_duplicates import Clusters
 from versatune.transforms.reading.tokenize import STAGE as TOKENIZE
-from versatune.transforms.shards.plan_shards import ShardPlan
+from versatune.transforms.shards.shard_plan import ShardPlan
 from versatune.transforms.shards.write_shards import Rejected, Written
 
 _SHOWN = 5
@@ -52,9 +52,8 @@ def balance(inputs: Sequence[InputFile], results: Results) -> list[SourceBooks]:
         _add(parts["rejected"], group.rejected)
     classified: dict[str, Counter[str]] = {}
     counts: dict[str, Counter[str]] = {}
-    for fragment in results.plan.fragments:
-        _add(classified, {fragment.source: fragment.domains})
-        _add(counts, {fragment.source: fragment.counts})
+    _add(classified, results.plan.classified)
+    _add(counts, results.plan.counts)
     _check_domains(classified, parts)
     sources = sorted({*read, *(source for tally in parts.values() for source in tally)})
     try:

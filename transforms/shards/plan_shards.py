@@ -2,95 +2,113 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import Any
 
 import apache_beam as beam
-from apache_beam.pvalue import AsList, PCollection
+from apache_beam.pvalue import AsIter, AsList, PCollection
 
 from versatune.schemas.errors import RunError
-from versatune.transforms.transport.exchange import Fragment, count_buckets, total
+from versatune.transforms.shards.shard_plan import Place, PlanFile, Planned, ShardPlan, save_plan, table_of
+from versatune.transforms.transport.exchange import Fragment, count_buckets, pack, unpack
 from versatune.transforms.transport.field_counts import FieldCounts
 
-
-class Place(NamedTuple):
-    """What the rows of a split have in common."""
-
-    source: str
-    uri: str
-    part: int
-    first_row: int
-    """Number in the file of the split's row 0."""
-    license: str
-
-
-@dataclass(frozen=True)
-class ShardPlan:
-    """What every shard writer needs; a function of the fragments and of the records of reading, in whatever order they came."""
-
-    buckets: int
-    fragments: list[Fragment]
-    """Those of files that were not refused, in the order of source, uri and row."""
-    places: dict[str, Place]
-    """By key of split."""
-    fields: dict[str, FieldCounts]
-    """By source, which fields of the raw rows were used. The fragments here hold none: they go to every worker."""
-    reject_groups: list[list[Fragment]]
-    """Fragments with rejects, in the same order; one file each."""
-    basis: str
-    """Digest of all this: what was written for another basis cannot be used again."""
+RUNS = 256
+"""Files that a bucket is read from at most, where there are many fragments."""
+_MERGED_FROM = 2**18
+"""Opens of fragments by all buckets together from which merging costs less than it saves: a fragment's rows are read and written in the
+time of some hundred opens."""
 
 
 def plan_shards(
-    fragments: Iterable[Fragment], records: Sequence[dict[str, Any]], shard_bytes: int, settings: str
+    fragments: Iterable[Fragment],
+    records: Sequence[dict[str, Any]],
+    directory: str,
+    shard_bytes: int,
+    settings: str,
+    *,
+    shuffle: bool = False,
 ) -> ShardPlan:
     """Decide the number of shards from the bytes of all examples, and the place of every split.
 
     Args:
-        fragments: one per batch.
+        fragments: one per batch; each is looked at once, and little of it is kept.
         records: :class:`versatune.transforms.reading.read.ReadRecord` as dictionaries, one per split.
+        directory: where the fragments are.
         shard_bytes: bytes of text that a bucket may hold on average.
         settings: whatever else decides the shards' bytes.
+        shuffle: rows go through the engine's shuffle, so fragments are merged in any case.
 
     Raises:
         RunError: a batch that was read has no fragment, or a fragment belongs to no split: rows would be lost.
     """
-    fragments = list(fragments)
-    _check_known(fragments, records)
     places = _places(records)
-    kept = sorted(
-        {fragment.key: fragment for fragment in fragments if fragment.split in places}.values(),
-        key=lambda fragment: (places[fragment.split], fragment.key),
-    )
-    _check_complete(kept, records, places)
-    fields = _fields(kept)
-    kept = [replace(fragment, fields=FieldCounts()) for fragment in kept]
-    example_bytes, _ = total(kept)
-    buckets = count_buckets(example_bytes, shard_bytes)
-    with_rejects = [fragment for fragment in kept if fragment.rejected]
-    facts = [
-        settings,
-        buckets,
-        *((fragment.key, fragment.rows, fragment.rejected) for fragment in kept),
-        *places.items(),
-    ]
-    return ShardPlan(
-        buckets=buckets,
-        fragments=kept,
-        places=places,
-        fields=fields,
-        reject_groups=list(_groups(with_rejects, shard_bytes)),
-        basis=blake2b(repr(facts).encode(), digest_size=16).hexdigest(),
-    )
-
-
-def _fields(fragments: Iterable[Fragment]) -> dict[str, FieldCounts]:
-    fields: dict[str, FieldCounts] = {}
+    sums = _Sums()
+    known = {record["key"] for record in records}
+    unknown = set()
     for fragment in fragments:
-        fields.setdefault(fragment.source, FieldCounts()).add(fragment.fields)
-    return fields
+        if fragment.split in places:
+            sums.add(fragment)
+        elif fragment.split not in known:
+            unknown.add(fragment.split)
+    _check_known(unknown)
+    kept = sorted(sums.fragments.values(), key=lambda fragment: (places[fragment.split], fragment.key))
+    _check_complete(kept, records, places)
+    buckets = count_buckets(sums.bytes, shard_bytes)
+    return ShardPlan(
+        directory=directory,
+        buckets=buckets,
+        table=table_of(kept),
+        places=places,
+        fields=sums.fields,
+        classified={source: dict(counts) for source, counts in sums.classified.items()},
+        counts={source: dict(counts) for source, counts in sums.counts.items()},
+        merges=min(RUNS, len(kept)) if shuffle else count_merges(len(kept), buckets),
+        reject_groups=list(_groups(kept, sums.rejected_bytes, shard_bytes)),
+        basis=_basis(settings, buckets, kept, places),
+    )
+
+
+@dataclass
+class _Sums:
+    """What is kept of the fragments: of each a few numbers, of each source the sums."""
+
+    fragments: dict[str, Planned] = field(default_factory=dict)
+    rejected_bytes: dict[str, int] = field(default_factory=dict)
+    """Of those fragments that have some."""
+    fields: dict[str, FieldCounts] = field(default_factory=dict)
+    classified: dict[str, Counter[str]] = field(default_factory=dict)
+    counts: dict[str, Counter[str]] = field(default_factory=dict)
+    bytes: int = 0
+
+    def add(self, fragment: Fragment) -> None:
+        """Count a fragment, once."""
+        if fragment.key in self.fragments:
+            return
+        self.fragments[fragment.key] = Planned(fragment.key, fragment.rows, fragment.parts, fragment.rejected)
+        if fragment.rejected:
+            self.rejected_bytes[fragment.key] = fragment.rejected_bytes
+        self.bytes += fragment.bytes
+        self.fields.setdefault(fragment.source, FieldCounts()).add(fragment.fields)
+        self.classified.setdefault(fragment.source, Counter()).update(fragment.domains)
+        self.counts.setdefault(fragment.source, Counter()).update(fragment.counts)
+
+
+def count_merges(fragments: int, buckets: int) -> int:
+    """Return into how many runs fragments are merged before buckets are read from them; 0 where that is not worth it."""
+    return RUNS if fragments > RUNS and fragments * buckets > _MERGED_FROM else 0
+
+
+def _basis(settings: str, buckets: int, kept: Iterable[Planned], places: Mapping[str, Place]) -> str:
+    digest = blake2b(repr((settings, buckets)).encode(), digest_size=16)
+    for fragment in kept:
+        digest.update(repr(fragment).encode())
+    for place in places.items():
+        digest.update(repr(place).encode())
+    return digest.hexdigest()
 
 
 def _places(records: Sequence[dict[str, Any]]) -> dict[str, Place]:
@@ -108,8 +126,7 @@ def _places(records: Sequence[dict[str, Any]]) -> dict[str, Place]:
     return places
 
 
-def _check_known(fragments: Sequence[Fragment], records: Sequence[dict[str, Any]]) -> None:
-    unknown = {fragment.split for fragment in fragments} - {record["key"] for record in records}
+def _check_known(unknown: set[str]) -> None:
     if unknown:
         raise RunError(
             f"build: batches of {len(unknown)} parts of files arrived without the record that they were read: rows were lost on the way."
@@ -117,7 +134,7 @@ def _check_known(fragments: Sequence[Fragment], records: Sequence[dict[str, Any]
         )
 
 
-def _check_complete(kept: Sequence[Fragment], records: Sequence[dict[str, Any]], places: dict[str, Place]) -> None:
+def _check_complete(kept: Sequence[Planned], records: Sequence[dict[str, Any]], places: dict[str, Place]) -> None:
     batches = dict.fromkeys(places, 0)
     for fragment in kept:
         batches[fragment.split] += 1
@@ -129,44 +146,55 @@ def _check_complete(kept: Sequence[Fragment], records: Sequence[dict[str, Any]],
             )
 
 
-def _groups(fragments: Sequence[Fragment], group_bytes: int) -> Iterable[list[Fragment]]:
-    group: list[Fragment] = []
-    size = 0
-    for fragment in fragments:
-        group.append(fragment)
-        size += fragment.rejected_bytes
+def _groups(
+    fragments: Sequence[Planned], rejected_bytes: Mapping[str, int], group_bytes: int
+) -> Iterator[tuple[int, int]]:
+    """Yield the bounds of groups of fragments whose rejects make one file."""
+    start, size = 0, 0
+    for at, fragment in enumerate(fragments):
+        size += rejected_bytes.get(fragment.key, 0)
         if size >= group_bytes:
-            yield group
-            group, size = [], 0
-    if group:
-        yield group
+            yield start, at + 1
+            start, size = at + 1, 0
+    if size:
+        yield start, len(fragments)
 
 
 @dataclass(kw_only=True)
-class PlanShards(beam.PTransform[Any, PCollection[ShardPlan]]):
-    """Wait for every fragment and every record of reading, then :func:`plan_shards`. In: a pipeline's root. Out: one element."""
+class PlanShards(beam.PTransform[Any, PCollection[PlanFile]]):
+    """Wait for every fragment and every record of reading, then :func:`plan_shards`. In: a pipeline's root. Out: the plan's one file."""
 
     fragments: PCollection[Fragment]
     records: PCollection[dict[str, Any]]
     splits: frozenset[str]
     """Keys of all that was to be read."""
+    directory: str
+    """Where the fragments are."""
+    staging: str
+    """Where the plan goes."""
     shard_bytes: int
     settings: str
+    shuffle: bool = False
 
-    def expand(self, root: Any) -> PCollection[ShardPlan]:
-        """Take the collections as side inputs: one small entry for each batch and split."""
+    def expand(self, root: Any) -> PCollection[PlanFile]:
+        """Take the collections as side inputs, one small entry for each batch and split.
+
+        An engine may hold all of a side input in memory: a fragment travels as its record, a tenth of the object.
+        """
+        packed = self.fragments | "Pack" >> beam.Map(pack).with_output_types(bytes)
         return (
             root
             | "Once" >> beam.Create([None])
-            | "WaitForRows"
-            >> beam.Map(self._plan, AsList(self.fragments), AsList(self.records)).with_output_types(ShardPlan)
+            | "WaitForRows" >> beam.Map(self._plan, AsIter(packed), AsList(self.records)).with_output_types(PlanFile)
         )
 
-    def _plan(self, _: None, fragments: list[Fragment], records: list[dict[str, Any]]) -> ShardPlan:
+    def _plan(self, _: None, packed: Iterable[bytes], records: list[dict[str, Any]]) -> PlanFile:
         lost = self.splits - {record["key"] for record in records}
         if lost:
             raise RunError(
                 f"build: nothing is known of {len(lost)} of {len(self.splits)} parts of files: rows were lost on the way. Run it again;"
                 " if it happens twice, it is a fault in versatune or in the engine"
             )
-        return plan_shards(fragments, records, self.shard_bytes, self.settings)
+        fragments = map(unpack, packed)
+        plan = plan_shards(fragments, records, self.directory, self.shard_bytes, self.settings, shuffle=self.shuffle)
+        return save_plan(plan, self.staging)

@@ -6,16 +6,20 @@ import contextlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import apache_beam as beam
 import orjson
 from apache_beam.pvalue import PCollection
 
+from versatune.schemas.files import sha256_bytes
 from versatune.transforms.formats.hub import SCHEME
 from versatune.transforms.transport.batch import InputSplit, RawBatch
-from versatune.transforms.transport.exchange import Fragment, read_record
+from versatune.transforms.transport.exchange import Fragment, is_there, pack, read_record, split_of, unpack
 from versatune.transforms.transport.storage import match, read_bytes, replace_bytes
+
+_DIGITS = 16
 
 
 @dataclass(frozen=True)
@@ -30,10 +34,16 @@ class Finished:
     """Splits to read; those of their batches that have a fragment are passed over."""
 
 
-def find_finished(staging: str, splits: Sequence[InputSplit]) -> Finished:
-    """Look at a staging directory; whatever belongs to a split that is no longer planned (a changed file) is ignored."""
+def find_finished(staging: str, splits: Sequence[InputSplit], signatures: str | None = None) -> Finished:
+    """Look at a staging directory; whatever belongs to a split that is no longer planned (a changed file) is ignored.
+
+    Args:
+        staging: where an earlier try worked.
+        splits: all that are planned.
+        signatures: where signature blocks are, if there are some.
+    """
     planned = {split.key for split in splits}
-    fragments = list(_fragments(staging, planned))
+    fragments = list(_fragments(fragments_directory(staging), planned, signatures))
     changing = {split.key for split in splits if split.location.startswith(SCHEME)}
     batches = Counter(fragment.split for fragment in fragments)
     whole = {
@@ -46,13 +56,13 @@ def find_finished(staging: str, splits: Sequence[InputSplit]) -> Finished:
     return Finished(fragments, list(whole.values()), [split for split in splits if split.key not in whole])
 
 
-def _fragments(staging: str, planned: set[str]) -> Iterator[Fragment]:
-    for path in match(f"{fragments_directory(staging)}/*.json"):
-        if _split_of(path) in planned:
+def _fragments(directory: str, planned: set[str], signatures: str | None) -> Iterator[Fragment]:
+    for path in match(f"{directory}/*.json"):
+        if split_of(path.rpartition("/")[2]) in planned:
             # A power cut may leave a record without its content.
             with contextlib.suppress(ValueError, TypeError, KeyError):
                 fragment = read_record(path)
-                if fragment.is_there:
+                if is_there(fragment, directory, signatures):
                     yield fragment
 
 
@@ -67,27 +77,43 @@ def fragments_directory(staging: str) -> str:
     return f"{staging}/fragments"
 
 
-def _split_of(record_path: str) -> str:
-    return record_path.rpartition("/")[2].partition("-")[0]
-
-
 def save_read_record(record: dict[str, Any], staging: str) -> dict[str, Any]:
     """Remember that a split was read to its end, and return its record."""
     replace_bytes(f"{staging}/reads/{record['key']}.json", orjson.dumps(record), durable=False)
     return record
 
 
+def save_finished(finished: Finished, staging: str) -> str | None:
+    """Write the finished fragments to a file that workers read, for there may be too many for a graph; return its path if there are some."""
+    if not finished.fragments:
+        return None
+    data = b"\n".join(pack(fragment) for fragment in finished.fragments)
+    path = f"{staging}/finished-{sha256_bytes(data)[:_DIGITS]}.jsonl"  # one name, one content: workers remember it
+    replace_bytes(path, data, durable=False)
+    return path
+
+
+def load_finished(path: str) -> Iterator[Fragment]:
+    """Yield what :func:`save_finished` wrote."""
+    return (unpack(line) for line in read_bytes(path).splitlines())
+
+
+@lru_cache(maxsize=1)
+def _finished_keys(path: str) -> frozenset[str]:
+    return frozenset(fragment.key for fragment in load_finished(path))
+
+
 @dataclass(kw_only=True)
 class PassOverFinished(beam.PTransform[PCollection[RawBatch], PCollection[RawBatch]]):
     """Raw batches in; out those that have no fragment yet."""
 
-    done: frozenset[str]
-    """Keys of batches."""
+    finished: str | None
+    """The file of those that have; absent where there are none."""
 
     def expand(self, batches: PCollection[RawBatch]) -> PCollection[RawBatch]:
         """Leave out what is done."""
         return batches | "IsNew" >> beam.FlatMap(self._new).with_output_types(RawBatch)
 
     def _new(self, batch: RawBatch) -> Iterator[RawBatch]:
-        if batch.key not in self.done:
+        if self.finished is None or batch.key not in _finished_keys(self.finished):
             yield batch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import apache_beam as beam
@@ -9,7 +10,7 @@ from apache_beam.pvalue import PCollection
 
 from versatune.schemas.config import NearDuplicatesConfig
 from versatune.transforms.overlap.near_duplicates import write_signatures
-from versatune.transforms.shards.plan_shards import ShardPlan
+from versatune.transforms.shards.shard_plan import PlanFile, load_plan
 from versatune.transforms.transport.batch import Batch
 
 
@@ -31,14 +32,15 @@ class WriteSignatures(beam.PTransform[PCollection[Batch], PCollection[Batch]]):
 
 
 @dataclass(kw_only=True)
-class ListSignatures(beam.PTransform[PCollection[ShardPlan], PCollection[str]]):
+class ListSignatures(beam.PTransform[PCollection[PlanFile], PCollection[str]]):
     """The plan in, the path of every block of a file that was not refused out."""
 
     directory: str
 
-    def expand(self, plan: PCollection[ShardPlan]) -> PCollection[str]:
+    def expand(self, plan: PCollection[PlanFile]) -> PCollection[str]:
         """Name the blocks of the plan's fragments."""
         return plan | "NameBlocks" >> beam.FlatMap(self._paths).with_output_types(str)
 
-    def _paths(self, plan: ShardPlan) -> list[str]:
-        return [f"{self.directory}/{fragment.key}.arrow" for fragment in plan.fragments if fragment.rows]
+    def _paths(self, plan: PlanFile) -> Iterator[str]:
+        fragments = load_plan(plan.path).fragments()
+        return (f"{self.directory}/{fragment.key}.arrow" for fragment in fragments if fragment.rows)

@@ -37,7 +37,7 @@ from versatune.transforms.reading.field_use import check_mapped, field_uses
 from versatune.transforms.shards.books import Results, balance, check_books, check_refused, list_inputs
 from versatune.transforms.shards.dataset_card import dataset_card
 from versatune.transforms.shards.notices import input_notices
-from versatune.transforms.shards.plan_shards import ShardPlan
+from versatune.transforms.shards.shard_plan import PlanFile, load_plan
 from versatune.transforms.shards.write_shards import Rejected, Written
 from versatune.transforms.transport import storage
 from versatune.transforms.transport.storage import match, move, read_bytes, replace_bytes
@@ -253,7 +253,7 @@ class WriteManifest(beam.PTransform[Any, PCollection[Outcome]]):
 
     plan: VersionPlan
     records: PCollection[dict[str, Any]]
-    shard_plan: PCollection[ShardPlan]
+    shard_plan: PCollection[PlanFile]
     written: PCollection[Written]
     rejected: PCollection[Rejected]
     clusters: PCollection[Clusters] | None = None
@@ -271,11 +271,12 @@ class WriteManifest(beam.PTransform[Any, PCollection[Outcome]]):
 
 def _finish(
     plan: VersionPlan,
-    shard_plan: ShardPlan,
+    shard_plan: PlanFile,
     records: list[dict[str, Any]],
     written: list[Written],
     rejected: list[Rejected],
     clusters: Clusters | None = None,
 ) -> Outcome:
-    results = Results(records=records, plan=shard_plan, written=written, rejected=rejected, clusters=clusters)
+    whole = load_plan(shard_plan.path)
+    results = Results(records=records, plan=whole, written=written, rejected=rejected, clusters=clusters)
     return finish_build(plan, results)

@@ -20,9 +20,10 @@ from apache_beam.pvalue import AsSingleton, PCollection
 
 from versatune.schemas.arrow import LINEAGE, ORIGIN, REJECT_FILE
 from versatune.schemas.dataset import SPLITS
-from versatune.transforms.overlap.near_duplicates import Clusters, dropped_of
-from versatune.transforms.shards.plan_shards import Place, ShardPlan
-from versatune.transforms.transport.exchange import Bucket, Fragment, buckets, read_bucket, read_rejects
+from versatune.transforms.overlap.near_duplicates import dropped_of
+from versatune.transforms.shards.pieces import Piece
+from versatune.transforms.shards.shard_plan import Place, PlanFile, ShardPlan, load_plan
+from versatune.transforms.transport.exchange import Bucket, read_rejects
 from versatune.transforms.transport.ids import all_halves
 from versatune.transforms.transport.storage import exists, open_new, read_bytes, replace_bytes, sha256
 
@@ -87,29 +88,19 @@ class Fates(NamedTuple):
         return ~self.duplicate & (self.near < 0)
 
 
-def gather(bucket: Bucket, plan: ShardPlan) -> Rows:
-    """Read a bucket's rows from every fragment."""
-    # By licence before uri: which of equal rows stays must not depend on the names of files.
-    files = sorted({(place.source, place.license, place.uri): place for place in plan.places.values()}.items())
-    number = {file: at for at, (file, _) in enumerate(files)}
-    batches: list[pa.RecordBatch] = []
-    places, first_rows = [], []
-    for fragment in plan.fragments:
-        found = read_bucket(fragment, bucket) if fragment.rows else []
-        place = plan.places[fragment.split]
-        batches += found
-        places += [number[place.source, place.license, place.uri]] * len(found)
-        first_rows += [place.first_row] * len(found)
-    lengths = [batch.num_rows for batch in batches]
+def gather(pieces: Iterable[Piece], files: list[Place]) -> Rows:
+    """Put a bucket's rows together."""
+    found = list(pieces)
+    batches = [piece.batch for piece in found]
     halves = all_halves(batch.column("id") for batch in batches)
     return Rows(
         batches,
         halves[:, 0],
         halves[:, 1],
-        np.repeat(np.array(places, np.int32), lengths),
-        _column(batches, "row", np.int64) + np.repeat(np.array(first_rows, np.int64), lengths),
+        np.concatenate([np.zeros(0, np.int32), *(piece.file for piece in found)]),
+        np.concatenate([np.zeros(0, np.int64), *(piece.row for piece in found)]),
         _column(batches, "item", np.int32),
-        [place for _, place in files],
+        files,
     )
 
 
@@ -160,10 +151,16 @@ class ShardWriter:
     domains: tuple[str, ...]
     validation_fraction: float
 
-    def write(self, bucket: Bucket, plan: ShardPlan, near: NearDuplicates) -> Written:
+    def write(self, bucket: Bucket, plan: ShardPlan, near: NearDuplicates, pieces: Iterable[Piece]) -> Written:
         """Write a bucket as ``data/<split>/<domain>/part-*.parquet`` and ``lineage/part-*.parquet``.
 
         What a killed build finished for the same plan is taken as it is.
+
+        Args:
+            bucket: which rows.
+            plan: what it belongs to.
+            near: the near-duplicates of all buckets.
+            pieces: the rows, in any order; they are not asked for where the bucket is written already.
         """
         record = f"{self.staging}/shards/{bucket.number:05d}-of-{bucket.of:05d}.json"
         basis = f"{plan.basis}-{near.digest}"
@@ -173,7 +170,7 @@ class ShardWriter:
                 written = Written(**found["written"])
                 if found["basis"] == basis and self._are_there(written):
                     return written
-        written = self._write(bucket, plan, near)
+        written = self._write(bucket, gather(pieces, plan.files), near)
         replace_bytes(record, orjson.dumps({"basis": basis, "written": asdict(written)}), durable=False)
         return written
 
@@ -183,9 +180,8 @@ class ShardWriter:
             for entry in (*written.shards, *written.lineage)
         )
 
-    def _write(self, bucket: Bucket, plan: ShardPlan, near: NearDuplicates) -> Written:
+    def _write(self, bucket: Bucket, rows: Rows, near: NearDuplicates) -> Written:
         name = f"part-{bucket.number:05d}-of-{bucket.of:05d}.parquet"
-        rows = gather(bucket, plan)
         if not rows.batches:
             return Written([], [], {}, {}, {}, {})
         ids, kept_for = near.of(bucket)
@@ -360,8 +356,12 @@ class Rejected:
 
 def write_rejects(number: int, plan: ShardPlan, directory: str) -> Rejected:
     """Write a group of rejected rows, in the order of their files and places, as one Parquet file."""
-    group = plan.reject_groups[number]
-    tables = (_reject_table(fragment, plan.places[fragment.split]) for fragment in group)
+    group = plan.fragments(*plan.reject_groups[number])
+    tables = (
+        _reject_table(read_rejects(plan.directory, fragment.key), plan.places[fragment.split])
+        for fragment in group
+        if fragment.rejected
+    )
     tally: dict[str, Counter[str]] = {}
 
     def counted() -> Iterator[pa.Table]:
@@ -378,12 +378,8 @@ def write_rejects(number: int, plan: ShardPlan, directory: str) -> Rejected:
     return Rejected([{"path": path, **file}], {source: dict(counts) for source, counts in tally.items()})
 
 
-def _reject_table(fragment: Fragment, place: Place) -> pa.Table:
-    rows = (
-        pa.Table.from_batches([read_rejects(fragment)])
-        .sort_by([("row", "ascending"), ("item", "ascending")])
-        .combine_chunks()
-    )
+def _reject_table(rejects: pa.RecordBatch, place: Place) -> pa.Table:
+    rows = pa.Table.from_batches([rejects]).sort_by([("row", "ascending"), ("item", "ascending")]).combine_chunks()
     count = len(rows)
     row = pa.array(rows["row"].to_numpy() + place.first_row)
     origin = _origin(pa.repeat(place.uri, count), row, rows["item"].combine_chunks())
@@ -453,48 +449,25 @@ class _HashingSink:
         """Leave the file open: whoever opened it closes it."""
 
 
-@dataclass(kw_only=True)
-class WriteShards(beam.PTransform[PCollection[ShardPlan], PCollection[Written]]):
-    """The one plan in, one :class:`Written` for each bucket out. A retry writes the same bytes under the same names."""
-
-    writer: ShardWriter
-    clusters: PCollection[Clusters] | None = None
-    """One element, where near-duplicates were looked for."""
-
-    def expand(self, plan: PCollection[ShardPlan]) -> PCollection[Written]:
-        """Write every bucket on its own."""
-        sides = [AsSingleton(plan), *([AsSingleton(self.clusters)] if self.clusters is not None else [])]
-        return (
-            plan
-            | "Buckets" >> beam.FlatMap(_buckets).with_output_types(Bucket)
-            | "SpreadBuckets" >> beam.Reshuffle()
-            | "WriteBucket" >> beam.Map(self._write, *sides).with_output_types(Written)
-        )
-
-    def _write(self, bucket: Bucket, plan: ShardPlan, clusters: Clusters | None = None) -> Written:
-        near = load_near_duplicates(clusters.path, clusters.sha256) if clusters else NO_NEAR_DUPLICATES
-        return self.writer.write(Bucket(*bucket), plan, near)
+def _groups(plan: PlanFile) -> range:
+    return range(plan.reject_groups)
 
 
-def _buckets(plan: ShardPlan) -> list[Bucket]:
-    return list(buckets(plan.buckets))
-
-
-def _groups(plan: ShardPlan) -> range:
-    return range(len(plan.reject_groups))
+def _write_group(number: int, plan: PlanFile, directory: str) -> Rejected:
+    return write_rejects(number, load_plan(plan.path), directory)
 
 
 @dataclass(kw_only=True)
-class WriteRejects(beam.PTransform[PCollection[ShardPlan], PCollection[Rejected]]):
+class WriteRejects(beam.PTransform[PCollection[PlanFile], PCollection[Rejected]]):
     """The one plan in, one :class:`Rejected` for each group of rejected rows out; retries as :class:`WriteShards`."""
 
     directory: str
 
-    def expand(self, plan: PCollection[ShardPlan]) -> PCollection[Rejected]:
+    def expand(self, plan: PCollection[PlanFile]) -> PCollection[Rejected]:
         """Write every group on its own."""
         return (
             plan
             | "Groups" >> beam.FlatMap(_groups).with_output_types(int)
             | "SpreadGroups" >> beam.Reshuffle()
-            | "WriteGroup" >> beam.Map(write_rejects, AsSingleton(plan), self.directory).with_output_types(Rejected)
+            | "WriteGroup" >> beam.Map(_write_group, AsSingleton(plan), self.directory).with_output_types(Rejected)
         )

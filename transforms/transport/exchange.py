@@ -8,8 +8,9 @@ build takes what has a record as it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import apache_beam as beam
@@ -26,27 +27,24 @@ from versatune.transforms.transport.storage import open_arrow, read_bytes, repla
 
 KEYS = 2**16
 _ROW_BYTES = 64  # what a row takes besides its text, about
+_PART_ROWS = 64  # in a part on average, at least: a record batch costs about 1 KB and as much time as a few dozen rows
 
 
 @dataclass(frozen=True)
 class Fragment:
-    """What became of one batch: two files and the numbers that others need before they read them."""
+    """What became of one batch, as its record says and the engine carries it; its files are named by its key.
+
+    It is the same size whatever the number of buckets: what is where in a file is in the file's own footer.
+    """
 
     key: str
     """Of the batch."""
-    split: str
-    """Key of its split."""
     source: str
-    examples: str
-    """Path of the file with the examples; there is none for 0 rows."""
-    rejects: str
     rows: int
     bytes: int
     """Of the examples' texts; a function of the rows alone."""
     parts: int
-    """Into how many ranges of keys the file is cut."""
-    present: tuple[int, ...]
-    """The ranges that have rows, in order: one record batch each."""
+    """Into how many ranges of keys the file with the examples is cut, one record batch each."""
     rejected: int
     rejected_bytes: int
     domains: dict[str, int]
@@ -54,17 +52,47 @@ class Fragment:
     counts: dict[str, int]
     raw_bytes: int
     """Of the rows as read."""
-    signatures: str
-    """Path of the batch's signature block; empty where near-duplicates are not looked for."""
     fields: FieldCounts
     """Which fields of the raw rows were used, and which were not."""
     file_bytes: tuple[int, ...]
-    """Of the three files; -1 for one that is not there."""
+    """Of examples, rejects and signature block; -1 for one that is not there."""
 
     @property
-    def is_there(self) -> bool:
-        """Whether the files are as they were written: a machine that went down may have lost them."""
-        return _sizes(self.examples, self.rejects, self.signatures) == self.file_bytes
+    def split(self) -> str:
+        """Key of its split."""
+        return split_of(self.key)
+
+
+def pack(fragment: Fragment) -> bytes:
+    """Return a fragment's record: what is written beside its files, and what travels."""
+    named = vars(fragment) | {"fields": list(vars(fragment.fields).values())}
+    return orjson.dumps(list(named.values()))
+
+
+def unpack(record: bytes) -> Fragment:
+    """Undo :func:`pack`."""
+    named = dict(zip(Fragment.__dataclass_fields__, orjson.loads(record), strict=True))
+    return Fragment(**named | {"fields": FieldCounts(*named["fields"]), "file_bytes": tuple(named["file_bytes"])})
+
+
+def split_of(key: str) -> str:
+    """Return the key of the split that a batch belongs to."""
+    return key.partition("-")[0]
+
+
+def examples_path(directory: str, key: str) -> str:
+    """Return where the examples of a batch are; there is no file for 0 rows."""
+    return f"{directory}/{key}.examples.arrow"
+
+
+def rejects_path(directory: str, key: str) -> str:
+    """Return where the rejected rows of a batch are; there is no file for 0 rows."""
+    return f"{directory}/{key}.rejects.arrow"
+
+
+def is_there(fragment: Fragment, directory: str, signatures: str | None) -> bool:
+    """Say whether the files are as they were written: a machine that went down may have lost them."""
+    return _file_bytes(fragment.key, directory, signatures) == fragment.file_bytes
 
 
 class Bucket(NamedTuple):
@@ -92,43 +120,42 @@ def write_fragment(batch: Batch, directory: str, parts: int, signatures: str | N
     Args:
         batch: as it comes out of the last step.
         directory: where the files go.
-        parts: a power of two; more than there will be buckets costs file headers, fewer costs reading.
+        parts: a power of two, into how many the file is cut at most; more than there will be buckets costs file headers, fewer costs reading.
         signatures: where the batch's signature block is already, if it has one.
     """
     examples, rejects = batch.examples, batch.rejects
-    path = f"{directory}/{batch.key}"
-    present: tuple[int, ...] = ()
+    parts = min(parts, _parts_of(examples.num_rows))
     if examples.num_rows:
-        present = _write_parts(examples, f"{path}.examples.arrow", parts)
+        _write_parts(examples, examples_path(directory, batch.key), parts)
     if rejects.num_rows:
-        write_arrow([rejects], rejects.schema, f"{path}.rejects.arrow")
-    block = f"{signatures}/{batch.key}.arrow" if signatures and examples.num_rows else ""
+        write_arrow([rejects], rejects.schema, rejects_path(directory, batch.key))
     domains = pc.value_counts(examples.column("domain")).to_pylist()
     fragment = Fragment(
         key=batch.key,
-        split=batch.split.key,
         source=batch.split.source,
-        examples=f"{path}.examples.arrow",
-        rejects=f"{path}.rejects.arrow",
         rows=examples.num_rows,
         bytes=_text_bytes(examples) + _ROW_BYTES * examples.num_rows,
         parts=parts,
-        present=present,
         rejected=rejects.num_rows,
         rejected_bytes=rejects.nbytes,
         domains={entry["values"]: entry["counts"] for entry in domains},
         counts=dict(batch.counts),
         raw_bytes=batch.raw_bytes,
-        signatures=block,
         fields=batch.fields,
-        file_bytes=_sizes(f"{path}.examples.arrow", f"{path}.rejects.arrow", block),
+        file_bytes=_file_bytes(batch.key, directory, signatures),
     )
-    replace_bytes(record_path(directory, batch.key), orjson.dumps(asdict(fragment)), durable=False)
+    replace_bytes(record_path(directory, batch.key), pack(fragment), durable=False)
     return fragment
 
 
-def _sizes(*paths: str) -> tuple[int, ...]:
-    return tuple(size(path) if path else -1 for path in paths)
+def _parts_of(rows: int) -> int:
+    """Return the largest power of two that leaves a part enough rows."""
+    return 1 << (max(1, rows // _PART_ROWS).bit_length() - 1)
+
+
+def _file_bytes(key: str, directory: str, signatures: str | None) -> tuple[int, ...]:
+    paths = [examples_path(directory, key), rejects_path(directory, key)]
+    return (*map(size, paths), size(f"{signatures}/{key}.arrow") if signatures else -1)
 
 
 def record_path(directory: str, key: str) -> str:
@@ -138,21 +165,15 @@ def record_path(directory: str, key: str) -> str:
 
 def read_record(path: str) -> Fragment:
     """Read what :func:`write_fragment` wrote last."""
-    record = orjson.loads(read_bytes(path))
-    tuples = {name: tuple(record[name]) for name in ("present", "file_bytes")}
-    return Fragment(**{**record, **tuples, "fields": FieldCounts(**record["fields"])})
+    return unpack(read_bytes(path))
 
 
-def _write_parts(examples: pa.RecordBatch, path: str, parts: int) -> tuple[int, ...]:
+def _write_parts(examples: pa.RecordBatch, path: str, parts: int) -> None:
     keys = id_keys(examples.column("id"))
     order = np.argsort(keys, kind="stable")
-    keys = keys[order]
     examples = examples.take(pa.array(order))
-    numbers, starts = np.unique(keys // (KEYS // parts), return_index=True)
-    ends = [*starts[1:], len(keys)]
-    pieces = (examples.slice(int(start), int(end - start)) for start, end in zip(starts, ends, strict=True))
-    write_arrow(pieces, examples.schema, path)
-    return tuple(int(number) for number in numbers)
+    edges = np.searchsorted(keys[order], np.arange(parts + 1) * (KEYS // parts)).tolist()
+    write_arrow((examples.slice(a, b - a) for a, b in itertools.pairwise(edges)), examples.schema, path)
 
 
 def _text_bytes(examples: pa.RecordBatch) -> int:
@@ -161,17 +182,31 @@ def _text_bytes(examples: pa.RecordBatch) -> int:
     return sum(int(pc.sum(pc.binary_length(column)).as_py() or 0) for column in texts)
 
 
-def read_bucket(fragment: Fragment, bucket: Bucket) -> list[pa.RecordBatch]:
-    """Read the rows of a bucket from one fragment, in the order of their keys; a local file is mapped, not copied."""
+def read_bucket(directory: str, key: str, parts: int, bucket: Bucket) -> list[pa.RecordBatch]:
+    """Read the rows of a bucket from one fragment that has some, in the order of their keys; a local file is mapped, not copied.
+
+    Args:
+        directory: where the fragments are.
+        key: of the batch.
+        parts: into how many the file is cut.
+        bucket: which keys.
+    """
+    with open_arrow(examples_path(directory, key)) as stream:  # a mapping outlives its closed file
+        return bucket_rows(pa.ipc.open_file(stream), parts, bucket)
+
+
+def map_fragment(directory: str, key: str) -> pa.ipc.RecordBatchFileReader:
+    """Open the examples of a local fragment for many reads; no file stays open."""
+    with pa.memory_map(examples_path(directory, key)) as stream:
+        return pa.ipc.open_file(stream.read_buffer())
+
+
+def bucket_rows(examples: pa.ipc.RecordBatchFileReader, parts: int, bucket: Bucket) -> list[pa.RecordBatch]:
+    """Return the rows of a bucket, as :func:`read_bucket` does, from a fragment that is open."""
     first, last = bucket.keys
-    width = KEYS // fragment.parts
-    wanted = [at for at, part in enumerate(fragment.present) if part * width < last and (part + 1) * width > first]
-    if not wanted:
-        return []
-    with open_arrow(fragment.examples) as stream:  # a mapping outlives its closed file
-        reader = pa.ipc.open_file(stream)
-        batches = [reader.get_batch(at) for at in wanted]
-    if width > KEYS // bucket.of:  # a part holds several buckets
+    width = KEYS // parts
+    batches = [examples.get_batch(part) for part in range(first // width, -(-last // width))]
+    if last - first < width:  # a part holds several buckets
         batches = [_slice(batch, first, last) for batch in batches]
     return [batch for batch in batches if batch.num_rows]
 
@@ -182,9 +217,9 @@ def _slice(batch: pa.RecordBatch, first: int, last: int) -> pa.RecordBatch:
     return batch.slice(int(start), int(end - start))
 
 
-def read_rejects(fragment: Fragment) -> pa.RecordBatch:
+def read_rejects(directory: str, key: str) -> pa.RecordBatch:
     """Read the rejected rows of a fragment that has some."""
-    with open_arrow(fragment.rejects) as stream:
+    with open_arrow(rejects_path(directory, key)) as stream:
         return pa.ipc.open_file(stream).get_batch(0)
 
 
@@ -204,12 +239,6 @@ class WriteFragments(beam.PTransform[PCollection[Batch], PCollection[Fragment]])
         """Write every batch on its own."""
         write = beam.Map(write_fragment, self.directory, self.parts, self.signatures)
         return batches | "WriteFragment" >> write.with_output_types(Fragment)
-
-
-def total(fragments: Iterable[Fragment]) -> tuple[int, int]:
-    """Return the bytes of all examples and of all rejects."""
-    sums = [(fragment.bytes, fragment.rejected_bytes) for fragment in fragments]
-    return sum(size for size, _ in sums), sum(size for _, size in sums)
 
 
 def buckets(count: int) -> Iterator[Bucket]:

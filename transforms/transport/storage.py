@@ -166,6 +166,12 @@ def match(pattern: str) -> Iterator[str]:
     yield from sorted(entry.path for entry in FileSystems.match([literal_directories(pattern)])[0].metadata_list)
 
 
+def sizes(pattern: str) -> dict[str, int]:
+    """Return the files that fit a glob and the bytes of each, from one listing."""
+    found = FileSystems.match([literal_directories(pattern)])[0].metadata_list
+    return {entry.path: entry.size_in_bytes for entry in sorted(found, key=lambda entry: entry.path)}
+
+
 def literal_directories(pattern: str) -> str:
     """Return a glob in which leading directories that exist under that very name stand for themselves: ``data[1]/*.json``."""
     if not is_local(pattern):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +20,7 @@ def checksum(file: Path) -> str:
     stat = file.stat()
     if time.time_ns() - stat.st_mtime_ns < _SETTLED_NS:
         return sha256_file(file)
-    return _once(str(file.resolve()), stat.st_ino, stat.st_size, stat.st_mtime_ns)
+    return _once(os.path.abspath(file), stat.st_ino, stat.st_size, stat.st_mtime_ns)
 
 
 @lru_cache(maxsize=2**16)

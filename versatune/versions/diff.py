@@ -69,11 +69,10 @@ def diff_rows(
         changes.shards_unchanged += len(same)
         changes.common += rows
         changes.unchanged += rows
-        before, after = (
-            _rows(folder, [shard for shard in mine if _content(shard) not in same])
-            for (folder, _), mine in zip((left, right), shards, strict=True)
-        )
-        _compare(before, after, changes, listing)
+        others = [[shard for shard in mine if _content(shard) not in same] for mine in shards]
+        if any(others):
+            before, after = (_rows(side[0], mine) for side, mine in zip((left, right), others, strict=True))
+            _compare(before, after, changes, listing)
         done += sum(shard.rows for mine in shards for shard in mine)
         progress.advance_to(done)
     progress.end()

@@ -13,14 +13,20 @@ from apache_beam.testing.test_pipeline import TestPipeline as BeamTestPipeline
 from apache_beam.testing.util import assert_that, equal_to
 
 from versatune.schemas.errors import RunError
-from versatune.transforms.shards.plan_shards import PlanShards, ShardPlan, plan_shards
+from versatune.transforms.shards.plan_shards import PlanShards, plan_shards
+from versatune.transforms.shards.shard_plan import Planned, ShardPlan, load_plan, save_plan
 
 MakeCorpus = Callable[..., Any]
 
 
 def plan_of(corpus: Any, **changes: Any) -> ShardPlan:
-    values: dict[str, Any] = {"shard_bytes": 1000, "settings": "x"}
+    values: dict[str, Any] = {"directory": f"{corpus.home}/fragments", "shard_bytes": 1000, "settings": "x"}
     return plan_shards(**{"fragments": corpus.fragments, "records": corpus.records, **values, **changes})
+
+
+def rejecting(plan: ShardPlan) -> list[list[Planned]]:
+    """Return the fragments of each group that have rejects."""
+    return [[found for found in plan.fragments(*bounds) if found.rejected] for bounds in plan.reject_groups]
 
 
 @pytest.fixture
@@ -43,11 +49,12 @@ def test_the_plan_does_not_depend_on_the_order_of_arrival(three: Any) -> None:
 
 def test_fragments_are_in_the_order_of_source_file_part_and_row(three: Any) -> None:
     plan = plan_of(three)
-    places = [plan.places[fragment.split] for fragment in plan.fragments]
+    places = [plan.places[fragment.split] for fragment in plan.fragments()]
     assert [(place.source, place.uri, place.part) for place in places] == [
         ("one", "a", 0), ("one", "b", 0), ("one", "b", 1), ("one", "b", 2), ("two", "a", 0), ("two", "a", 0),
     ]  # fmt: skip
-    assert plan.fragments[-2].key < plan.fragments[-1].key
+    *_, one, other = plan.fragments()
+    assert one.key < other.key
 
 
 def test_the_rows_of_a_part_are_counted_on_from_the_parts_before_it(three: Any) -> None:
@@ -67,9 +74,10 @@ def test_of_a_refused_file_no_part_stays(three: Any, broken: int) -> None:
     ]
     plan = plan_of(three, records=records)
     assert {place.uri for place in plan.places.values()} == {"a"}
-    assert len(plan.fragments) == 3
-    assert all(fragment.split in plan.places for group in plan.reject_groups for fragment in group)
-    assert [len(group) for group in plan.reject_groups] == [1]
+    assert len(list(plan.fragments())) == 3
+    assert [[fragment.split for fragment in group] for group in rejecting(plan)] == [
+        [plan.table["key"][2].as_py().partition("-")[0]]
+    ]
     assert plan.basis != plan_of(three).basis
 
 
@@ -77,7 +85,7 @@ def test_of_a_refused_file_batches_may_be_missing(three: Any) -> None:
     records = [
         {**record, "refused": "damaged", "batches": 9} if record["uri"] == "b" else record for record in three.records
     ]
-    assert len(plan_of(three, records=records).fragments) == 3
+    assert len(plan_of(three, records=records).table) == 3
 
 
 def test_a_lost_fragment_is_noticed(three: Any) -> None:
@@ -124,17 +132,18 @@ def test_whatever_decides_the_shards_is_in_the_basis(three: Any, change: dict[st
 
 
 def test_rejects_are_grouped_by_their_bytes(three: Any) -> None:
-    together = plan_of(three, shard_bytes=10**6).reject_groups
-    apart = plan_of(three, shard_bytes=1).reject_groups
+    together = rejecting(plan_of(three, shard_bytes=10**6))
+    apart = rejecting(plan_of(three, shard_bytes=1))
     assert [len(group) for group in together] == [2]
     assert [len(group) for group in apart] == [1, 1]
     assert together[0] == [apart[0][0], apart[1][0]]
-    assert [fragment.source for fragment in together[0]] == ["one", "two"]
+    places = plan_of(three).places
+    assert [places[fragment.split].source for fragment in together[0]] == ["one", "two"]
 
 
 def test_a_build_that_read_nothing_has_a_plan(corpus: MakeCorpus) -> None:
     plan = plan_of(corpus().file("empty"))
-    assert (plan.buckets, plan.fragments, plan.reject_groups) == (1, [], [])
+    assert (plan.buckets, len(plan.table), plan.reject_groups) == (1, 0, [])
     assert len(plan.places) == 1
 
 
@@ -144,10 +153,14 @@ def test_the_transform_gives_what_the_function_gives(three: Any) -> None:
             fragments=root | "F" >> beam.Create(three.fragments[::-1]),
             records=root | "R" >> beam.Create(three.records[::-1]),
             splits=frozenset(record["key"] for record in three.records),
+            directory=f"{three.home}/fragments",
+            staging=str(three.home),
             shard_bytes=1000,
             settings="x",
         )
-        assert_that(plans, equal_to([plan_of(three)]))
+        expected = plan_of(three)
+        assert_that(plans, equal_to([save_plan(expected, str(three.home))]))
+    assert load_plan(save_plan(expected, str(three.home)).path) == expected
 
 
 def test_a_part_of_which_nothing_was_heard_is_noticed(three: Any) -> None:
@@ -157,6 +170,8 @@ def test_a_part_of_which_nothing_was_heard_is_noticed(three: Any) -> None:
             fragments=root | "F" >> beam.Create(three.fragments),
             records=root | "R" >> beam.Create(three.records),
             splits=keys,
+            directory="",
+            staging="",
             shard_bytes=1000,
             settings="x",
         )

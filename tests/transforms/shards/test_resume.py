@@ -18,9 +18,12 @@ from versatune.transforms.shards.resume import (
     PassOverFinished,
     find_finished,
     fragments_directory,
+    load_finished,
+    save_finished,
     save_read_record,
 )
 from versatune.transforms.transport.batch import InputSplit, RawBatch
+from versatune.transforms.transport.exchange import examples_path
 
 
 def split_of(record: dict[str, Any], parts: int = 1, **changes: Any) -> InputSplit:
@@ -135,7 +138,7 @@ def test_a_fragment_that_was_not_finished_is_none(killed: tuple[Any, list[InputS
 @pytest.mark.parametrize("harm", ["gone", "cut short"])
 def test_a_batch_whose_file_a_power_cut_took_is_read_again(killed: tuple[Any, list[InputSplit]], harm: str) -> None:
     made, splits = killed
-    path = Path(made.fragments[-1].examples)
+    path = Path(examples_path(fragments_directory(str(made.home)), made.fragments[-1].key))
     if harm == "gone":
         path.unlink()
     else:
@@ -171,10 +174,23 @@ def test_a_resumed_build_plans_the_same_shards(killed: tuple[Any, list[InputSpli
     assert made.plan() == whole
 
 
-def test_batches_that_have_a_fragment_are_passed_over() -> None:
-    split = InputSplit(source="s", uri="a", location="/a", bytes=1)
-    batches = [RawBatch(split, number, number, [b"{}"]) for number in range(4)]
+def test_batches_that_have_a_fragment_are_passed_over(killed: tuple[Any, list[InputSplit]]) -> None:
+    made, splits = killed
+    remove(made, f"{splits[0].key}-000001")
+    batches = [RawBatch(splits[0], number, number, [b"{}"]) for number in range(4)]
+    path = save_finished(find(made, splits), str(made.home))
     with BeamTestPipeline(runner="FnApiRunner") as root:
-        left = root | beam.Create(batches) | PassOverFinished(done=frozenset({batches[1].key, batches[2].key, "other"}))
+        left = root | beam.Create(batches) | PassOverFinished(finished=path)
         assert left.element_type is RawBatch
-        assert_that(left | beam.Map(lambda batch: batch.number), equal_to([0, 3]))
+        assert_that(left | beam.Map(lambda batch: batch.number), equal_to([1, 2, 3]))
+
+
+def test_finished_fragments_travel_as_a_file_named_by_its_content(killed: tuple[Any, list[InputSplit]]) -> None:
+    made, splits = killed
+    found = find(made, splits)
+    path = save_finished(found, str(made.home))
+    assert path is not None
+    assert list(load_finished(path)) == found.fragments
+    remove(made, f"{splits[0].key}-000001")
+    assert save_finished(find(made, splits), str(made.home)) != path
+    assert save_finished(Finished([], [], splits), str(made.home)) is None

@@ -16,6 +16,7 @@ import versatune.transforms.transport.batch_coders  # noqa: F401  # registers ho
 from versatune.schemas.arrow import REJECT
 from versatune.schemas.config import NearDuplicatesConfig
 from versatune.transforms.overlap.near_duplicates import signature_rows
+from versatune.transforms.shards.shard_plan import save_plan
 from versatune.transforms.shards.signatures import ListSignatures, WriteSignatures
 from versatune.transforms.transport.batch import Batch, InputSplit
 
@@ -46,5 +47,5 @@ def test_the_blocks_of_a_plan_are_those_of_its_fragments_with_examples(corpus: C
     made.file("c", [9], refused="c: damaged")
     keys = [fragment.key for fragment in made.fragments[:2]]
     with BeamTestPipeline(runner="FnApiRunner") as root:
-        paths = root | beam.Create([made.plan()]) | ListSignatures(directory="/s")
+        paths = root | beam.Create([save_plan(made.plan(), str(made.home))]) | ListSignatures(directory="/s")
         assert_that(paths, equal_to([f"/s/{key}.arrow" for key in keys]))

@@ -29,6 +29,7 @@ from versatune.schemas.taxonomy import DEFAULT_TAXONOMY
 from versatune.transforms.overlap.near_duplicates import NEAR_DUPLICATE, Clusters
 from versatune.transforms.shards import write_manifest
 from versatune.transforms.shards.books import Results
+from versatune.transforms.shards.shard_plan import save_plan
 from versatune.transforms.shards.write_manifest import (
     Outcome,
     VersionPlan,
@@ -409,7 +410,7 @@ def test_the_transform_publishes_once_everything_is_there(made: Any) -> None:
     with BeamTestPipeline(runner="FnApiRunner") as root:
         sides = {
             "records": results.records,
-            "shard_plan": [results.plan],
+            "shard_plan": [save_plan(results.plan, plan.staging)],
             "written": results.written,
             "rejected": results.rejected,
         }

@@ -23,11 +23,13 @@ from versatune.schemas.dataset import Shard, SideFile
 from versatune.schemas.files import sha256_bytes
 from versatune.transforms.overlap.near_duplicates import NEAR_DUPLICATE, Clusters
 from versatune.transforms.shards import write_shards
+from versatune.transforms.shards.pieces import fragment_pieces
+from versatune.transforms.shards.shard_plan import save_plan
+from versatune.transforms.shards.write_buckets import WriteShards
 from versatune.transforms.shards.write_shards import (
     NO_NEAR_DUPLICATES,
     NearDuplicates,
     WriteRejects,
-    WriteShards,
     Written,
     in_validation,
     load_near_duplicates,
@@ -40,7 +42,8 @@ ALL = Bucket(0, 1)
 
 
 def write(corpus: Any, bucket: Bucket = ALL, near: NearDuplicates = NO_NEAR_DUPLICATES, **plan: Any) -> Written:
-    written: Written = corpus.writer().write(bucket, corpus.plan(**plan), near)
+    planned = corpus.plan(**plan)
+    written: Written = corpus.writer().write(bucket, planned, near, fragment_pieces(bucket, planned))
     return written
 
 
@@ -430,14 +433,15 @@ def test_the_transforms_write_what_the_functions_write(corpus: MakeCorpus, tmp_p
     plan = one.plan(shard_bytes=1000)
     near = one.near({4: 2})
     for number in range(plan.buckets):
-        one.writer().write(Bucket(number, plan.buckets), plan, near)
+        bucket = Bucket(number, plan.buckets)
+        one.writer().write(bucket, plan, near, fragment_pieces(bucket, plan))
     write_rejects(0, plan, str(one.home / "out"))
     pairs = [[one.identity(2)], [one.identity(4)], [0.9]]
     path = str(tmp_path / "c.parquet")
     pq.write_table(pa.table(pairs, schema=NEAR_DUPLICATE), path)
 
     with BeamTestPipeline(runner="FnApiRunner") as root:
-        planned = root | beam.Create([two.plan(shard_bytes=1000)])
+        planned = root | beam.Create([save_plan(two.plan(shard_bytes=1000), str(two.home))])
         clusters = root | "C" >> beam.Create([Clusters(path, 1, 1, "digest", 1)])
         written = planned | WriteShards(writer=two.writer(), clusters=clusters)
         rejected = planned | WriteRejects(directory=str(two.home / "out"))

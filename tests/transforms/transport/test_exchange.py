@@ -30,11 +30,13 @@ from versatune.transforms.transport.exchange import (
     WriteFragments,
     buckets,
     count_buckets,
+    examples_path,
+    pack,
     read_bucket,
     read_record,
     read_rejects,
     record_path,
-    total,
+    unpack,
     write_fragment,
 )
 from versatune.transforms.transport.ids import id_keys
@@ -75,8 +77,9 @@ def batch_of(names: list[str], *, number: int = 0, rejected: int = 0, text: str 
     return Batch(f"{SPLIT.key}-{number:06d}", SPLIT, examples, rejects, Counter(expanded=2), 77)
 
 
-def found(fragment: Fragment, bucket: Bucket) -> list[dict[str, Any]]:
-    return [row for batch in read_bucket(fragment, bucket) for row in batch.to_pylist()]
+def found(fragment: Fragment, directory: Path | str, bucket: Bucket) -> list[dict[str, Any]]:
+    batches = read_bucket(str(directory), fragment.key, fragment.parts, bucket)
+    return [row for batch in batches for row in batch.to_pylist()]
 
 
 def files(directory: Path) -> dict[str, bytes]:
@@ -113,25 +116,51 @@ def test_buckets_are_even() -> None:
 @settings(max_examples=40, deadline=None)
 @given(
     keys=st.lists(st.integers(0, KEYS - 1) | st.sampled_from([0, 1, KEYS // 2, KEYS - 1]), max_size=30),
-    parts=POWERS,
+    parts=st.sampled_from([1, 2, 8, 64]),
     of=POWERS,
 )
 def test_every_row_is_in_its_bucket_exactly_once(keys: list[int], parts: int, of: int) -> None:
     names = [f"{at:028x}{key:04x}" for at, key in enumerate(keys)]
     batch = batch_of(names)
-    with TemporaryDirectory() as directory:
+    with TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exchange, "_parts_of", lambda rows: KEYS)  # few rows are cut into many parts, most of them empty
         fragment = write_fragment(batch, directory, parts)
-        assert list(fragment.present) == sorted({key // (KEYS // parts) for key in keys})
+        assert fragment.parts == parts
         wanted = sorted(
             {key // (KEYS // of) for key in keys} | {0, of - 1}
         )  # the others are empty: they take long to try
         rows = []
         for number in wanted:
-            here = found(fragment, Bucket(number, of)) if fragment.rows else []
+            here = found(fragment, directory, Bucket(number, of)) if fragment.rows else []
             assert {int(row["id"][-4:], 16) // (KEYS // of) for row in here} <= {number}
             rows += here
     assert [int(row["id"][-4:], 16) for row in rows] == sorted(keys)
     assert sorted(rows, key=lambda row: row["row"]) == batch.examples.to_pylist()
+
+
+@pytest.mark.parametrize(("rows", "parts"), [(1, 1), (127, 1), (128, 2), (300, 4), (4096, 64)])
+def test_a_part_is_never_near_a_single_row(rows: int, parts: int, tmp_path: Path) -> None:
+    fragment = write_fragment(batch_of(identities(rows)), str(tmp_path), KEYS)
+    with pa.memory_map(examples_path(str(tmp_path), fragment.key)) as stream:
+        assert (fragment.parts, pa.ipc.open_file(stream).num_record_batches) == (parts, parts)
+
+
+@pytest.mark.parametrize("parts", [1, 64, KEYS])
+def test_what_the_engine_and_the_record_hold_does_not_grow_with_the_buckets(parts: int, tmp_path: Path) -> None:
+    fragment = write_fragment(batch_of(identities(4096)), str(tmp_path), parts)
+    assert unpack(pack(fragment)) == fragment
+    assert len(pack(fragment)) < 200
+    assert Path(record_path(str(tmp_path), fragment.key)).stat().st_size < 200
+
+
+def test_a_bucket_costs_one_open_of_a_fragment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fragment = write_fragment(batch_of(identities(4096)), str(tmp_path), KEYS)
+    opened: list[str] = []
+    whole = exchange.open_arrow
+    monkeypatch.setattr(exchange, "open_arrow", lambda path: (opened.append(path), whole(path))[1])
+    for of in (1, 64, 1024):
+        found(fragment, tmp_path, Bucket(of - 1, of))
+    assert opened == [examples_path(str(tmp_path), fragment.key)] * 3
 
 
 def test_tools_and_worse_answers_count_among_the_bytes_that_decide_the_shards(tmp_path: Path) -> None:
@@ -150,10 +179,10 @@ def test_the_fragment_says_what_is_in_the_files(tmp_path: Path) -> None:
     assert fragment.domains == {"code": 3, "law": 4}
     assert fragment.counts == {"expanded": 2}
     assert fragment.bytes == 7 * (32 + 2 + 64)  # "é" has two bytes, and a row counts 64
-    assert read_rejects(fragment).to_pylist() == batch_of([], rejected=3).rejects.to_pylist()
-    assert read_rejects(fragment).schema == REJECT
+    rejects = read_rejects(str(tmp_path), fragment.key)
+    assert rejects.to_pylist() == batch_of([], rejected=3).rejects.to_pylist()
+    assert rejects.schema == REJECT
     assert read_record(record_path(str(tmp_path), fragment.key)) == fragment
-    assert total([fragment, fragment]) == (2 * fragment.bytes, 2 * fragment.rejected_bytes)
 
 
 def test_the_bytes_of_a_fragment_are_those_of_its_rows_however_they_are_cut_into_batches(tmp_path: Path) -> None:
@@ -170,11 +199,10 @@ def test_the_bytes_of_a_fragment_are_those_of_its_rows_however_they_are_cut_into
 def test_a_batch_without_examples_has_only_what_it_needs(tmp_path: Path) -> None:
     empty = write_fragment(batch_of([]), str(tmp_path), 4)
     assert set(files(tmp_path)) == {f"{empty.key}.json"}
-    assert (empty.rows, empty.bytes, empty.domains, empty.present) == (0, 0, {}, ())
-    assert read_bucket(empty, Bucket(0, 1)) == []
+    assert (empty.rows, empty.bytes, empty.domains) == (0, 0, {})
     rejected = write_fragment(batch_of([], rejected=2), str(tmp_path), 4)
     assert set(files(tmp_path)) == {f"{empty.key}.json", f"{empty.key}.rejects.arrow"}
-    assert read_rejects(rejected).num_rows == 2
+    assert read_rejects(str(tmp_path), rejected.key).num_rows == 2
 
 
 def test_a_retry_writes_the_same_bytes_under_the_same_names(tmp_path: Path) -> None:
@@ -213,8 +241,8 @@ def test_a_fragment_that_was_not_finished_has_no_record_and_no_half_file_under_i
 def test_a_huge_row_passes(tmp_path: Path) -> None:
     fragment = write_fragment(batch_of(identities(3), text="x" * 30_000_000), str(tmp_path), 4)
     assert fragment.bytes > 90_000_000
-    rows = [row for bucket in buckets(4) for row in read_bucket(fragment, bucket)]
-    assert sum(batch.num_rows for batch in rows) == 3
+    rows = [row for bucket in buckets(4) for row in found(fragment, tmp_path, bucket)]
+    assert len(rows) == 3
 
 
 def test_the_transform_writes_what_the_function_writes(tmp_path: Path) -> None:
@@ -230,7 +258,9 @@ def test_the_transform_writes_what_the_function_writes(tmp_path: Path) -> None:
 def test_ids_come_together_from_all_fragments(tmp_path: Path, corpus: Callable[..., Any]) -> None:
     made = corpus(parts=8, batch_rows=10).file("a", range(30)).file("b", range(15, 45))
     for bucket in buckets(4):
-        here = Counter(row["id"] for fragment in made.fragments for row in found(fragment, bucket))
+        here = Counter(
+            row["id"] for fragment in made.fragments for row in found(fragment, f"{made.home}/fragments", bucket)
+        )
         assert here == Counter(
             name
             for numbers in (range(30), range(15, 45))
