@@ -23,8 +23,9 @@ from versatune.transforms.formats.detect import ARROW, KNOWN, extensions, looks_
 from versatune.transforms.formats.hub import addresses
 from versatune.transforms.formats.sidecar import UNKNOWN, license_of, saved_state, stated_splits
 from versatune.transforms.formats.splits import ALL, TRAIN, SplitChoice
+from versatune.transforms.formats.state import files_state, object_state, status_state
 from versatune.transforms.transport.batch import InputSplit, ReadOptions
-from versatune.transforms.transport.storage import is_local, literal_directories, open_arrow
+from versatune.transforms.transport.storage import is_local, literal_directories, open_foreign
 
 _SNIFFED_BYTES = 4096
 _GLOB = "*?["
@@ -64,7 +65,7 @@ def source_splits(
     if source.hub is not None:
         named, opened = addresses(source.hub, directory)
         license_ = source.license or (license_of(f"{opened.id}/.", opened.id) if os.path.isdir(opened.id) else UNKNOWN)
-        modified = _modified_below(opened.id) if os.path.isdir(opened.id) else ""
+        modified = folder_state(opened.id) if os.path.isdir(opened.id) else ""
         return [
             InputSplit(
                 source=source.name, uri=str(named), location=str(opened), bytes=0, modified=modified, license=license_
@@ -251,7 +252,7 @@ def _is_data(location: str, *, hidden: bool) -> bool:
 
 def _local(path: str, root: str) -> _Found:
     status = os.stat(path)
-    return _Found(path, status.st_size, str(status.st_mtime_ns), root)
+    return _Found(path, status.st_size, status_state(status), root)
 
 
 def _matches(where: str, what: str) -> Iterator[_Found]:
@@ -267,8 +268,7 @@ def _matches(where: str, what: str) -> Iterator[_Found]:
             if os.path.isfile(entry.path):
                 yield _local(entry.path, _literal_folder(where))
         else:
-            modified = str(entry.last_updated_in_seconds or "")
-            yield _Found(entry.path, entry.size_in_bytes, modified, _literal_folder(where))
+            yield _Found(entry.path, entry.size_in_bytes, object_state(entry), _literal_folder(where))
 
 
 def _literal_folder(where: str) -> str:
@@ -296,8 +296,9 @@ def _nothing_found(what: str, where: str, others: int) -> DataError:
     return DataError(f"{what}: matches no file in {parent or '/'}; there is no such directory")
 
 
-def _modified_below(folder: str) -> str:
-    return str(max((os.stat(path).st_mtime_ns for path in _files_below(folder)), default=0))
+def folder_state(folder: str) -> str:
+    """Return one state for all files below a folder."""
+    return files_state(_files_below(folder))
 
 
 def _divided(split: InputSplit, part_bytes: int, choice: SplitChoice | None = None) -> list[InputSplit]:
@@ -324,7 +325,7 @@ def _bounds(split: InputSplit, part_bytes: int) -> list[tuple[int, int]]:
     if split.options.encoding and not head.startswith(b"PAR1"):
         return []
     if head.startswith(b"PAR1"):
-        with closing(open_arrow(split.location)) as file:
+        with closing(open_foreign(split.location)) as file:
             return _packed(row_group_bytes(file), part_bytes)
     if codec_of(head) or b"".join(utf8(iter([head]))) != head.removeprefix(b"\xef\xbb\xbf"):
         return []

@@ -41,6 +41,11 @@ def open_arrow(path: str) -> Any:
     return pa.PythonFile(FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED), mode="r")
 
 
+def open_foreign(path: str) -> Any:
+    """Open for Arrow a file that somebody else may write to: where a mapped one is cut short, reading it kills the process."""
+    return pa.OSFile(path) if is_local(path) else open_arrow(path)
+
+
 def read_bytes(path: str) -> bytes:
     """Read a whole small file."""
     with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
