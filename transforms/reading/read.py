@@ -27,7 +27,7 @@ from versatune.transforms.formats import (
     plain_text,
     sidecar,
 )
-from versatune.transforms.formats.blocks import HEAD, Blocks, Tap, line_range, peek, utf8
+from versatune.transforms.formats.blocks import HEAD, Blocks, Tap, line_range, peek, utf8, without_blank_beginning
 from versatune.transforms.formats.compressed import guarded, unpacked
 from versatune.transforms.formats.detect import ARROW, DELIMITED, UNREADABLE, extensions, refuse_unreadable, text_kind
 from versatune.transforms.formats.fault import FormatError
@@ -342,9 +342,10 @@ def _stream_rows(
             yield from _grouped(_columnar(copy, columns, max_row_bytes))
         return
     head, plain = peek(utf8(plain, options.encoding))
-    if not head.strip():
-        yield from _grouped(plain_text.rows(plain, max_row_bytes))
-        return
+    if not head.strip():  # blank lines are no rows, however many, and say nothing of what follows
+        head, plain = peek(without_blank_beginning(plain))
+        if not head:
+            return
     refuse_unreadable(head, name)
     kind = text_kind(head, name, whole=len(head) < HEAD, options=options)
     if kind == "lines":
