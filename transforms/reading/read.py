@@ -32,12 +32,12 @@ from versatune.transforms.formats.compressed import guarded, unpacked
 from versatune.transforms.formats.detect import ARROW, DELIMITED, UNREADABLE, extensions, refuse_unreadable, text_kind
 from versatune.transforms.formats.fault import FormatError
 from versatune.transforms.formats.hub import SCHEME, HubAddress, hub_rows
-from versatune.transforms.formats.listing import open_stored, source_splits
+from versatune.transforms.formats.listing import source_splits
 from versatune.transforms.formats.options import check_options
 from versatune.transforms.formats.text_encoding import as_utf8
 from versatune.transforms.reading.changes import change_of
 from versatune.transforms.transport.batch import InputSplit, RawBatch, ReadOptions, RowFault
-from versatune.transforms.transport.storage import is_local, open_foreign
+from versatune.transforms.transport.storage import is_local, open_foreign, open_stored
 
 MAX_ROW_BYTES = 8 * 2**20
 _BATCH_BYTES = 32 * 2**20  # with rows of many kilobytes a batch ends before batch_rows

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 from apache_beam.io.filesystem import CompressionTypes
@@ -44,6 +44,14 @@ def open_arrow(path: str) -> Any:
 def open_foreign(path: str) -> Any:
     """Open for Arrow a file that somebody else may write to: where a mapped one is cut short, reading it kills the process."""
     return pa.OSFile(path) if is_local(path) else open_arrow(path)
+
+
+def open_stored(path: str) -> BinaryIO:
+    """Open a file as it is stored: Beam's own decompression takes a truncated file for a whole one."""
+    if is_local(path):
+        return open(path, "rb")
+    file: BinaryIO = FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+    return file
 
 
 def read_bytes(path: str) -> bytes:
