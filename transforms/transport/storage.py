@@ -18,6 +18,8 @@ import pyarrow as pa
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
+from versatune.schemas.machine_faults import naming
+
 _BLOCK_BYTES = 1 << 20
 
 
@@ -96,7 +98,7 @@ def replace_bytes(path: str, data: bytes, *, durable: bool = True) -> None:
             stream.write(data)
         return
     partial = _partial(path)
-    with open_new(partial) as stream:
+    with naming(path), open_new(partial) as stream:
         stream.write(data)
         if durable:
             stream.flush()
@@ -122,7 +124,7 @@ def local_copy(path: str, *beside: str) -> str:
 def write_arrow(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: str) -> int:
     """Write an Arrow IPC file, whole or not at all, and return its rows."""
     partial, rows = _partial(path), 0
-    with open_new(partial) as stream, pa.ipc.new_file(stream, schema) as writer:
+    with naming(path), open_new(partial) as stream, pa.ipc.new_file(stream, schema) as writer:
         for batch in batches:
             writer.write_batch(batch)
             rows += batch.num_rows
