@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 from transformers.pytorch_utils import Conv1D
 
+from versatune.models.name_pattern import fitting
 from versatune.schemas.config import LoraConfig
 from versatune.schemas.errors import ConfigError
 
@@ -152,7 +152,7 @@ def _skipped(model: Any, experts: dict[str, int]) -> str:
 def _check_named(model: Any, wanted: str | list[str], key: str) -> None:
     """Refuse modules that are named, in a list or by a pattern over whole names, and cannot have an adapter."""
     names = [name for name, _ in model.named_modules(remove_duplicate=False) if name]
-    named = [name for name in names if _fits(name, wanted)]
+    named = _named(names, wanted, key)
     why = ""
     if not named:
         why = "names no module of this model"
@@ -164,11 +164,11 @@ def _check_named(model: Any, wanted: str | list[str], key: str) -> None:
         raise ConfigError(f"{key} {why}. A list that works for this model: {works(model)}")
 
 
-def _fits(name: str, wanted: str | list[str]) -> bool:
-    """Say what peft says: a pattern fits a whole name, an entry of a list its end."""
+def _named(names: list[str], wanted: str | list[str], key: str) -> list[str]:
+    """Return the names that peft takes: a pattern fits a whole name, an entry of a list its end."""
     if isinstance(wanted, str):
-        return re.fullmatch(wanted, name) is not None
-    return any(name == part or name.endswith(f".{part}") for part in wanted)
+        return fitting(wanted, names, key)
+    return [name for name in names if any(name == part or name.endswith(f".{part}") for part in wanted)]
 
 
 def works(model: Any) -> str:

@@ -178,7 +178,7 @@ def _read_header(file: Path) -> tuple[int, dict[str, dict[str, Any]]]:
         tensors = json.loads(header)
         tensors.pop("__metadata__", None)
         [tensor["data_offsets"][1] for tensor in tensors.values()]
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
         raise DataError(f"model file {file}: not a safetensors file; download or save it again") from None
     return length, tensors
 
@@ -203,7 +203,7 @@ def read_json(file: Path) -> dict[str, Any]:
     """
     try:
         value = json.loads(file.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"model file {file}: not JSON ({error}); download or save the model again") from None
     if not isinstance(value, dict):
         raise DataError(f"model file {file}: holds {type(value).__name__}; expected keys and values")

@@ -26,7 +26,7 @@ from versatune.pipelines.source_notices import source_notices
 from versatune.pipelines.staging import check_inputs
 from versatune.schemas.config import Config
 from versatune.schemas.dataset import DatasetManifest
-from versatune.schemas.errors import RunError, VersatuneError
+from versatune.schemas.errors import ChangedError, RunError, VersatuneError
 from versatune.schemas.files import sha256_json
 from versatune.schemas.lock import only_one
 from versatune.schemas.progress import Progress
@@ -50,7 +50,7 @@ from versatune.transforms.transport import batch_coders  # noqa: F401  # registe
 from versatune.transforms.transport.exchange import Fragment, WriteFragments
 from versatune.transforms.transport.mirror import fetched
 from versatune.transforms.transport.model_fetch import fetch_model
-from versatune.transforms.transport.storage import delete_tree, exists, is_local, read_bytes, use_flags
+from versatune.transforms.transport.storage import delete, delete_tree, exists, is_local, read_bytes, use_flags
 
 _BY_CHANCE = 10  # rows of a small domain that may be held out beyond twice the share asked for
 _PACKAGES = ("apache-beam", "pyarrow", "numpy", "fasttext-numpy2", "tokenizers", "transformers")
@@ -70,7 +70,7 @@ def run(config: Config, *, beam_args: Sequence[str] = (), progress: Progress, re
 
     Raises:
         ConfigError: a flag or value that cannot be used; a version that exists with other content.
-        DataError: an input, the tokenizer or the template cannot be used; too many rows are rejected; a forbidden licence.
+        DataError: an input changed while it was read; it, the tokenizer or the template cannot be used; too many rows are rejected; a forbidden licence.
         RunError: a worker failed, or the books do not balance.
     """
     started = time.time()
@@ -110,9 +110,13 @@ def run(config: Config, *, beam_args: Sequence[str] = (), progress: Progress, re
                 f"build: goes on with {sum(f.rows for f in plan.finished.fragments):,} rows that were done already"
             )
         with watched_build(plan, progress):
+            delete(f"{plan.version.staging}/{OUTCOME}")  # of an earlier try
             execute("build", options, lambda root: graph(root, plan))
         outcome = _outcome(plan)
-        delete_tree(plan.staging)
+        if (
+            outcome.error != ChangedError.__name__
+        ):  # of files that stayed as they were, the next build uses what was read
+            delete_tree(plan.staging)
     if outcome.error is not None:
         _say_what_was_rejected(config, progress)
     outcome.raise_error()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -13,11 +14,15 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from versatune.pipelines.options import make_runner
 from versatune.pipelines.quiet import WORKER_THREAD, quiet
+from versatune.schemas import errors
 from versatune.schemas.errors import RunError, VersatuneError
+from versatune.schemas.machine_faults import machine_fault, machine_fault_in
 
 _SECONDS_TO_NOTICE = 3.0
 _SECONDS_TO_HEED = 15.0
 _DIED = "a worker process ended before its work did: it was killed, ran out of memory (try fewer workers), or could not start"
+_SAID = re.compile(r"versatune\.schemas\.errors\.(\w+): (.*)")
+"""What a worker process says of an error that is meant for the user."""
 _WORKER_DIED = "Channel closed prematurely"  # all that Beam's local runner says about it
 
 
@@ -44,6 +49,10 @@ def execute(stage: str, options: PipelineOptions, graph: Callable[[beam.Pipeline
             cause = _cause(error)
             if cause == "KeyboardInterrupt":  # which Beam hands over as the text of a failure
                 raise KeyboardInterrupt from None
+            if said := _SAID.fullmatch(cause):
+                raise getattr(errors, said[1], RunError)(f"{stage}: {said[2]}") from error
+            if fault := machine_fault(error) or machine_fault_in(cause):
+                raise RunError(f"{stage}: {fault}") from error
             raise RunError(f"{stage}: {cause}; run it again with --debug for the whole story") from error
 
 
@@ -53,8 +62,7 @@ def _cause(error: Exception) -> str:
         return _DIED
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = [line for line in lines if not line.startswith(("File ", "^", "while running", "[while running"))]
-    cause = _without_step((said or [type(error).__name__])[-1])
-    return cause.removeprefix("versatune.schemas.errors.RunError: ")
+    return _without_step((said or [type(error).__name__])[-1])
 
 
 def _without_step(message: str) -> str:

@@ -30,6 +30,8 @@ signal.signal(signal.SIGINT, signal.SIG_DFL)
 if sys.platform == "linux":
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 gc.set_threshold(1_000_000, 50, 100)
+from apache_beam.runners.worker import sdk_worker
+sdk_worker.print = lambda *args, **kwargs: None  # the trace of what is raised, which goes back to the launcher too
 try:
     runpy.run_module("apache_beam.runners.worker.sdk_worker_main", run_name="__main__", alter_sys=True)
 except BaseException:

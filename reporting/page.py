@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from versatune.schemas.files import write_atomic
 from versatune.schemas.mixture import MixtureManifest
 from versatune.schemas.probe import ProbeReport
 from versatune.schemas.run import CheckpointRecord, RunRecord, read_checkpoints
+from versatune.schemas.visible import visible
+
+_LABEL = 40  # characters of a name beside a bar
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +108,7 @@ def _figures(story: Story) -> dict[str, Markup]:
     if story.probe is not None:
         estimate = story.probe.estimate
         spread = plots.Spread(shares=estimate.shares, lower=estimate.lower, upper=estimate.upper)
-        figures["probe"] = plots.intervals(story.probe.domains, spread)
+        figures["probe"] = plots.intervals(_labels(story.probe.domains), spread)
     return figures
 
 
@@ -119,7 +123,7 @@ def _books(dataset: DatasetManifest) -> Markup:
     ):
         parts[name] = [sum(getattr(books, counts).values()) for books in dataset.books]
     colours = [*(plots.colour(j) for j in range(len(domains))), "#C9CED6", "#8A929C", "#1B1F24"]
-    return plots.stacked_rows([books.source for books in dataset.books], parts, colours)
+    return plots.stacked_rows(_labels(books.source for books in dataset.books), parts, colours)
 
 
 def _weights(story: Story) -> Markup:
@@ -133,7 +137,7 @@ def _weights(story: Story) -> Markup:
         "first segment": [entry.realised_weight for entry in plan],
         "drawn in the run": [rows / max(sum(drawn), 1) for rows in drawn],
     }
-    return plots.grouped_bars(story.mixture.domains, groups, "share")
+    return plots.grouped_bars(_labels(story.mixture.domains), groups, "share")
 
 
 def _trajectory(story: Story) -> Markup:
@@ -148,8 +152,12 @@ def _trajectory(story: Story) -> Markup:
     )
 
 
+def _labels(names: Iterable[str]) -> list[str]:
+    return [visible(name[:_LABEL]) for name in names]
+
+
 def _by_domain(story: Story, vectors: list[Any]) -> dict[str, list[float | None]]:
-    return {domain: [vector[j] for vector in vectors] for j, domain in enumerate(story.run.domains)}
+    return {domain: [vector[j] for vector in vectors] for j, domain in enumerate(_labels(story.run.domains))}
 
 
 def _drawn(story: Story) -> list[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pyarrow.parquet as pq
 
 from versatune.schemas.errors import DataError
 from versatune.schemas.probe import ProbeReport
+from versatune.schemas.visible import visible
 
 PLACES = (0.1, 0.5, 0.9)
 """Where in a domain's samples, ordered from the most to the least probable, the ones to read stand."""
@@ -90,17 +90,3 @@ def _texts(parquet: pq.ParquetFile, wanted: list[int]) -> dict[int, dict[str, An
             begins = {"text": visible(text[:MOST_CHARACTERS]), "left": max(len(text) - MOST_CHARACTERS, 0)}
             found[row["index"]] = {**row, **begins}
     return found
-
-
-def visible(text: str) -> str:
-    """Return text in which every character can be seen: control characters and invisible ones as [U+001B].
-
-    Line breaks, tabs, blanks and the joiners that some scripts need stay as they are.
-    """
-    return "".join(map(_visible, text))
-
-
-def _visible(char: str) -> str:
-    if char.isprintable() or char in "\n\t\u200c\u200d" or unicodedata.category(char) == "Zs":
-        return char
-    return f"[U+{ord(char):04X}]"

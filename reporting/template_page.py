@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from versatune.reporting import rendering
-from versatune.reporting.samples import visible
 from versatune.schemas.files import write_atomic
 from versatune.schemas.template_record import TemplateRecord
+from versatune.schemas.visible import visible
 
 
 def write_template_page(

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import regex
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 from versatune.schemas.errors import ConfigError
@@ -16,6 +15,7 @@ from versatune.schemas.field_template import Template, parse_part
 from versatune.schemas.probe import EstimateName
 from versatune.schemas.taxonomy import DEFAULT_TAXONOMY, Taxonomy
 from versatune.schemas.validation import validate
+from versatune.schemas.yaml_text import parse_yaml, read_yaml
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -749,6 +749,9 @@ class Config(Section):
         }
 
 
+_SHOWN_OVERRIDE = 80
+
+
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Read a YAML configuration; see ``load_section``."""
     config = load_section(Config, path, overrides)
@@ -769,31 +772,12 @@ def load_section(model: type[S], path: str | Path, overrides: Sequence[str] = ()
         ConfigError: no such file, not YAML, an unknown key (with the nearest known one), a wrong value.
     """
     file = Path(path)
-    try:
-        text = file.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ConfigError(
-            f"{file}: no such configuration file; check the path, or copy one of examples/ to start from"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file}: cannot be read ({error})") from None
-    value = _parse_yaml(text, str(file))
+    value = read_yaml(file)
     if not isinstance(value, dict):
         raise ConfigError(f"{file}: holds {type(value).__name__}; expected keys and values such as 'name: my-data'")
     for override in [overrides] if isinstance(overrides, str) else overrides:
         _apply(value, override)
     return validate(model, value, str(file), ConfigError)
-
-
-def _parse_yaml(text: str, where: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        why = str(error)
-        if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:  # its text would quote the file
-            mark = error.problem_mark
-            why = f"{error.problem or error.context}, line {mark.line + 1}, column {mark.column + 1}"
-        raise ConfigError(f"{where}: not YAML ({why})") from None
 
 
 def _apply(value: dict[str, Any], override: str) -> None:
@@ -808,4 +792,4 @@ def _apply(value: dict[str, Any], override: str) -> None:
         if not isinstance(inner, dict):
             raise ConfigError(f"--set {override}: '{parent}' holds {type(inner).__name__}, not keys and values")
         target = inner
-    target[last] = _parse_yaml(text, f"--set {override}")
+    target[last] = parse_yaml(text, f"--set {override[:_SHOWN_OVERRIDE]}")

@@ -7,7 +7,8 @@
         |-- CheckError        exit code 2   several of these, found before anything was done
         |-- ConfigError       exit code 2   a configuration key or value
         `-- DataError         exit code 2   an input file, a row, a model folder, a manifest of another version
-            `-- LicenseError  exit code 2   data that the licence policy forbids
+            |-- LicenseError  exit code 2   data that the licence policy forbids
+            `-- ChangedError  exit code 2   an input file that changed while it was read
 
 A message names the thing, its value, what was expected and what to do. It never quotes a row's text.
 """
@@ -58,6 +59,10 @@ class DataError(UsageError):
 
 class LicenseError(DataError):
     """The data hold a licence that the policy forbids."""
+
+
+class ChangedError(DataError):
+    """An input file changed while it was read."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -13,6 +13,8 @@ from typing import Any
 
 import orjson
 
+from versatune.schemas.machine_faults import naming
+
 _BLOCK_BYTES = 1 << 20
 
 
@@ -46,7 +48,7 @@ def write_atomic(path: str | Path, data: bytes) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
-        with open(partial, "wb") as stream:
+        with naming(target), open(partial, "wb") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())

@@ -15,12 +15,13 @@ from versatune.pipelines.build import run
 from versatune.pipelines.probe import run_with as run_probe_with
 from versatune.schemas.config import ClassifierConfig, Config, ModelConfig, ProbeConfig
 from versatune.schemas.dataset import DatasetManifest
-from versatune.schemas.errors import ConfigError, DataError
+from versatune.schemas.errors import ChangedError, ConfigError, DataError
 from versatune.schemas.probe import ProbeReport
 from versatune.schemas.progress import Silence
 from versatune.transforms.classifier import classify
 from versatune.transforms.classifier.fasttext_classifier import bundled_model, card_path
 from versatune.transforms.engines.engine import Generation, Outcome, Sample
+from versatune.transforms.reading import read
 
 STORE: dict[str, bytes] = {}
 WRITES: list[str] = []
@@ -191,3 +192,28 @@ def test_a_probe_on_an_object_store_gives_the_same_report_and_goes_on_there(tmp_
     assert digest == reference.digest
     folder = f"store://bucket/out/toy/probe/{digest[:12]}"
     assert STORE[f"{folder}/{reference.generations}"] == (local.parent / reference.generations).read_bytes()
+
+
+def test_an_object_that_changes_while_it_is_read_ends_the_build_and_costs_one_request_a_part(
+    make_config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = "store://bucket/raw/law.jsonl"
+    STORE[address] = (tmp_path / "raw" / "law.jsonl").read_bytes()
+    config = make_config("out", sources=[{"name": "law", "files": [address]}], part_bytes=3000)
+    asked: list[str] = []
+    known = Store.metadata
+    monkeypatch.setattr(Store, "metadata", lambda self, path: asked.append(path) or known(self, path))
+    run(config, progress=Silence())
+    parts = -(-len(STORE[address]) // 3000)
+    assert parts > 2
+    assert asked.count(address) == parts + 1  # and one for the listing
+
+    whole = read.json_lines.rows
+
+    def rows(*args: Any, **kwargs: Any) -> Any:
+        STORE[address] = STORE[address].replace(b"court", b"tribunal")
+        return whole(*args, **kwargs)
+
+    monkeypatch.setattr(read.json_lines, "rows", rows)
+    with pytest.raises(ChangedError, match=rf"^source 'law': {address}: the file changed .* bytes and has .* now"):
+        run(make_config("other", sources=[{"name": "law", "files": [address]}], part_bytes=3000), progress=Silence())

@@ -13,9 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from versatune.reporting.probe_page import answer, why_stopped, write_probe_page
-from versatune.reporting.samples import samples_to_read, visible
+from versatune.reporting.samples import samples_to_read
 from versatune.schemas.errors import DataError
 from versatune.schemas.probe import Look, ProbeReport, Rounds
+from versatune.schemas.visible import visible
 
 Make = Callable[..., Path]
 

@@ -64,6 +64,14 @@ def peek(blocks: Blocks, size: int = HEAD) -> tuple[bytes, Blocks]:
     return whole[:size], chain([whole] if whole else [], blocks)
 
 
+def without_blank_beginning(blocks: Blocks) -> Blocks:
+    """Pass over blank blocks, and the blanks at the beginning of the first one that holds more."""
+    for block in blocks:
+        if text := block.lstrip():
+            return chain([text], blocks)
+    return iter(())
+
+
 def utf8(blocks: Blocks, encoding: str | None = None) -> Blocks:
     """Take away a byte-order mark; transcode UTF-16 and UTF-32 that have one, and text without a mark from ``encoding``.
 
@@ -101,7 +109,7 @@ def text_lines(blocks: Blocks, max_bytes: int) -> Iterator[str | RowFault]:
         blocks = (block.replace(b"\r", b"\n") for block in blocks)
     for found in lines(blocks, max_bytes):
         for line in found:
-            yield line if isinstance(line, RowFault) else line.decode("utf-8", UNDECODABLE) + "\n"
+            yield "\n" if not line else line if isinstance(line, RowFault) else line.decode("utf-8", UNDECODABLE) + "\n"
 
 
 def _wide(blocks: Blocks, encoding: str) -> Blocks:
@@ -160,7 +168,7 @@ def lines(blocks: Blocks, max_bytes: int) -> Iterator[list[bytes | RowFault]]:
         out: list[bytes | RowFault] = [_line(parts, size, max_bytes)]
         parts = [rest.pop()]
         size = len(parts[0])
-        if rest and max(map(len, rest)) > max_bytes:
+        if len(block) > max_bytes and rest and max(map(len, rest)) > max_bytes:
             out += [_line([line], len(line), max_bytes) for line in rest]
         else:
             out += rest

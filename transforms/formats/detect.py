@@ -76,6 +76,8 @@ _SIGNATURES = {
         for first in (0x1E, *range(0x22, 0x28))
     },
 }
+SNIFFED_BYTES = 4096
+"""Of a file whose name does not tell what it holds."""
 _DATA_SIGNATURES = (b"PAR1", b"ARROW1", b"\xff\xff\xff\xff", b"PK\x03\x04", *MAGIC)
 _JSON_BEGINS = re.compile(rb'\s*(\[\s*)*\{\s*("(?:[^"\\\n]|\\.)*"\s*:|\}|$)|\s*\[\s*(\]|\[|"|$)')
 

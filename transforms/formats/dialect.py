@@ -156,6 +156,9 @@ def _bad_quotes(line: str) -> RowFault:
     return RowFault("bad_quotes", detail, line.rstrip("\r\n").encode("utf-8", UNDECODABLE)[:HEAD_BYTES])
 
 
+_BLANK_LINES = frozenset({"\n", "\r\n"})
+
+
 class _StopError(Exception):
     """The next line is too long to be held, or a record goes on for too long."""
 
@@ -181,6 +184,8 @@ class _Feed:
             line = self._again.popleft()
         else:
             line = next(self._source)
+            while line in _BLANK_LINES and not self.taken:  # between two records, where there may be billions
+                line = next(self._source)
             self._read += len(line)
         self._chars += len(line)
         if isinstance(line, RowFault) or (self.taken and (self._chars > self._max or len(self.taken) > _MOST_LINES)):

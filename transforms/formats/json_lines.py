@@ -18,7 +18,7 @@ def rows(blocks: Blocks, max_row_bytes: int) -> Iterator[list[bytes | RowFault]]
     """Yield each line that is not blank, as it stands in the file; those of one block together."""
     for found in lines(blocks, max_row_bytes):
         try:
-            yield [row for line in found if (row := line.strip(_BLANK))]  # type: ignore[union-attr]
+            yield [row for line in found if line and (row := line.strip(_BLANK))]  # type: ignore[union-attr]
         except AttributeError:  # rare: a fault among them
             stripped = (line if isinstance(line, RowFault) else line.strip(_BLANK) for line in found)
             yield [row for row in stripped if row]

@@ -3,30 +3,38 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
-from apache_beam.io.filesystem import BeamIOError, CompressionTypes
+from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
 
 from versatune.schemas.config import SourceConfig
 from versatune.schemas.errors import DataError
+from versatune.transforms.formats.archive import members
 from versatune.transforms.formats.blocks import HEAD, utf8
 from versatune.transforms.formats.columnar import row_group_bytes
 from versatune.transforms.formats.compressed import codec_of
-from versatune.transforms.formats.detect import ARROW, KNOWN, extensions, looks_like_data, may_hold_data, text_kind
+from versatune.transforms.formats.detect import (
+    ARROW,
+    KNOWN,
+    SNIFFED_BYTES,
+    extensions,
+    looks_like_data,
+    may_hold_data,
+    text_kind,
+)
 from versatune.transforms.formats.hub import addresses
 from versatune.transforms.formats.sidecar import UNKNOWN, license_of, saved_state, stated_splits
 from versatune.transforms.formats.splits import ALL, TRAIN, SplitChoice
+from versatune.transforms.formats.state import files_state, object_state, status_state
 from versatune.transforms.transport.batch import InputSplit, ReadOptions
-from versatune.transforms.transport.storage import is_local, literal_directories, open_arrow
+from versatune.transforms.transport.storage import is_local, literal_directories, open_foreign, open_stored
 
-_SNIFFED_BYTES = 4096
 _GLOB = "*?["
 
 
@@ -64,7 +72,7 @@ def source_splits(
     if source.hub is not None:
         named, opened = addresses(source.hub, directory)
         license_ = source.license or (license_of(f"{opened.id}/.", opened.id) if os.path.isdir(opened.id) else UNKNOWN)
-        modified = _modified_below(opened.id) if os.path.isdir(opened.id) else ""
+        modified = folder_state(opened.id) if os.path.isdir(opened.id) else ""
         return [
             InputSplit(
                 source=source.name, uri=str(named), location=str(opened), bytes=0, modified=modified, license=license_
@@ -176,14 +184,6 @@ def _say_choice(source: SourceConfig, choice: SplitChoice, say: Callable[[str], 
         )
 
 
-def open_stored(location: str) -> BinaryIO:
-    """Open a file as it is stored: Beam's own decompression takes a truncated file for a whole one."""
-    if is_local(location):
-        return open(location, "rb")
-    file: BinaryIO = FileSystems.open(location, compression_type=CompressionTypes.UNCOMPRESSED)
-    return file
-
-
 def _expand(source: SourceConfig, pattern: str, directory: Path) -> list[_Found]:
     """Return the files that one entry of a source's list stands for."""
     remote = "://" in pattern
@@ -244,14 +244,14 @@ def _is_data(location: str, *, hidden: bool) -> bool:
         return known
     try:
         with closing(open_stored(location)) as file:
-            return looks_like_data(file.read(_SNIFFED_BYTES))
+            return looks_like_data(file.read(SNIFFED_BYTES))
     except (OSError, ValueError):
         return True  # let the reader say what is wrong
 
 
 def _local(path: str, root: str) -> _Found:
     status = os.stat(path)
-    return _Found(path, status.st_size, str(status.st_mtime_ns), root)
+    return _Found(path, status.st_size, status_state(status), root)
 
 
 def _matches(where: str, what: str) -> Iterator[_Found]:
@@ -267,8 +267,7 @@ def _matches(where: str, what: str) -> Iterator[_Found]:
             if os.path.isfile(entry.path):
                 yield _local(entry.path, _literal_folder(where))
         else:
-            modified = str(entry.last_updated_in_seconds or "")
-            yield _Found(entry.path, entry.size_in_bytes, modified, _literal_folder(where))
+            yield _Found(entry.path, entry.size_in_bytes, object_state(entry), _literal_folder(where))
 
 
 def _literal_folder(where: str) -> str:
@@ -296,8 +295,9 @@ def _nothing_found(what: str, where: str, others: int) -> DataError:
     return DataError(f"{what}: matches no file in {parent or '/'}; there is no such directory")
 
 
-def _modified_below(folder: str) -> str:
-    return str(max((os.stat(path).st_mtime_ns for path in _files_below(folder)), default=0))
+def folder_state(folder: str) -> str:
+    """Return one state for all files below a folder."""
+    return files_state(_files_below(folder))
 
 
 def _divided(split: InputSplit, part_bytes: int, choice: SplitChoice | None = None) -> list[InputSplit]:
@@ -306,7 +306,7 @@ def _divided(split: InputSplit, part_bytes: int, choice: SplitChoice | None = No
         return [split]
     try:
         if extensions(split.location)[0] == ".zip":
-            return _members(split, choice or SplitChoice(ALL)) or [split]
+            return members(split, choice or SplitChoice(ALL)) or [split]
         if split.bytes <= part_bytes:
             return [split]
         bounds = _bounds(split, part_bytes)
@@ -324,7 +324,7 @@ def _bounds(split: InputSplit, part_bytes: int) -> list[tuple[int, int]]:
     if split.options.encoding and not head.startswith(b"PAR1"):
         return []
     if head.startswith(b"PAR1"):
-        with closing(open_arrow(split.location)) as file:
+        with closing(open_foreign(split.location)) as file:
             return _packed(row_group_bytes(file), part_bytes)
     if codec_of(head) or b"".join(utf8(iter([head]))) != head.removeprefix(b"\xef\xbb\xbf"):
         return []
@@ -346,29 +346,3 @@ def _packed(sizes: list[int], part_bytes: int) -> list[tuple[int, int]]:
             bounds.append((start, number))
             start, filled = number, 0
     return bounds
-
-
-def _members(split: InputSplit, choice: SplitChoice) -> list[InputSplit]:
-    """Return the members of a zip archive that hold data of the split that is read."""
-    with closing(open_stored(split.location)) as file, zipfile.ZipFile(file) as archive:
-        members = {info.filename: info for info in archive.infolist() if not info.is_dir()}
-        data = [name for name, info in sorted(members.items()) if _is_data_member(archive, info)]
-        kept = choice.of(data, {})
-        return [
-            replace(split, uri=f"{split.uri}!/{name}", member=name, bytes=members[name].file_size)
-            for name in data
-            if name in kept
-        ]
-
-
-def _is_data_member(archive: zipfile.ZipFile, info: Any) -> bool:
-    if any(part.startswith(".") or part == "__MACOSX" for part in info.filename.split("/")):
-        return False
-    known = may_hold_data(info.filename)
-    if known is not None:
-        return known
-    try:
-        with archive.open(info) as file:
-            return looks_like_data(file.read(_SNIFFED_BYTES))
-    except Exception:  # noqa: BLE001  # encrypted or damaged: reading it says so
-        return True

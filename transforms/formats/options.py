@@ -12,9 +12,9 @@ from versatune.transforms.formats.compressed import unpacked
 from versatune.transforms.formats.detect import ARROW, extensions, text_kind
 from versatune.transforms.formats.fault import FormatError
 from versatune.transforms.formats.hub import SCHEME
-from versatune.transforms.formats.listing import open_stored
 from versatune.transforms.formats.splits import ALL
 from versatune.transforms.transport.batch import InputSplit, ReadOptions
+from versatune.transforms.transport.storage import open_stored
 
 _COLUMNAR = (b"PAR1", b"ARROW1", b"\xff\xff\xff\xff")
 _TEXT_KINDS = {"lines": "JSON Lines", "document": "JSON", "delimited": "delimited text", "text": "plain text"}

@@ -39,7 +39,7 @@ def rows(blocks: Blocks, max_row_bytes: int, *, pattern: str) -> Iterator[bytes 
         text += source.read(at + 2 * _WINDOW_CHARS - len(text))
         stop = len(text) if source.ended else at + _WINDOW_CHARS
         while at < stop:
-            found = _search(finder, text, at)
+            found = _search(finder, text, at, gap)
             if found is None or found.start() >= stop:
                 gap.add(text[at:stop])
                 at = stop
@@ -57,12 +57,12 @@ def rows(blocks: Blocks, max_row_bytes: int, *, pattern: str) -> Iterator[bytes 
             return
 
 
-def _search(finder: regex.Pattern[str], text: str, at: int) -> regex.Match[str] | None:
+def _search(finder: regex.Pattern[str], text: str, at: int, gap: _Gap) -> regex.Match[str] | None:
     try:
         return finder.search(text, at, timeout=_TIMEOUT_S)
     except TimeoutError:
         raise RunError(
-            f"pattern {finder.pattern!r}: one search took more than {_TIMEOUT_S:g} s. The pattern can match the same text in"
+            f"pattern {finder.pattern!r}: the search from line {gap.line:,} on took more than {_TIMEOUT_S:g} s. The pattern can match the same text in"
             r" very many ways: write [^\n]* for .*, and no repetition inside a repetition, such as (a+)+"
         ) from None
 
@@ -108,6 +108,11 @@ class _Gap:
     def __init__(self) -> None:
         self._line = self._first = 1
         self._head = ""
+
+    @property
+    def line(self) -> int:
+        """Number of the line that comes next."""
+        return self._line
 
     def add(self, text: str) -> None:
         """Take more of it."""

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
-import yaml
-
+from versatune.schemas.errors import ConfigError
+from versatune.schemas.yaml_text import parse_yaml
 from versatune.transforms.formats.splits import TRAIN
 from versatune.transforms.transport.storage import exists, is_local, read_bytes
 
@@ -143,8 +143,8 @@ def _card(path: str) -> dict[str, Any]:
     """Return the front matter of a dataset card; empty if there is none."""
     found = _FRONT_MATTER.match(_text(path))
     try:
-        card = yaml.safe_load(found.group(1)) if found else None
-    except yaml.YAMLError:
+        card = parse_yaml(found.group(1), path) if found else None
+    except ConfigError:
         return {}
     return card if isinstance(card, dict) else {}
 

@@ -18,7 +18,6 @@ from versatune.transforms.formats.compressed import codec_of
 from versatune.transforms.formats.detect import ARROW, DELIMITED, JSON, LINES, PARQUET, extensions, text_kind
 from versatune.transforms.formats.fault import FormatError
 from versatune.transforms.formats.hub import SCHEME
-from versatune.transforms.formats.listing import open_stored
 from versatune.transforms.formats.option_proposal import Proposal, propose_options
 from versatune.transforms.reading.field_use import absent_field, absent_fields, field_uses, unused_texts
 from versatune.transforms.reading.read import plan_inputs, read_rows
@@ -33,6 +32,7 @@ from versatune.transforms.shapes.field_proposal import propose_fields
 from versatune.transforms.shapes.field_yaml import source_yaml
 from versatune.transforms.shapes.registry import SHAPES, detect_layout
 from versatune.transforms.transport.batch import InputSplit, RawBatch, RowFault
+from versatune.transforms.transport.storage import open_stored
 
 PREVIEWS = 3
 _INSPECT = "inspect"

@@ -14,6 +14,7 @@ from apache_beam.pvalue import PCollection
 from versatune.schemas.arrow import MESSAGES, NORMALIZED
 from versatune.schemas.config import BuildConfig, SourceConfig
 from versatune.schemas.dataset import EXPANDED, REPAIRED
+from versatune.schemas.errors import RunError
 from versatune.transforms.cleaning.chain import make_cleaner
 from versatune.transforms.cleaning.tails import count_tail, drop_tails
 from versatune.transforms.reading.repairs import Repairs, no_repairs
@@ -43,6 +44,9 @@ def normalize_batch(
         source: gives the field map, if there is one.
         cleaner: the configured cleaning; None does nothing.
         repairs: what takes the place of rows that were rejected before, at whatever stage.
+
+    Raises:
+        RunError: a pattern of the configuration could not be decided on a row.
     """
     examples, rejects, counts = _Examples(), _Rejects(), Counter[str]()
     repairs = repairs or no_repairs()
@@ -76,6 +80,8 @@ def normalize_batch(
                     counts[WEIGHT_NOT_APPLIED] += 1
             except RowError as error:
                 rejects.add(row, item, _alone(example) if several else payload, error)
+            except RunError as error:
+                raise RunError(f"source '{source.name}': {raw.split.uri}, row {row}: {error}") from None
     return Batch(raw.key, raw.split, examples.batch(), rejects.batch(), counts, raw.raw_bytes, audit.counted())
 
 

@@ -27,16 +27,17 @@ from versatune.transforms.formats import (
     plain_text,
     sidecar,
 )
-from versatune.transforms.formats.blocks import HEAD, Blocks, Tap, line_range, peek, utf8
+from versatune.transforms.formats.blocks import HEAD, Blocks, Tap, line_range, peek, utf8, without_blank_beginning
 from versatune.transforms.formats.compressed import guarded, unpacked
 from versatune.transforms.formats.detect import ARROW, DELIMITED, UNREADABLE, extensions, refuse_unreadable, text_kind
 from versatune.transforms.formats.fault import FormatError
 from versatune.transforms.formats.hub import SCHEME, HubAddress, hub_rows
-from versatune.transforms.formats.listing import open_stored, source_splits
+from versatune.transforms.formats.listing import source_splits
 from versatune.transforms.formats.options import check_options
 from versatune.transforms.formats.text_encoding import as_utf8
+from versatune.transforms.reading.changes import change_of
 from versatune.transforms.transport.batch import InputSplit, RawBatch, ReadOptions, RowFault
-from versatune.transforms.transport.storage import open_arrow
+from versatune.transforms.transport.storage import is_local, open_foreign, open_stored
 
 MAX_ROW_BYTES = 8 * 2**20
 _BATCH_BYTES = 32 * 2**20  # with rows of many kilobytes a batch ends before batch_rows
@@ -69,6 +70,8 @@ class ReadRecord:
     license: str
     refused: str
     """Why the file cannot be read, in one line; its rows so far are of no use. Empty if all is well."""
+    changed: bool = False
+    """The file is refused because it is no longer the one that was listed."""
     note: str = ""
     """What was decided about the file without being sure; empty if nothing was."""
 
@@ -133,7 +136,8 @@ def read_rows(
     """
     stored = _Stored()
     rows = batches = 0
-    refused = split.refused
+    changed = change_of(split) if is_local(split.location) else ""  # which costs nothing; an object is asked for once
+    refused = split.refused or changed
     try:
         for batch in () if refused else _batches(split, _rows(split, max_row_bytes, stored), batch_rows):
             rows += len(batch.payloads)
@@ -153,6 +157,8 @@ def read_rows(
             f"source '{split.source}': {split.uri}: cannot be read ({type(error).__name__}: {_one_line(error)}). The file is"
             " damaged, cut short, or not what its name says: fetch it again, or take it out of the source"
         )
+    if not split.refused and (changed := changed or _change_of(split)):
+        refused = f"source '{split.source}': {split.uri}: {changed}"
     return ReadRecord(
         source=split.source,
         uri=split.uri,
@@ -165,8 +171,16 @@ def read_rows(
         batches=batches,
         license=split.license,
         refused=_one_line(refused),
+        changed=bool(changed),
         note=_one_line("; ".join(stored.notes)),
     )
+
+
+def _change_of(split: InputSplit) -> str:
+    try:
+        return change_of(split)
+    except RunError as error:
+        raise RunError(f"source '{split.source}': {split.uri}: {error}") from None
 
 
 class ReadOutputs(NamedTuple):
@@ -271,7 +285,7 @@ def _file_rows(split: InputSplit, max_row_bytes: int, stored: _Stored) -> Rows:
             yield from json_lines.rows(blocks if split.start else utf8(blocks), max_row_bytes)
         else:
             _refuse_selection(split.location, kind)
-            with closing(open_arrow(split.location)) as mapped:
+            with closing(open_foreign(split.location)) as mapped:
                 yield from _grouped(_columnar(mapped, kind, max_row_bytes, split))
         if split.part == 0:
             file.seek(0)
@@ -328,9 +342,10 @@ def _stream_rows(
             yield from _grouped(_columnar(copy, columns, max_row_bytes))
         return
     head, plain = peek(utf8(plain, options.encoding))
-    if not head.strip():
-        yield from _grouped(plain_text.rows(plain, max_row_bytes))
-        return
+    if not head.strip():  # blank lines are no rows, however many, and say nothing of what follows
+        head, plain = peek(without_blank_beginning(plain))
+        if not head:
+            return
     refuse_unreadable(head, name)
     kind = text_kind(head, name, whole=len(head) < HEAD, options=options)
     if kind == "lines":

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from versatune.schemas.dataset import DECONTAMINATE, SPLITS, DatasetManifest
+from versatune.schemas.visible import visible
 
 _SIZES = (
     (1_000, "n<1K"),
@@ -27,19 +28,20 @@ _BALANCE = (
     "Every row that was read, and every further example that a row held, was written, is a duplicate or near-duplicate of an example"
     " that was, or was rejected."
 )
+_SHOWN_CHARS = 2_000
 _MARKUP = re.compile(r"[\\`*{}\[\]()<>#!|~&$]|(?<!\w)_|_(?!\w)")  # an underscore within a word means nothing
 
 
 def dataset_card(manifest: DatasetManifest) -> str:
     """Return the card: one load configuration for everything (``default``) and one for each domain that has rows."""
-    front = yaml.safe_dump(front_matter(manifest), sort_keys=False, allow_unicode=True, width=2**16).rstrip()
+    front = _yaml(front_matter(manifest))
     tokens = f", token ids and loss masks of {text(manifest.tokenizer.name)}" if manifest.tokenizer else ""
     rows = _rows(manifest)
     domains = _domains(rows)
     sections = [
         f"---\n{front}\n---",
         f"# {text(manifest.name)} {text(manifest.version)}",
-        f"Examples with a domain each{tokens}. Made by versatune {manifest.code_version} on {manifest.created_at}.",
+        f"Examples with a domain each{tokens}. Made by versatune {text(manifest.code_version)} on {text(manifest.created_at)}.",
         _FILES,
         _loading(domains),
         "## Rows",
@@ -70,7 +72,15 @@ def front_matter(manifest: DatasetManifest) -> dict[str, Any]:
 
 def text(value: str) -> str:
     """Return text for a line or a table cell of Markdown: it shows as it is, whatever it holds."""
-    return _MARKUP.sub(r"\\\g<0>", " ".join(value.split()))
+    shown = value if len(value) <= _SHOWN_CHARS else f"{value[:_SHOWN_CHARS]}…"
+    return _MARKUP.sub(r"\\\g<0>", visible(" ".join(shown.split())))
+
+
+def _yaml(value: dict[str, Any]) -> str:
+    text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=2**16).rstrip()
+    if visible(text) == text:
+        return text
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=False, width=2**16).rstrip()  # escapes it
 
 
 def _rows(manifest: DatasetManifest) -> dict[str, dict[str, int]]:

@@ -112,7 +112,9 @@ def _basis(settings: str, buckets: int, kept: Iterable[Planned], places: Mapping
 
 
 def _places(records: Sequence[dict[str, Any]]) -> dict[str, Place]:
-    """Return the places of the splits of files that were read whole."""
+    """Return the places of the splits of files that were read whole; none where a file changed meanwhile, since nothing will be published."""
+    if any(record.get("changed") for record in records):
+        return {}
     refused = {(record["source"], record["uri"]) for record in records if record["refused"]}
     places: dict[str, Place] = {}
     first_row = 0

@@ -27,12 +27,13 @@ from versatune.schemas.dataset import (
     SourceBooks,
     TokenizerRecord,
 )
-from versatune.schemas.errors import ConfigError, DataError, LicenseError, RunError, VersatuneError
+from versatune.schemas.errors import ChangedError, ConfigError, DataError, LicenseError, RunError, VersatuneError
 from versatune.schemas.licenses import check_licenses
 from versatune.schemas.model_facts import ModelFacts
 from versatune.schemas.taxonomy import Taxonomy
 from versatune.schemas.version import VERSION
 from versatune.transforms.overlap.near_duplicates import Clusters
+from versatune.transforms.reading.changes import check_unchanged
 from versatune.transforms.reading.field_use import check_mapped, field_uses
 from versatune.transforms.shards.books import Results, balance, check_books, check_refused, list_inputs
 from versatune.transforms.shards.dataset_card import dataset_card
@@ -45,7 +46,7 @@ from versatune.transforms.transport.storage import match, move, read_bytes, repl
 OUTCOME = "outcome.json"
 REJECTED = "rejected"
 _DIGEST_DIGITS = 8
-_ERRORS = {kind.__name__: kind for kind in (ConfigError, DataError, RunError)}
+_ERRORS = {kind.__name__: kind for kind in (ChangedError, ConfigError, DataError, RunError)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,9 +109,11 @@ def make_manifest(plan: VersionPlan, results: Results) -> DatasetManifest:
     """Put the manifest together; equal rows give an equal digest, whatever order things came in.
 
     Raises:
+        ChangedError: files that changed while they were read.
         DataError: files that cannot be read, see :func:`check_refused`; see :func:`check_books`; a licence that the policy forbids.
         RunError: the books do not balance.
     """
+    check_unchanged(results.records)
     inputs = list_inputs(results.records)
     check_refused(inputs, skip=plan.skip_refused)
     books = balance(inputs, results)
@@ -226,6 +229,8 @@ def finish_build(plan: VersionPlan, results: Results) -> Outcome:
     try:
         manifest = make_manifest(plan, results)
         outcome = replace(publish(plan, manifest), notices=input_notices(manifest))
+    except ChangedError as error:  # nothing of what was rejected need be final
+        outcome = Outcome(None, error="ChangedError", message=str(error))
     except DataError as error:
         kept = "" if isinstance(error, LicenseError) else _keep_rejects(plan, results.rejected)
         outcome = Outcome(None, error="DataError", message=str(error) + kept)

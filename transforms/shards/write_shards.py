@@ -20,6 +20,7 @@ from apache_beam.pvalue import AsSingleton, PCollection
 
 from versatune.schemas.arrow import LINEAGE, ORIGIN, REJECT_FILE
 from versatune.schemas.dataset import SPLITS
+from versatune.schemas.machine_faults import naming
 from versatune.transforms.overlap.near_duplicates import dropped_of
 from versatune.transforms.shards.pieces import Piece
 from versatune.transforms.shards.shard_plan import Place, PlanFile, ShardPlan, load_plan
@@ -404,7 +405,7 @@ def _write_parquet(groups: Iterable[pa.Table], path: str) -> dict[str, Any]:
     groups = iter(groups)
     first = next(groups)
     rows = 0
-    with open_new(path) as stream:
+    with naming(path), open_new(path) as stream:
         sink = _HashingSink(stream)
         schema = first.schema
         with pq.ParquetWriter(

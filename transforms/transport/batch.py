@@ -46,7 +46,8 @@ class InputSplit:
     bytes: int
     """Of the whole file as stored."""
     modified: str = ""
-    """When the file was last changed, in whatever form its file system tells; a changed file is another split."""
+    """The file's state when it was listed (:mod:`versatune.transforms.formats.state`), of several files with blanks between; empty if
+    nobody can tell. A changed file is another split."""
     license: str = "unknown"
     part: int = 0
     """Which part of the file this is, from 0; parts follow each other in the order of rows."""

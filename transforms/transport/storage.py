@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 from apache_beam.io.filesystem import CompressionTypes
@@ -22,6 +22,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from versatune.transforms.transport.clients import reuse_clients
 
 reuse_clients()  # in every process that touches a file: workers import this module too
+
+from versatune.schemas.machine_faults import naming
 
 _BLOCK_BYTES = 1 << 20
 
@@ -49,6 +51,19 @@ def open_arrow(path: str) -> Any:
     if is_local(path):
         return pa.memory_map(path)
     return pa.PythonFile(FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED), mode="r")
+
+
+def open_foreign(path: str) -> Any:
+    """Open for Arrow a file that somebody else may write to: where a mapped one is cut short, reading it kills the process."""
+    return pa.OSFile(path) if is_local(path) else open_arrow(path)
+
+
+def open_stored(path: str) -> BinaryIO:
+    """Open a file as it is stored: Beam's own decompression takes a truncated file for a whole one."""
+    if is_local(path):
+        return open(path, "rb")
+    file: BinaryIO = FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+    return file
 
 
 def read_bytes(path: str) -> bytes:
@@ -93,7 +108,7 @@ def replace_bytes(path: str, data: bytes, *, durable: bool = True) -> None:
             stream.write(data)
         return
     partial = _partial(path)
-    with open_new(partial) as stream:
+    with naming(path), open_new(partial) as stream:
         stream.write(data)
         if durable:
             stream.flush()
@@ -119,7 +134,7 @@ def local_copy(path: str, *beside: str) -> str:
 def write_arrow(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: str) -> int:
     """Write an Arrow IPC file, whole or not at all, and return its rows."""
     partial, rows = _partial(path), 0
-    with open_new(partial) as stream, pa.ipc.new_file(stream, schema) as writer:
+    with naming(path), open_new(partial) as stream, pa.ipc.new_file(stream, schema) as writer:
         for batch in batches:
             writer.write_batch(batch)
             rows += batch.num_rows

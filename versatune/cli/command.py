@@ -12,6 +12,7 @@ import typer
 
 from versatune.cli.terminal import Terminal, only_json_on_stdout
 from versatune.schemas.errors import CheckError, UsageError, VersatuneError
+from versatune.schemas.machine_faults import machine_fault
 from versatune.schemas.remote import is_remote, mirror_of
 
 
@@ -24,7 +25,6 @@ def _on_this_machine(text: str) -> Path:
 def place(text: str) -> Path:
     """Return the local path of what a command is given: a path, or an address such as gs://bucket/outputs/my-model/20261121-1a2b3c4d."""
     return mirror_of(text)
-
 
 ConfigPath = Annotated[
     Path,
@@ -53,8 +53,8 @@ def guarded(work: Callable[[Terminal], None], as_json: bool, debug: bool) -> Non
         except typer.Exit:
             raise
         except Exception as error:  # noqa: BLE001  # the last line of defence: one message instead of a stack trace
-            message = f"{type(error).__name__}: {error}. This is a fault in versatune; --debug shows where"
-            _fail(terminal, message, 1, debug, error)
+            fault = f"{type(error).__name__}: {error}. This is a fault in versatune; --debug shows where"
+            _fail(terminal, machine_fault(error) or fault, 1, debug, error)
 
 
 def job(context: typer.Context, config: Path, overrides: list[str], terminal: Terminal) -> Any:

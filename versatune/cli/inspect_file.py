@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.console import Group, RenderableType
 from rich.rule import Rule
 from rich.text import Text
@@ -16,6 +15,7 @@ from versatune.schemas.config import FieldMap
 from versatune.schemas.errors import ConfigError, DataError
 from versatune.schemas.remote import is_remote
 from versatune.schemas.validation import validate
+from versatune.schemas.yaml_text import parse_yaml
 
 _SHOWN_CHARS = 700
 _SHOWN_EXAMPLES = 3
@@ -56,10 +56,7 @@ def summarize_inspection(file: str, fields: str | None, sample: int) -> Summary:
 def _field_map(text: str | None) -> FieldMap | None:
     if text is None:
         return None
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--fields: not YAML ({' '.join(str(error).split())})") from None
+    value = parse_yaml(text, "--fields")
     if not isinstance(value, dict):
         raise ConfigError(f"--fields {text}: expected a map such as '{{prompt: question, completion: answer}}'")
     return validate(FieldMap, value, "--fields", ConfigError)

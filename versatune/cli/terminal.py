@@ -72,7 +72,7 @@ class Terminal:
         """Move the bar."""
         if self._bars is None or self._task is None:
             return
-        total = self._bars.tasks[0].total
+        total, note = self._bars.tasks[0].total, printable(note)
         self._bars.update(self._task, completed=done, amount=_amount(done, total, self._unit), note=note)
         if not self._errors.is_terminal and time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()

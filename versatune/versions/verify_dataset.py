@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import yaml
 
 from versatune.schemas.dataset import DECONTAMINATE, REPAIRED, DatasetManifest, Shard
-from versatune.schemas.errors import IntegrityError
+from versatune.schemas.errors import ConfigError, IntegrityError
 from versatune.schemas.progress import Progress
+from versatune.schemas.yaml_text import parse_yaml
 from versatune.transforms.shards.dataset_card import front_matter
 from versatune.versions.checksums import checksum
 from versatune.versions.listing import bucket_of
@@ -184,9 +184,9 @@ def _card(file: Path, manifest: DatasetManifest) -> Iterator[str]:
         return
     expected = front_matter(manifest)
     try:
-        found = yaml.safe_load(_FENCE.split(file.read_text(encoding="utf-8"))[1])
+        found = parse_yaml(_FENCE.split(file.read_text(encoding="utf-8"))[1], str(file))
         wrong = [key for key in ("license", "configs") if found.get(key) != expected[key]]
-    except (yaml.YAMLError, UnicodeDecodeError, IndexError, AttributeError):
+    except (ConfigError, UnicodeDecodeError, IndexError, AttributeError):
         yield f"{file}: does not begin with a card's front matter between two lines of ---"
         return
     if wrong:

@@ -30,6 +30,7 @@ from hypothesis import strategies as st
 from versatune.schemas.config import Config, load_config
 from versatune.schemas.errors import DataError, RunError
 from versatune.transforms.formats.listing import _divided
+from versatune.transforms.formats.state import status_state
 from versatune.transforms.reading.read import ReadRecord, ReadRows, plan_inputs, read_rows
 from versatune.transforms.transport.batch import InputSplit, RawBatch, RowFault
 
@@ -108,7 +109,7 @@ def test_a_uri_is_relative_to_the_configuration_wherever_that_lies(tmp_path: Pat
                 uri="../rows.jsonl",
                 location=str(tmp_path / "rows.jsonl"),
                 bytes=len(LINES),
-                modified=str((tmp_path / "rows.jsonl").stat().st_mtime_ns),
+                modified=status_state((tmp_path / "rows.jsonl").stat()),
             )
         ]
     )
