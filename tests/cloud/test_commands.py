@@ -21,7 +21,10 @@ SOURCES = ("law", "code")
 
 def rows(domain: str) -> bytes:
     lines = [
-        {"instruction": f"What is {domain} number {n}, and why?", "output": f"It is the {domain} of {n}, as court {n} held."}
+        {
+            "instruction": f"What is {domain} number {n}, and why?",
+            "output": f"It is the {domain} of {n}, as court {n} held.",
+        }
         for n in range(60)
     ]
     return "".join(json.dumps(line) + "\n" for line in [*lines, {"instruction": "empty", "output": ""}]).encode()
@@ -37,7 +40,13 @@ def configuration(folder: Path, output: str, raw: str, model: Path) -> Path:
         "model": {"path": str(model)},
         "build": {"max_tokens": 128, "validation_fraction": 0.2, "max_rejected_fraction": 0.5},
         "mix": {"policy": "proportional", "budget": 16, "segments": 2, "mixer": {"name": "constant"}},
-        "train": {"dtype": "float32", "device": "cpu", "global_batch_rows": 4, "micro_batch_rows": 4, "learning_rate": 1e-3},
+        "train": {
+            "dtype": "float32",
+            "device": "cpu",
+            "global_batch_rows": 4,
+            "micro_batch_rows": 4,
+            "learning_rate": 1e-3,
+        },
     }
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "toy.yaml"
@@ -71,9 +80,10 @@ def test_the_whole_loop_and_every_command(work: tuple[Store, Path, DatasetManife
     assert f"digest {local.digest[:12]}: {store.address('out/toy')}" in said("build", file)
     version = store.address(f"out/toy/{local.version}")
     for shard in local.shards:
-        assert store.get(f"out/toy/{local.version}/{shard.path}") == (
-            tmp_path / "local" / "out" / "toy" / local.version / shard.path
-        ).read_bytes()
+        assert (
+            store.get(f"out/toy/{local.version}/{shard.path}")
+            == (tmp_path / "local" / "out" / "toy" / local.version / shard.path).read_bytes()
+        )
     assert not [key for key in store.keys("out/") if ".staging-" in key or ".partial" in key]
     for where in (file, store.address("out/toy"), store.address("out")):
         assert local.version in said("ls", where)

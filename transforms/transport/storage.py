@@ -19,11 +19,10 @@ from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from versatune.schemas.machine_faults import naming
 from versatune.transforms.transport.clients import reuse_clients
 
 reuse_clients()  # in every process that touches a file: workers import this module too
-
-from versatune.schemas.machine_faults import naming
 
 _BLOCK_BYTES = 1 << 20
 

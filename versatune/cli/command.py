@@ -26,6 +26,7 @@ def place(text: str) -> Path:
     """Return the local path of what a command is given: a path, or an address such as gs://bucket/outputs/my-model/20261121-1a2b3c4d."""
     return mirror_of(text)
 
+
 ConfigPath = Annotated[
     Path,
     typer.Argument(
