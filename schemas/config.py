@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator,
 from versatune.schemas.errors import ConfigError
 from versatune.schemas.field_template import Template, parse_part
 from versatune.schemas.probe import EstimateName
+from versatune.schemas.remote import address_of, is_remote
 from versatune.schemas.taxonomy import DEFAULT_TAXONOMY, Taxonomy
 from versatune.schemas.validation import validate
 from versatune.schemas.yaml_text import parse_yaml, read_yaml
@@ -771,6 +772,8 @@ def load_section(model: type[S], path: str | Path, overrides: Sequence[str] = ()
     Raises:
         ConfigError: no such file, not YAML, an unknown key (with the nearest known one), a wrong value.
     """
+    if is_remote(address := address_of(path)):
+        raise ConfigError(f"{address}: a configuration is read on this machine; copy it here and give its path")
     file = Path(path)
     value = read_yaml(file)
     if not isinstance(value, dict):

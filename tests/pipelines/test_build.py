@@ -270,7 +270,7 @@ def test_a_failing_worker_is_one_line_with_its_cause(make_config: Any, monkeypat
 
     monkeypatch.setattr("versatune.transforms.shards.write_shards._write_parquet", fail)
     config = make_config()
-    with pytest.raises(RunError, match="No space left on device") as caught:
+    with pytest.raises(RunError, match="no space is left on the disk") as caught:
         build(config)
     assert "\n" not in str(caught.value)
     assert caught.value.__cause__ is not None
@@ -278,10 +278,10 @@ def test_a_failing_worker_is_one_line_with_its_cause(make_config: Any, monkeypat
 
 
 def test_rows_lost_on_the_way_to_the_shards_are_noticed(make_config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from versatune.transforms.shards import write_shards
+    from versatune.transforms.shards import pieces
 
-    whole = write_shards.read_bucket
-    monkeypatch.setattr(write_shards, "read_bucket", lambda *at: [batch.slice(1) for batch in whole(*at)])
+    whole = pieces.read_bucket
+    monkeypatch.setattr(pieces, "read_bucket", lambda *at: [batch.slice(1) for batch in whole(*at)])
     with pytest.raises(RunError, match="arrived at the shards"):
         build(make_config())
 

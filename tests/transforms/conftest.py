@@ -138,7 +138,10 @@ class Corpus:
         return Results(
             records=self.records,
             plan=plan,
-            written=[self.write(bucket, plan, near, fragment_pieces(bucket, plan)) for bucket in buckets(plan.buckets)],
+            written=[
+                self.writer().write(bucket, plan, near, fragment_pieces(bucket, plan))
+                for bucket in buckets(plan.buckets)
+            ],
             rejected=[write_rejects(number, plan, f"{self.home}/out") for number in range(len(plan.reject_groups))],
         )
 

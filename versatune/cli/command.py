@@ -13,13 +13,7 @@ import typer
 from versatune.cli.terminal import Terminal, only_json_on_stdout
 from versatune.schemas.errors import CheckError, UsageError, VersatuneError
 from versatune.schemas.machine_faults import machine_fault
-from versatune.schemas.remote import is_remote, mirror_of
-
-
-def _on_this_machine(text: str) -> Path:
-    if is_remote(text):
-        raise typer.BadParameter(f"{text}: a configuration is read on this machine; copy it here and give its path")
-    return Path(text)
+from versatune.schemas.remote import mirror_of
 
 
 def place(text: str) -> Path:
@@ -29,9 +23,7 @@ def place(text: str) -> Path:
 
 ConfigPath = Annotated[
     Path,
-    typer.Argument(
-        metavar="CONFIG", parser=_on_this_machine, help="YAML configuration, such as examples/quickstart.yaml"
-    ),
+    typer.Argument(metavar="CONFIG", parser=place, help="YAML configuration, such as examples/quickstart.yaml"),
 ]
 Overrides = Annotated[
     list[str],
