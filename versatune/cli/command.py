@@ -18,7 +18,10 @@ from versatune.schemas.remote import mirror_of
 
 def place(text: str) -> Path:
     """Return the local path of what a command is given: a path, or an address such as gs://bucket/outputs/my-model/20261121-1a2b3c4d."""
-    return mirror_of(text)
+    try:
+        return mirror_of(text)
+    except VersatuneError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 ConfigPath = Annotated[
