@@ -18,6 +18,7 @@ from versatune.schemas.config import Config
 from versatune.schemas.dataset import DatasetManifest
 from versatune.schemas.errors import ConfigError, DataError, IntegrityError, UsageError, VersatuneError, nearest
 from versatune.schemas.files import sha256_json, write_atomic
+from versatune.schemas.inside import inside
 from versatune.schemas.mixture import MixtureManifest
 from versatune.schemas.pointer import read_pointer, write_pointer
 from versatune.schemas.probe import ProbeReport
@@ -227,7 +228,7 @@ def _still_to_do(job: Job) -> set[str]:
 def _is_remembered(job: Job, stage: str) -> bool:
     try:
         entry = _read_state(job.home).get(stage)
-        if not isinstance(entry, dict) or not (job.home / str(entry.get("output"))).is_file():
+        if not isinstance(entry, dict) or not inside(job.home, str(entry.get("output"))).is_file():
             return False
         return bool(entry.get("key") == _KEYS[stage](job))
     except (VersatuneError, OSError):
@@ -347,8 +348,8 @@ def _complete(home: Path, stage: str, key: str) -> Path | None:
     entry = _read_state(home).get(stage)
     if not isinstance(entry, dict) or entry.get("key") != key:
         return None
-    output = home / str(entry.get("output"))
     try:
+        output = inside(home, str(entry.get("output")))
         _, problems = verify(output, Silence())
     except VersatuneError:
         return None
