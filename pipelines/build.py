@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
-import orjson
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from versatune.models.look import check_trainable, look
@@ -28,7 +27,9 @@ from versatune.schemas.config import Config
 from versatune.schemas.dataset import DatasetManifest
 from versatune.schemas.errors import ChangedError, RunError, VersatuneError
 from versatune.schemas.files import sha256_json
+from versatune.schemas.inside import inside
 from versatune.schemas.lock import only_one
+from versatune.schemas.pointer import parse_pointer
 from versatune.schemas.progress import Progress
 from versatune.transforms.chat.verdict import NO_END_OF_TURN, TEMPLATE_COUNTS
 from versatune.transforms.classifier.classify import ClassifyDomains
@@ -99,7 +100,7 @@ def run(config: Config, *, beam_args: Sequence[str] = (), progress: Progress, re
         )
     repaired = read_repairs(repairs) if repairs else None
     with only_one(config.home, "build") if is_local(config.home) else contextlib.nullcontext():
-        before = _newest(config.home)
+        before = _newest(config.home, progress)
         plan = plan_build(
             config, splits, tokenization, _environment(options, workers), started, repaired, before, facts
         )
@@ -134,13 +135,21 @@ def run(config: Config, *, beam_args: Sequence[str] = (), progress: Progress, re
     return fetched(path)
 
 
-def _newest(home: str) -> DatasetManifest | None:
-    """Return the version that the pointer names, which the new one follows."""
+def _newest(home: str, progress: Progress) -> DatasetManifest | None:
+    """Return the version that the pointer names, which the new one follows; None, and a word, where it names none that can be followed."""
     path = f"{home}/latest.json"
-    with contextlib.suppress(VersatuneError, OSError, ValueError, KeyError):
-        if exists(path):
-            pointer = orjson.loads(read_bytes(path))
-            return DatasetManifest.parse(read_bytes(f"{home}/{pointer['path']}"), path)
+    try:
+        if not exists(path):
+            return None
+        pointer = parse_pointer(read_bytes(path), path, DatasetManifest.MADE_BY)
+        where = str(inside(home, pointer.path)) if is_local(home) else f"{home}/{pointer.path}"
+        found = DatasetManifest.parse(read_bytes(where), where)
+        if found.digest == pointer.digest:
+            return found
+        reason = f"{path}: names digest {pointer.digest[:12]}..., and {where} has {found.digest[:12]}..."
+    except (VersatuneError, OSError) as error:
+        reason = str(error)
+    progress.say(f"build: the version before is not taken as the parent of this one. {reason}")
     return None
 
 

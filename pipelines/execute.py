@@ -61,7 +61,12 @@ def _cause(error: Exception) -> str:
     if _WORKER_DIED in str(error):
         return _DIED
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = [line for line in lines if not line.startswith(("File ", "^", "while running", "[while running"))]
+    # Dataflow ends with "State: FAILED, Error:" and the error on the next line, which may be None.
+    said = [
+        line
+        for line in lines
+        if line != "None" and not line.startswith(("File ", "^", "while running", "[while running"))
+    ]
     return _without_step((said or [type(error).__name__])[-1])
 
 

@@ -20,6 +20,7 @@ from versatune.models.look import look
 from versatune.pipelines.probe_plan import ProbePlan
 from versatune.schemas.arrow import generation_schema
 from versatune.schemas.errors import RunError
+from versatune.schemas.files import sha256_bytes
 from versatune.schemas.probe import Estimate, ProbeReport, TokenShares, Unlabelled
 from versatune.transforms.classifier.classify import undetermined
 from versatune.transforms.probing.generate import reject_reason, sample_seed
@@ -76,15 +77,21 @@ def write_report(plan: ProbePlan, seen: Seen, *, before: set[int], runner: str) 
     """
     drawn = seen.looks[-1].samples if seen.stop else plan.look.samples
     labelled = _label(plan, drawn)
-    report = _report(plan, seen, drawn, labelled, {**_environment(labelled.kept, before), "runner": runner})
+    generations = _parquet(labelled.table)
+    environment = {**_environment(labelled.kept, before), "runner": runner}
+    report = _report(plan, seen, drawn, labelled, environment, sha256_bytes(generations))
     home, folder = f"{plan.config.home}/probe", report.digest[:12]
-    generations = pa.BufferOutputStream()
-    pq.write_table(labelled.table, generations, compression="zstd")
-    replace_bytes(f"{home}/{folder}/{_GENERATIONS}", generations.getvalue().to_pybytes())
+    replace_bytes(f"{home}/{folder}/{_GENERATIONS}", generations)
     replace_bytes(f"{home}/{folder}/probe.json", report.to_bytes())
     pointer = {"path": f"{folder}/probe.json", "digest": report.digest}
     replace_bytes(f"{home}/latest.json", orjson.dumps(pointer, option=orjson.OPT_APPEND_NEWLINE))
     return f"{home}/{folder}/probe.json"
+
+
+def _parquet(table: pa.Table) -> bytes:
+    stream = pa.BufferOutputStream()
+    pq.write_table(table, stream, compression="zstd")
+    return bytes(stream.getvalue().to_pybytes())
 
 
 def _label(plan: ProbePlan, drawn: int) -> Labelled:
@@ -116,7 +123,9 @@ def _labelled(table: pa.Table, rejects: list[str], probabilities: npt.NDArray[np
     return pa.Table.from_arrays([*arrays, pa.array(rejects, pa.string()), labels], schema=generation_schema(k))
 
 
-def _report(plan: ProbePlan, seen: Seen, drawn: int, labelled: Labelled, environment: dict[str, Any]) -> ProbeReport:
+def _report(
+    plan: ProbePlan, seen: Seen, drawn: int, labelled: Labelled, environment: dict[str, Any], generations_sha256: str
+) -> ProbeReport:
     config, rounds = plan.config, plan.look.rounds
     counted, rejected = labelled.probabilities, Counter(filter(None, labelled.column("reject")))
     if len(counted) < 2:
@@ -153,6 +162,7 @@ def _report(plan: ProbePlan, seen: Seen, drawn: int, labelled: Labelled, environ
         chosen=plan.look.estimator,
         classifier_sha256=plan.classifier.sha256,
         generations=_GENERATIONS,
+        generations_sha256=generations_sha256,
     )
 
 

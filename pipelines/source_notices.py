@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from versatune.pipelines.shape_advice import shape_advice
 from versatune.schemas.config import Config
 from versatune.schemas.dataset import DatasetManifest, SourceBooks
+from versatune.schemas.inside import inside
 from versatune.transforms.chat.verdict import TOKENIZE_REASONS
 from versatune.transforms.classifier.classify import CLASSIFY_REASONS
 from versatune.transforms.cleaning.tails import tail_advice, unused_markers
@@ -37,7 +38,7 @@ def source_notices(
         directory: where the version is; of one that is not local no rejected rows are looked at.
         config: what was built. Of a source with a field map the reasons speak for themselves.
     """
-    files = [f"{directory}/{file.path}" for file in manifest.rejects] if is_local(directory) else []
+    files = [str(inside(directory, file.path)) for file in manifest.rejects] if is_local(directory) else []
     mapped = {source.name for source in config.sources if source.fields}
     drop = {source.name: source.drop_tail for source in config.sources}
     advised = shape_advice(files, mapped, {(file.source, file.uri): file.rows for file in manifest.inputs})

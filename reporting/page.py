@@ -13,8 +13,10 @@ from versatune.reporting import plots, rendering
 from versatune.schemas.dataset import DatasetManifest
 from versatune.schemas.errors import DataError
 from versatune.schemas.files import write_atomic
+from versatune.schemas.inside import inside
 from versatune.schemas.mixture import MixtureManifest
 from versatune.schemas.probe import ProbeReport
+from versatune.schemas.references import dataset_of, mixture_of
 from versatune.schemas.run import CheckpointRecord, RunRecord, read_checkpoints
 from versatune.schemas.visible import visible
 
@@ -41,6 +43,7 @@ def write_report(run: Path) -> Path:
 
     Raises:
         DataError: no finished run here, or one of the documents it names is missing or of another version.
+        IntegrityError: a document it names is not the one that it was made from, or a log is not the run's.
     """
     directory = run.parent if run.is_file() else run
     if not directory.is_dir():
@@ -58,16 +61,15 @@ def write_report(run: Path) -> Path:
 def read_story(directory: Path) -> Story:
     """Read a finished run's documents."""
     run = RunRecord.load(directory / "run.json")
-    mixture_file = (directory / run.mixture_path).resolve()
-    mixture = MixtureManifest.load(mixture_file)
-    dataset = DatasetManifest.load((mixture_file.parent / mixture.dataset.path / "manifest.json").resolve())
+    mixture_file, mixture = mixture_of(run, directory)
+    _, dataset = dataset_of(mixture, mixture_file)
     return Story(
         directory=directory,
         run=run,
         mixture=mixture,
         dataset=dataset,
         probe=_find_probe(mixture_file.parent.parent.parent / "probe", mixture.probe_digest),
-        checkpoints=read_checkpoints(directory / "weights.jsonl"),
+        checkpoints=read_checkpoints(inside(directory, "weights.jsonl")),
     )
 
 
@@ -91,7 +93,7 @@ def _find_probe(folder: Path, digest: str | None) -> ProbeReport | None:
     if digest is None:
         return None
     for file in sorted(folder.glob("*/probe.json")):
-        report = ProbeReport.load(file)
+        report = ProbeReport.load(inside(folder, f"{file.parent.name}/{file.name}"))
         if report.digest == digest:
             return report
     raise DataError(f"{folder}: holds no probe report with digest {digest[:12]}..., which the mixture was made from")

@@ -10,8 +10,9 @@ from markupsafe import Markup
 
 from versatune.reporting import plots, rendering
 from versatune.reporting.samples import Sample, samples_to_read
-from versatune.schemas.errors import DataError
-from versatune.schemas.files import write_atomic
+from versatune.schemas.errors import DataError, IntegrityError
+from versatune.schemas.files import sha256_file, write_atomic
+from versatune.schemas.inside import inside
 from versatune.schemas.probe import Estimate, EstimateName, ProbeReport
 
 PAGE = "probe.html"
@@ -30,14 +31,18 @@ def write_probe_page(path: Path) -> Path:
         path: a probe's directory, or its probe.json.
 
     Raises:
-        DataError: no probe report here, or its generations are missing or damaged.
+        DataError: no probe report here, or its generations are missing or cannot be read.
+        IntegrityError: they are not the report's, or a link leads to them.
     """
     file = path / "probe.json" if path.is_dir() else path
     if not file.is_file():
         raise DataError(f"{file}: no such file; give a probe's directory, OUTPUT/NAME/probe/DIGEST")
     report = ProbeReport.load(file)
+    generations = inside(file.parent, report.generations)
+    if report.generations_sha256 and generations.is_file() and sha256_file(generations) != report.generations_sha256:
+        raise IntegrityError(f"{generations}: is not the file that {file} pins; run `versatune probe` again")
     page = file.with_name(PAGE)
-    write_atomic(page, render(report, samples_to_read(file.parent / report.generations, report)).encode())
+    write_atomic(page, render(report, samples_to_read(generations, report)).encode())
     return page
 
 

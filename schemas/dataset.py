@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal, Self, get_args
 from pydantic import Field, model_validator
 
 from versatune.schemas.document import Document, Part
+from versatune.schemas.inside import InsidePath
 from versatune.schemas.model_facts import ModelFacts
 from versatune.schemas.taxonomy import Taxonomy
 from versatune.schemas.template_record import THOUGHTS_LEFT_OUT, TemplateRecord
@@ -31,7 +32,7 @@ OTHER_FIELDS = "(all other fields)"
 class Shard(Part):
     """One Parquet file."""
 
-    path: str = Field(description="relative to the manifest's directory")
+    path: InsidePath = Field(description="relative to the manifest's directory")
     split: Split
     domain: str
     rows: int
@@ -45,7 +46,7 @@ class Shard(Part):
 class SideFile(Part):
     """One Parquet file beside the data: rejected rows, lineage, near-duplicates."""
 
-    path: str = Field(description="relative to the manifest's directory")
+    path: InsidePath = Field(description="relative to the manifest's directory")
     rows: int
     bytes: int
     sha256: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -31,6 +32,10 @@ class Document(Part):
     MADE_BY: ClassVar[str]
     """The command that makes one, named where one cannot be used."""
     FORMAT_VERSION: ClassVar[int] = 2
+    DIGEST_VERSION: ClassVar[int | None] = None
+    """The format whose digests this one keeps, where what was added since is outside the digest."""
+    EARLIER: ClassVar[Mapping[int, Mapping[str, str]]] = {}
+    """By format version that can still be read: the fields that it did not have, null then, and what is not pinned without each."""
     OUTSIDE_DIGEST: ClassVar[frozenset[str]] = frozenset()
 
     kind: str
@@ -54,15 +59,27 @@ class Document(Part):
 
     def content_digest(self) -> str:
         """Compute the sha256 that ``digest`` must hold."""
-        return sha256_json(self.model_dump(mode="json", exclude={"digest", "checksum", *self.OUTSIDE_DIGEST}))
+        said = self._said(exclude={"digest", "checksum", *self.OUTSIDE_DIGEST})
+        if self.DIGEST_VERSION is not None:
+            said["format_version"] = self.DIGEST_VERSION
+        return sha256_json(said)
 
     def document_checksum(self) -> str:
         """Compute the sha256 that ``checksum`` must hold."""
-        return sha256_json(self.model_dump(mode="json", exclude={"checksum"}))
+        return sha256_json(self._said(exclude={"checksum"}))
+
+    @property
+    def unpinned(self) -> list[str]:
+        """What this document does not pin, because it was made by an earlier versatune."""
+        return list(self.EARLIER.get(self.format_version, {}).values())
+
+    def _said(self, exclude: set[str]) -> dict[str, Any]:
+        """Return the document as JSON data, as a versatune of its format version knew it."""
+        return self.model_dump(mode="json", exclude={*exclude, *self.EARLIER.get(self.format_version, ())})
 
     def to_bytes(self) -> bytes:
         """Serialise as indented JSON, keys in the order of the schema."""
-        return orjson.dumps(self.model_dump(mode="json"), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+        return orjson.dumps(self._said(exclude=set()), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
     def write(self, path: str | Path) -> None:
         """Write the document to a local file atomically."""
@@ -94,12 +111,14 @@ class Document(Part):
         if not isinstance(value, dict) or value.get("kind") != cls.KIND:
             found = value.get("kind") if isinstance(value, dict) else type(value).__name__
             raise DataError(f"{where}: kind is {found!r}; expected '{cls.KIND}'")
-        if value.get("format_version") != cls.FORMAT_VERSION:
+        known, version = (cls.FORMAT_VERSION, *cls.EARLIER), value.get("format_version")
+        if version not in known:
             raise DataError(
-                f"{where}: format_version is {value.get('format_version')!r}; this versatune reads version"
-                f" {cls.FORMAT_VERSION} of '{cls.KIND}'. Use the versatune that wrote it, or make it anew: `{cls.MADE_BY}`"
+                f"{where}: format_version is {version!r}; this versatune reads version {' and '.join(map(str, known))} of"
+                f" '{cls.KIND}'. Use the versatune that wrote it, or make it anew: `{cls.MADE_BY}`"
             )
         document = validate(cls, value, where)
+        cls._check_fields(value, version, where)
         if document.digest != document.content_digest():
             raise IntegrityError(
                 f"{where}: the content does not match its digest {document.digest[:12]}...; it was changed after it"
@@ -111,3 +130,14 @@ class Document(Part):
                 f" Make it anew: `{cls.MADE_BY}`"
             )
         return document
+
+    @classmethod
+    def _check_fields(cls, value: dict[str, Any], version: int, where: str) -> None:
+        """Refuse a document that lacks a field of its own format version, or has one of a later."""
+        added = {name for fields in cls.EARLIER.values() for name in fields}
+        for name in sorted(added):
+            expected = name not in cls.EARLIER.get(version, ())
+            if expected and value.get(name) is None:
+                raise DataError(f"{where}: key '{name}' is missing")
+            if not expected and name in value:
+                raise DataError(f"{where}: unknown key '{name}' of format_version {version}")

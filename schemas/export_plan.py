@@ -11,6 +11,7 @@ from pydantic import Field
 from versatune.schemas.config import Config, ModelConfig, TrainConfig
 from versatune.schemas.document import Document
 from versatune.schemas.errors import DataError
+from versatune.schemas.inside import ReferencePath, inside
 from versatune.schemas.taxonomy import Taxonomy
 from versatune.schemas.validation import validate
 
@@ -29,8 +30,8 @@ class ExportPlan(Document):
     # As they were given: a later versatune, whose sections have more keys, must be able to read them.
     model: dict[str, Any] = Field(description="the model section")
     train: dict[str, Any] = Field(description="the train section")
-    directory: str = Field(description="of the configuration, where its paths start; relative to the run's")
-    mixture_path: str = Field(description="relative to the run's directory")
+    directory: ReferencePath = Field(description="of the configuration, where its paths start; relative to the run's")
+    mixture_path: ReferencePath = Field(description="relative to the run's directory")
 
     @classmethod
     def of(cls, config: Config, mixture_path: Path, run: Path) -> Self:
@@ -70,4 +71,4 @@ def load_plan(run: Path) -> ExportPlan:
             f"{run}: has no {NAME}; expected the directory of a run (OUTPUT/NAME/runs/ID) that this versatune started. `versatune train"
             " CONFIG` goes on with a run of an earlier one, and exports it"
         )
-    return ExportPlan.load(run / NAME)
+    return ExportPlan.load(inside(run, NAME))

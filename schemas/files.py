@@ -77,10 +77,18 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
         if target.exists():
             target.rename(old)
         partial.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
+        _remove(old)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     sync(target.parent)
+
+
+def _remove(old: Path) -> None:
+    """Delete what had a name before; of a link the link alone."""
+    if old.is_symlink():
+        old.unlink()
+    else:
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def sync(path: Path) -> None:

@@ -7,13 +7,14 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from versatune.schemas.document import Document, Part
+from versatune.schemas.inside import InsidePath
 from versatune.schemas.model_facts import ModelFacts
 
 
 class LabelFile(Part):
     """One file of labelled rows beside the record."""
 
-    path: str = Field(description="relative to the record")
+    path: InsidePath = Field(description="relative to the record")
     rows: int
     sha256: str
 

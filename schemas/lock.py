@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 
 from versatune.schemas.errors import RunError
@@ -22,7 +25,7 @@ def only_one(directory: str | Path, what: str) -> Iterator[None]:
         RunError: another process is at it.
     """
     Path(directory).mkdir(parents=True, exist_ok=True)
-    with Path(directory, f".{what}.lock").open("w") as lock:
+    with _open(Path(directory, f".{what}.lock")) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -30,3 +33,13 @@ def only_one(directory: str | Path, what: str) -> Iterator[None]:
                 f"{directory}: another {what} is writing here; wait for it, or give this one another name or output"
             ) from None
         yield
+
+
+def _open(file: Path) -> FileIO:
+    """Open a lock's file, made if it is not there; never the one that a link leads to."""
+    try:
+        return FileIO(os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "r+")
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise RunError(f"{file}: is a link; a lock is a file of its own. Delete it") from None

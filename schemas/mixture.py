@@ -9,12 +9,13 @@ from pydantic import Field
 from versatune.schemas.config import MixerConfig
 from versatune.schemas.dataset import Shard, TokenizerRecord
 from versatune.schemas.document import Document, Part
+from versatune.schemas.inside import ReferencePath
 
 
 class DatasetRef(Part):
     """The dataset version that a mixture draws from."""
 
-    path: str = Field(description="directory of its manifest, relative to the mixture's file, or a URI")
+    path: ReferencePath = Field(description="directory of its manifest, relative to the mixture's file, or a URI")
     name: str
     version: str
     digest: str

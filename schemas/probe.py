@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
 from versatune.schemas.document import Document, Part
+from versatune.schemas.inside import InsidePath
 from versatune.schemas.model_facts import ModelFacts
 
 EstimateName = Literal["soft", "hard", "corrected", "em"]
@@ -86,8 +88,14 @@ class ProbeReport(Document):
 
     KIND: ClassVar[str] = "versatune/probe"
     MADE_BY: ClassVar[str] = "versatune probe CONFIG"
-    FORMAT_VERSION: ClassVar[int] = 3
-    OUTSIDE_DIGEST: ClassVar[frozenset[str]] = frozenset({"created_at", "environment", "model_facts", "generations"})
+    FORMAT_VERSION: ClassVar[int] = 4
+    DIGEST_VERSION: ClassVar[int | None] = 3
+    EARLIER: ClassVar[Mapping[int, Mapping[str, str]]] = {
+        3: {"generations_sha256": "the texts and probabilities of its generations (their number is compared)"}
+    }
+    OUTSIDE_DIGEST: ClassVar[frozenset[str]] = frozenset(
+        {"created_at", "environment", "model_facts", "generations", "generations_sha256"}
+    )
 
     created_at: str
     environment: dict[str, Any] = Field(description="engines, versions, tokens per second, reused generations")
@@ -116,7 +124,8 @@ class ProbeReport(Document):
     tokens: TokenShares
     chosen: EstimateName = Field(description="the estimate that a mixture uses")
     classifier_sha256: str
-    generations: str = Field(description="the labelled generations, a Parquet file relative to this one")
+    generations: InsidePath = Field(description="the labelled generations, a Parquet file relative to this one")
+    generations_sha256: str | None = Field(default=None, description="of that file; null in a report of format 3")
 
     @property
     def estimate(self) -> Estimate:

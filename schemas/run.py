@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -10,6 +11,7 @@ from pydantic import Field
 
 from versatune.schemas.document import Document, Part
 from versatune.schemas.errors import DataError
+from versatune.schemas.inside import InsidePath, ReferencePath
 from versatune.schemas.model_facts import ModelFacts
 from versatune.schemas.validation import validate
 
@@ -20,6 +22,15 @@ class ReferenceLosses(Part):
     source: Literal["self_adapter", "given", "zero"]
     losses: list[float]
     protocol: dict[str, Any] = Field(description="rows, epochs, learning rate and held-out curve per domain")
+
+
+class MeasuredReferences(Document):
+    """What is measured of references so far, domain by domain: a killed run measures none twice."""
+
+    KIND: ClassVar[str] = "versatune/references"
+    MADE_BY: ClassVar[str] = "versatune train CONFIG"
+
+    domains: dict[str, dict[str, Any]] = Field(description="by domain its loss, protocol and held-out curve")
 
 
 class CheckpointRecord(Part):
@@ -96,14 +107,18 @@ class RunRecord(Document):
 
     KIND: ClassVar[str] = "versatune/run"
     MADE_BY: ClassVar[str] = "versatune train CONFIG"
-    FORMAT_VERSION: ClassVar[int] = 3
+    FORMAT_VERSION: ClassVar[int] = 4
+    DIGEST_VERSION: ClassVar[int | None] = 3
+    EARLIER: ClassVar[Mapping[int, Mapping[str, str]]] = {
+        3: {"files": "weights.jsonl, metrics.jsonl, references.json, export.json and adapter/"}
+    }
     OUTSIDE_DIGEST: ClassVar[frozenset[str]] = frozenset(
-        {"created_at", "environment", "mixture_path", "model_facts", "audit"}
+        {"created_at", "environment", "mixture_path", "model_facts", "audit", "files"}
     )
 
     created_at: str
     environment: dict[str, Any] = Field(description="machine, versions, seconds, tokens per second")
-    mixture_path: str = Field(description="relative to this file")
+    mixture_path: ReferencePath = Field(description="relative to this file")
     mixture_digest: str
     dataset_digest: str
     model_sha256: str = Field(description="digest of the base model's files")
@@ -115,6 +130,10 @@ class RunRecord(Document):
     loss_after: list[float | None]
     steps: int
     segments: int
-    model: str = Field(description="exported model folder, relative to this file")
-    model_files: dict[str, str] = Field(description="sha256 by file name")
+    model: InsidePath = Field(description="exported model folder, relative to this file")
+    model_files: dict[InsidePath, str] = Field(description="sha256 by file name")
+    files: dict[InsidePath, str] | None = Field(
+        default=None,
+        description="sha256 of what else the run wrote for good: logs, references, export plan, adapter; null in a record of format 3",
+    )
     audit: ExportAudit = Field(description="of what the model's folder holds, before it took its name")

@@ -1,77 +1,36 @@
 """Checkpoints: safetensors and JSON, either whole or absent, and enough to continue with the same bits.
 
 A directory ``checkpoints/<step>/`` holds ``model.safetensors`` (the trained parameters by name), ``optimizer.safetensors``
-(AdamW's two moments and step count, by parameter name) and ``state.json``. No random state is stored because there is
+(AdamW's two moments and step count, by parameter name) and ``state.json``, which has the sha256 of both. No random state is stored because there is
 none: every step seeds its own generator from the run's seed and the step number.
 """
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from safetensors.torch import load_file, save_file
 
-from versatune.schemas.document import Document
+from versatune.schemas.checkpoint import STATE, CheckpointState, read_checkpoint, whole_checkpoints
 from versatune.schemas.errors import IntegrityError
-from versatune.schemas.files import atomic_directory, sync
+from versatune.schemas.files import atomic_directory, sha256_file, sync
+from versatune.schemas.inside import inside
 from versatune.sft_runner.model import Trainee
 
+CHECKPOINTS = "checkpoints"
+_MODEL, _OPTIMIZER = "model.safetensors", "optimizer.safetensors"
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
-
-
-class Counters(BaseModel):
-    """Where a run is, and what it has used. Vectors are in the order of the mixture's domains."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    step: int = Field(default=0, description="optimizer steps taken")
-    segment: int = Field(default=0, description="segments finished")
-    position: int = Field(default=0, description="rows of the current segment trained on")
-    rows: list[int] = Field(description="rows drawn so far")
-    tokens: list[int] = Field(description="tokens drawn so far")
-    loss_tokens: list[int] = Field(description="scored tokens drawn so far")
-    rows_before: list[int] = Field(description="rows drawn before the current segment")
-    train_nll: list[float] = Field(description="nats over the current segment")
-    train_tokens: list[int] = Field(description="scored tokens of the current segment")
-    seconds: float = Field(default=0.0, description="spent so far, over all starts")
-    step_seconds: float = Field(default=0.0, description="of these, in optimizer steps")
-
-    @classmethod
-    def zero(cls, domains: int) -> Self:
-        """Before the first step."""
-        vectors = ("rows", "tokens", "loss_tokens", "rows_before", "train_nll", "train_tokens")
-        return cls.model_validate({name: [0] * domains for name in vectors})
-
-    def next_segment(self) -> None:
-        """Begin to count a new segment."""
-        self.segment, self.position, self.rows_before = self.segment + 1, 0, list(self.rows)
-        self.train_nll, self.train_tokens = [0.0] * len(self.rows), [0] * len(self.rows)
-
-
-class CheckpointState(Document):
-    """Everything of a run that is not a tensor."""
-
-    KIND: ClassVar[str] = "versatune/checkpoint"
-    MADE_BY: ClassVar[str] = "versatune train CONFIG"
-
-    mixture_digest: str
-    model_sha256: str
-    train: dict[str, Any] = Field(description="the train section")
-    seed: int
-    counters: Counters
-    mixer: dict[str, Any] = Field(description="the mixer's state; its weights compose the current segment")
-    held_out_nll: list[list[float]] = Field(description="nats of every held-out row at the last evaluation")
-    logs: dict[str, int] = Field(description="bytes of each log when this was made")
 
 
 def save_checkpoint(
     folder: Path, state: CheckpointState, trainee: Trainee, optimizer: torch.optim.Optimizer, keep: int
 ) -> None:
-    """Write ``folder/<step>`` and then delete all but the newest ``keep`` checkpoints."""
+    """Write ``folder/<step>``, with the digests of its files, and then delete all but the newest ``keep`` checkpoints."""
     parameters = trainee.parameters()
     moments = {
         f"{moment}/{name}": optimizer.state[parameter][moment]
@@ -80,50 +39,79 @@ def save_checkpoint(
         if parameter in optimizer.state
     }
     with atomic_directory(folder / f"{state.counters.step:08d}") as made:
-        save_file({name: p.detach().contiguous() for name, p in parameters.items()}, made / "model.safetensors")
-        save_file(moments, made / "optimizer.safetensors")
-        state.write(made / "state.json")
+        save_file({name: p.detach().contiguous() for name, p in parameters.items()}, made / _MODEL)
+        save_file(moments, made / _OPTIMIZER)
+        digests = {name: sha256_file(made / name) for name in (_MODEL, _OPTIMIZER)}
+        state.changed(files=digests).write(made / STATE)
         for file in made.iterdir():
             sync(file)
     for old in whole_checkpoints(folder)[:-keep]:
-        shutil.rmtree(old)
+        old.unlink() if old.is_symlink() else shutil.rmtree(old)
 
 
-def whole_checkpoints(folder: Path) -> list[Path]:
-    """Checkpoint directories, oldest first; those of a killed write have another name."""
-    return sorted(p for p in folder.glob("[0-9]*") if p.is_dir())
+@dataclass(frozen=True)
+class Resumable:
+    """The checkpoint that a run goes on from, and those after it that cannot be used."""
+
+    directory: Path
+    state: CheckpointState
+    damaged: list[str]
+    """One line for each newer checkpoint."""
 
 
-def load_state(checkpoint: Path, expected: dict[str, Any]) -> CheckpointState:
-    """Read ``state.json``.
+def newest_whole(run: Path, identity: Mapping[str, Any]) -> Resumable | None:
+    """Return the newest checkpoint of a run of which every byte is what was written; None where there is no checkpoint at all.
+
+    A damaged one is left where it is: the run comes by again and writes it anew.
 
     Args:
-        checkpoint: its directory.
-        expected: fields that must be equal (mixture_digest, model_sha256, train, seed).
+        run: the directory of the run.
+        identity: fields of its checkpoints (mixture_digest, model_sha256, train, seed); none for whatever the run is.
 
     Raises:
-        IntegrityError: the checkpoint belongs to another mixture, model or configuration; the message names which.
+        IntegrityError: one belongs to another mixture, model or configuration. There are checkpoints, and none is whole; nothing starts from the beginning unasked. A link leads out of the run.
     """
-    state = CheckpointState.load(checkpoint / "state.json")
+    found = whole_checkpoints(inside(run, CHECKPOINTS))
+    damaged: list[str] = []
+    for checkpoint in reversed(found):
+        state, problems = read_checkpoint(checkpoint, run)
+        if state is not None:
+            _check_identity(checkpoint, state, identity)
+            if not problems:
+                return Resumable(checkpoint, state, damaged)
+        damaged.append(f"checkpoint {checkpoint.name} cannot be used: {'; '.join(problems)}")
+    if not found:
+        return None
+    raise IntegrityError(
+        "\n".join(
+            [
+                f"{run}: there is no whole checkpoint to go on from:",
+                *(f"  {line}" for line in damaged),
+                f"Put the files back from a copy, or delete {run / CHECKPOINTS} and {run / 'references.json'} to train from the beginning",
+            ]
+        )
+    )
+
+
+def _check_identity(checkpoint: Path, state: CheckpointState, expected: Mapping[str, Any]) -> None:
     for field, value in expected.items():
         if (found := getattr(state, field)) != value:
             raise IntegrityError(
                 f"checkpoint {checkpoint}: {field} is {_short(found)}, this run has {_short(value)}; it was made by another"
                 " run. Move it away, or train with what made it"
             )
-    return state
 
 
 def load_tensors(checkpoint: Path, trainee: Trainee, optimizer: torch.optim.Optimizer) -> None:
-    """Put a checkpoint's parameters and optimizer state back in place."""
+    """Put the parameters and optimizer state of a checkpoint that is whole back in place."""
     parameters = trainee.parameters()
-    stored = load_file(checkpoint / "model.safetensors")
+    stored = load_file(checkpoint / _MODEL)
     if stored.keys() != parameters.keys():
         odd = min(stored.keys() ^ parameters.keys())
         raise IntegrityError(
             f"checkpoint {checkpoint}: parameter '{odd}' is in only one of checkpoint and model; delete it"
         )
-    moments = load_file(checkpoint / "optimizer.safetensors")
+    moments = load_file(checkpoint / _OPTIMIZER)
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(stored[name])

@@ -17,7 +17,9 @@ from versatune.mixing.arrays import IntArray
 from versatune.schemas.dataset import Shard
 from versatune.schemas.errors import DataError, IntegrityError
 from versatune.schemas.files import sha256_bytes
+from versatune.schemas.inside import inside
 from versatune.schemas.mixture import MixtureManifest
+from versatune.schemas.references import dataset_of
 
 
 class TokenRow(NamedTuple):
@@ -69,21 +71,19 @@ def read_pool(
 
     Args:
         mixture: the manifest.
-        mixture_path: its file; the dataset's directory is relative to it.
+        mixture_path: its file; the dataset's directory, with its manifest, is relative to it.
         on_shard: told how many shards are read.
 
     Raises:
         DataError: the dataset was built without tokens, is not on this machine, or a row has nothing to train on.
-        IntegrityError: a shard's bytes are not those that the manifest names.
+        IntegrityError: the dataset is another one, or a shard's bytes are not those that the manifest names.
     """
     if mixture.tokenizer is None:
         raise DataError(
             f"{mixture_path}: the dataset has no tokens; set 'model' in the configuration, leave build.tokenize on, and"
             " run build and mix again"
         )
-    if "://" in mixture.dataset.path:
-        raise DataError(f"the dataset lies at {mixture.dataset.path}; copy it to this machine and run mix again")
-    root = (mixture_path.parent / mixture.dataset.path).resolve()
+    root, _ = dataset_of(mixture, mixture_path)
     parts: dict[tuple[str, str], list[Rows]] = {(s, d): [] for s in ("train", "validation") for d in mixture.domains}
     for done, shard in enumerate(mixture.shards, start=1):
         parts[shard.split, shard.domain].append(_read_shard(root, shard, mixture.tokenizer.max_tokens))
@@ -107,9 +107,7 @@ def check_ids(pool: Pool, embedding_rows: int | None) -> None:
 
 
 def _read_shard(root: Path, shard: Shard, max_tokens: int) -> Rows:
-    path = (root / shard.path).resolve()
-    if not path.is_relative_to(root):
-        raise DataError(f"shard {shard.path} lies outside its dataset {root}; build the dataset again")
+    path = inside(root, shard.path)
     try:
         data = path.read_bytes()
     except OSError as error:

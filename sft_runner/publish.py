@@ -16,6 +16,7 @@ from peft import PeftModel
 from versatune.models.files import read_json
 from versatune.schemas.errors import RunError
 from versatune.schemas.files import atomic_directory, sha256_file, sync
+from versatune.schemas.inside import inside
 from versatune.schemas.progress import Progress
 from versatune.schemas.run import ExportAudit
 from versatune.sft_runner.audit import Subject, audit_export
@@ -24,6 +25,10 @@ from versatune.sft_runner.export import merged_model, write_model
 MODEL, ADAPTER, RECORD = "model", "adapter", "run.json"
 _SETS = ("target_modules", "exclude_modules")
 """What peft holds as sets, and writes in an order that is another in every process."""
+
+
+_PINNED = ("weights.jsonl", "metrics.jsonl", "references.json", "export.json")
+"""Files of a run that change no more once it has ended; the rest is in checkpoints, which pin themselves, and in the model's folder."""
 
 
 class Published(NamedTuple):
@@ -64,6 +69,14 @@ def publish(subject: Subject, run: Path, progress: Progress) -> Published:
         (run / RECORD).unlink(missing_ok=True)
         digests = {f.relative_to(made).as_posix(): sha256_file(f) for f in files if f.is_relative_to(made)}
     return Published(digests, audit)
+
+
+def pinned_files(run: Path) -> dict[str, str]:
+    """Return the sha256 of what a run wrote for good beside its model, by path: logs, references, export plan and adapter."""
+    names = [name for name in _PINNED if (run / name).is_file()]
+    adapter = inside(run, ADAPTER)
+    names += sorted(file.relative_to(run).as_posix() for file in adapter.rglob("*") if file.is_file())
+    return {name: sha256_file(inside(run, name)) for name in names}
 
 
 def refusal(run: Path, problems: list[str]) -> str:

@@ -7,6 +7,7 @@ same base model is trained on the domain and the lowest held-out loss counts.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,8 @@ import orjson
 from versatune.mixing.selection import draw_rows, pass_order
 from versatune.schemas.config import Config
 from versatune.schemas.errors import ConfigError
-from versatune.schemas.files import write_atomic
 from versatune.schemas.progress import Progress
-from versatune.schemas.run import ReferenceLosses
+from versatune.schemas.run import MeasuredReferences, ReferenceLosses
 from versatune.sft_runner.dataset import Pool, Rows
 from versatune.sft_runner.evaluate import HeldOut, evaluate
 from versatune.sft_runner.lora import add_adapter, remove_adapter
@@ -47,11 +47,12 @@ def reference_losses(
         slices: held-out rows of each domain.
         base_loss: the base model's held-out losses; they are the first point of every curve.
         needed: whether the mixer reads references; if not, none is measured.
-        file: finished domains are kept here, so that a killed run measures none twice.
+        file: finished domains are kept here, a :class:`MeasuredReferences`, so that a killed run measures none twice.
         progress: told of every optimizer step.
 
     Raises:
         ConfigError: source is 'given' and an active domain has no number.
+        DataError, IntegrityError: the file is not what was written.
     """
     reference = config.train.reference
     zeros = [0.0] * len(pool.train)
@@ -61,7 +62,7 @@ def reference_losses(
         return ReferenceLosses(source="zero", losses=zeros, protocol={})
     if reference.source == "given":
         return ReferenceLosses(source="given", losses=_given(config, pool.train), protocol={})
-    measured: dict[str, Any] = orjson.loads(file.read_bytes()) if file.exists() else {}
+    measured = _kept(file, progress)
     todo = [j for j, rows in enumerate(pool.train) if len(rows) and rows.domain not in measured]
     plans = {j: _Plan(config, pool.train[j]) for j in todo}
     progress.begin("reference losses", float(sum(p.steps for p in plans.values())), "steps")
@@ -80,11 +81,23 @@ def reference_losses(
             progress.advance_to(before + step, f"{domain} {loss:.3f}")
 
         measured[domain] = _measure(config, trainee, plan, slices[j], base_loss[j], advance, say)
-        write_atomic(file, orjson.dumps(measured, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+        MeasuredReferences.create(domains=measured).write(file)
         done += plan.steps
     progress.end()
     losses = [measured[rows.domain]["loss"] if len(rows) else 0.0 for rows in pool.train]
     return ReferenceLosses(source="self_adapter", losses=losses, protocol=measured)
+
+
+def _kept(file: Path, progress: Progress) -> dict[str, dict[str, Any]]:
+    """Return what was measured before, by domain."""
+    if not file.exists():
+        return {}
+    with contextlib.suppress(orjson.JSONDecodeError):
+        found = orjson.loads(file.read_bytes())
+        if isinstance(found, dict) and "kind" not in found and all(isinstance(entry, dict) for entry in found.values()):
+            progress.say(f"notice: {file} was written by an earlier versatune and has no checksum; it is used as it is")
+            return found
+    return dict(MeasuredReferences.load(file).domains)
 
 
 def _given(config: Config, train: Sequence[Rows]) -> list[float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import platform
@@ -27,25 +26,26 @@ from versatune.models.fit import check_model_fit, embedding_rows
 from versatune.models.generation import check_generation_settings
 from versatune.models.look import check_trainable, look
 from versatune.models.source import model_folder
+from versatune.schemas.checkpoint import CheckpointState, Counters
 from versatune.schemas.config import Config
 from versatune.schemas.errors import ConfigError, DataError
 from versatune.schemas.export_plan import NAME as EXPORT_PLAN
 from versatune.schemas.export_plan import ExportPlan, load_plan
 from versatune.schemas.files import sha256_file, sha256_json
+from versatune.schemas.inside import inside
 from versatune.schemas.lock import only_one
 from versatune.schemas.mixture import MixtureManifest
-from versatune.schemas.pointer import read_pointer, write_pointer
+from versatune.schemas.pointer import points_to, write_pointer
 from versatune.schemas.progress import Progress
 from versatune.schemas.run import CheckpointRecord, RunRecord
 from versatune.schemas.version import VERSION
 from versatune.sft_runner.audit import Subject
 from versatune.sft_runner.checkpoint import (
-    CheckpointState,
-    Counters,
-    load_state,
+    CHECKPOINTS,
+    Resumable,
     load_tensors,
+    newest_whole,
     save_checkpoint,
-    whole_checkpoints,
 )
 from versatune.sft_runner.dataset import Pool, check_ids, read_pool
 from versatune.sft_runner.device import slow_dtype
@@ -53,7 +53,7 @@ from versatune.sft_runner.evaluate import change_z, evaluate, held_out, numbers,
 from versatune.sft_runner.logs import JsonLines
 from versatune.sft_runner.lora import add_adapter
 from versatune.sft_runner.model import check_tokenizer, check_trains, end_tokens, load_trainee
-from versatune.sft_runner.publish import MODEL, RECORD, publish
+from versatune.sft_runner.publish import MODEL, RECORD, pinned_files, publish
 from versatune.sft_runner.references import reference_losses
 from versatune.sft_runner.reweight import check_held_out, mixer_of, start_state, uninformative_warning
 from versatune.sft_runner.segments import Segment, compose_segment
@@ -109,9 +109,8 @@ def export(directory: Path, *, progress: Progress, fetch: Callable[[str], Path] 
         work, mixture_path = trained_run(directory, progress, fetch)
         work.finish(mixture_path)
         pointer, file = directory.parent / "latest.json", directory / RECORD
-        with contextlib.suppress(DataError):
-            if read_pointer(pointer, what="run", command=RunRecord.MADE_BY).resolve() == file.resolve():
-                write_pointer(pointer, f"{directory.name}/{RECORD}", RunRecord.load(file).digest)
+        if points_to(pointer, file):
+            write_pointer(pointer, f"{directory.name}/{RECORD}", RunRecord.load(file).digest)
     return file
 
 
@@ -120,8 +119,8 @@ def trained_run(directory: Path, progress: Progress, fetch: Callable[[str], Path
     plan = load_plan(directory)
     config, mixture_path = plan.config(directory), (directory / plan.mixture_path).resolve()
     mixture = MixtureManifest.load(mixture_path)
-    saved = whole_checkpoints(directory / "checkpoints")
-    at = CheckpointState.load(saved[-1] / "state.json").counters.segment if saved else None
+    saved = newest_whole(directory, {})
+    at = saved.state.counters.segment if saved else None
     if at != mixture.segments:
         found = "has no checkpoint" if at is None else f"was trained for {at} of {mixture.segments} segments"
         raise DataError(
@@ -173,7 +172,8 @@ def _finished(file: Path) -> bool:
         record = RunRecord.load(file)
     except DataError:  # of an earlier versatune: its checkpoints are good, its export was not audited
         return False
-    models = ((file.parent / record.model / name, digest) for name, digest in record.model_files.items())
+    folder = inside(file.parent, record.model)
+    models = ((inside(folder, name), digest) for name, digest in record.model_files.items())
     return all(model.is_file() and sha256_file(model) == digest for model, digest in models)
 
 
@@ -220,9 +220,9 @@ class _Run:
         )
         if slow := slow_dtype(self.trainee.device.type, config.train.dtype):
             progress.say(f"warning: {slow}")
-        checkpoints = whole_checkpoints(directory / "checkpoints")
-        if checkpoints:
-            self._resume(checkpoints[-1])
+        saved = newest_whole(directory, identity)
+        if saved is not None:
+            self._resume(saved)
         else:
             self._begin()
 
@@ -237,20 +237,26 @@ class _Run:
         self.mixing = start_state(self.mixture, self.mixer, self.guards, self.pool, base_loss, self.reference.losses)
         self._record(0, self.held_out_nll, [])
 
-    def _resume(self, checkpoint: Path) -> None:
+    def _resume(self, saved: Resumable) -> None:
         """Continue from a checkpoint, with the same bits as if nothing had happened."""
-        state = load_state(checkpoint, self.identity)
+        state = saved.state
+        for line in saved.damaged:
+            self.progress.say(f"warning: {line}; the one before it is used")
+        if state.unpinned:
+            self.progress.say(
+                f"notice: checkpoint {saved.directory.name} was made by an earlier versatune and does not pin {' and '.join(state.unpinned)}"
+            )
         self._open(state.counters, state.logs)
         self.held_out_nll = [np.array(nll) for nll in state.held_out_nll]
         self._prepare(self.weights.read()[0]["loss"])
         self.mixing = state_from_dict(state.mixer)
-        load_tensors(checkpoint, self.trainee, self.optimizer)
+        load_tensors(saved.directory, self.trainee, self.optimizer)
         self.progress.say(f"train: goes on from step {self.at.step} of {self.directory}")
 
     def _open(self, counters: Counters, logs: dict[str, int]) -> None:
         self.at = counters
-        self.metrics = JsonLines(self.directory / "metrics.jsonl", logs.get("metrics", 0))
-        self.weights = JsonLines(self.directory / "weights.jsonl", logs.get("weights", 0))
+        self.metrics = JsonLines(inside(self.directory, "metrics.jsonl"), logs.get("metrics", 0))
+        self.weights = JsonLines(inside(self.directory, "weights.jsonl"), logs.get("weights", 0))
         self.seconds_before = counters.seconds
 
     def _prepare(self, base_loss: Sequence[float | None]) -> None:
@@ -263,7 +269,7 @@ class _Run:
             self.slices,
             base_loss,
             needed="reference_loss" in self.mixer.requires,
-            file=self.directory / "references.json",
+            file=inside(self.directory, "references.json"),
             progress=self.progress,
         )
         if train.method == "lora":
@@ -435,9 +441,10 @@ class _Run:
             mixer=state_to_dict(self.mixing),
             held_out_nll=[nll.tolist() for nll in self.held_out_nll],
             logs={"metrics": self.metrics.length, "weights": self.weights.length},
+            log_sha256={"metrics": self.metrics.sha256, "weights": self.weights.sha256},
         )
         keep = self.config.train.keep_checkpoints
-        save_checkpoint(self.directory / "checkpoints", state, self.trainee, self.optimizer, keep)
+        save_checkpoint(self.directory / CHECKPOINTS, state, self.trainee, self.optimizer, keep)
 
     def finish(self, mixture_path: Path) -> None:
         """Export and audit the model, and write ``run.json`` last: without it a run is not finished."""
@@ -467,6 +474,7 @@ class _Run:
             segments=self.mixture.segments,
             model=MODEL,
             model_files=files,
+            files=pinned_files(self.directory),
             audit=audit,
         ).write(self.directory / RECORD)
 

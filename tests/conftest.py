@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from versatune.schemas.arrow import generation_schema
+from versatune.schemas.files import sha256_file
 from versatune.schemas.probe import Estimate, Look, ModelRecord, ProbeReport, Rounds, TokenShares, Unlabelled
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -181,6 +182,7 @@ def _make_probe(
         "chosen": "soft",
         "classifier_sha256": "c1" * 32,
         "generations": "generations.parquet",
+        "generations_sha256": sha256_file(directory / "generations.parquet"),
         **fields,
     })  # fmt: skip
     report.write(directory / "probe.json")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from versatune.schemas.dataset import ClassifierRecord, DatasetManifest, Shard
 from versatune.schemas.run import AuditedDomain, ExportAudit
+from versatune.schemas.taxonomy import Taxonomy
 from versatune.schemas.template_record import TemplateForm, TemplateRecord, TriedKind, TurnEnd
 
 TEMPLATE = TemplateRecord(
@@ -30,3 +34,16 @@ AUDIT = ExportAudit(
     seconds=0.1,
     share=0.01,
 )
+
+
+def manifest_of(shards: Sequence[Shard], domains: Sequence[str]) -> DatasetManifest:
+    """Return the manifest of shards that no build made."""
+    return DatasetManifest.create(
+        name="tiny", version="1", created_at="", environment={}, parent=None, schema_version=1, code_version="0",
+        taxonomy=Taxonomy(domains=list(domains), aliases={}),
+        classifier=ClassifierRecord(
+            sha256="0" * 64, labels=[], undetermined_below=0.4, confusion=None, precision_determined=None, unseen_ece=None
+        ),
+        tokenizer=None, inputs=[], books=[], fields=[], shards=list(shards), near_duplicates=None, decontamination=None,
+        repairs=None, rejects=[], lineage=[], config={},
+    )  # fmt: skip

@@ -18,6 +18,7 @@ from versatune.schemas.config import Config
 from versatune.schemas.dataset import DatasetManifest
 from versatune.schemas.errors import ConfigError, DataError, IntegrityError, UsageError, VersatuneError, nearest
 from versatune.schemas.files import sha256_json, write_atomic
+from versatune.schemas.inside import inside
 from versatune.schemas.mixture import MixtureManifest
 from versatune.schemas.pointer import read_pointer, write_pointer
 from versatune.schemas.probe import ProbeReport
@@ -136,7 +137,12 @@ def train(job: Job) -> Path:
         from versatune.sft_runner.train import run
     _say_what_is_trained_on(job, file)
     mixture = MixtureManifest.load(file)
-    at_hand(file.parent / mixture.dataset.path, *(shard.path for shard in mixture.shards), progress=job.progress)
+    at_hand(
+        file.parent / mixture.dataset.path,
+        "manifest.json",
+        *(shard.path for shard in mixture.shards),
+        progress=job.progress,
+    )
     return run(job.local.config, file, progress=job.progress, fetch=_fetch_model)
 
 
@@ -253,7 +259,7 @@ def _still_to_do(job: Job) -> set[str]:
 def _is_remembered(job: Job, stage: str) -> bool:
     try:
         entry = _read_state(job.home).get(stage)
-        if not isinstance(entry, dict) or not (job.home / str(entry.get("output"))).is_file():
+        if not isinstance(entry, dict) or not inside(job.home, str(entry.get("output"))).is_file():
             return False
         return bool(entry.get("key") == _KEYS[stage](job))
     except (VersatuneError, OSError):
@@ -420,8 +426,8 @@ def _complete(home: Path, stage: str, key: str) -> Path | None:
     entry = _read_state(home).get(stage)
     if not isinstance(entry, dict) or entry.get("key") != key:
         return None
-    output = home / str(entry.get("output"))
     try:
+        output = inside(home, str(entry.get("output")))
         if stage in _DOCUMENT and is_remote(address_of(output)):
             _DOCUMENT[stage].load(output)  # rows and weights of a remote one are not fetched to find nothing to do
             return output

@@ -35,7 +35,7 @@ def service(gcs: GcsStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
 
 
 def flags(gcs: GcsStore) -> list[str]:
-    host, port = gcs.gcs.server.server_address[:2]
+    port = gcs.gcs.server.server_address[1]
     return [
         "--",
         "--runner=DataflowRunner",

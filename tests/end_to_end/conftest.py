@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow.parquet as pq
 import pytest
 import yaml
 from typer.testing import CliRunner
+
+from versatune.schemas.config import load_config
+from versatune.schemas.progress import Silence
+from versatune.transforms.engines.engine import Generation, Outcome, Sample
 
 CASES = Path(__file__).parents[1] / "cases"
 
@@ -152,3 +157,42 @@ def _rows(folder: Path, manifest: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for shard in manifest["shards"]:
         for row in _table_rows([folder / shard["path"]]):
             yield row | {"split": shard["split"]}
+
+
+class _Writer:
+    """An engine without a model."""
+
+    about: ClassVar[dict[str, Any]] = {"engine": "fake"}
+
+    def generate(self, samples: Sequence[Sample]) -> Iterator[list[Outcome]]:
+        subjects = (
+            "The court held that the contract was void.",
+            "The patient's fever fell.",
+            "def add(a, b): return a + b",
+        )
+        yield [Generation(s.index, s.seed, f"{subjects[s.seed % 3]} {s.seed}", 9, "length") for s in samples]
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, quickstart: dict[str, Any]) -> Path:
+    """The configuration of a small run that has been through every stage; its outputs are in ``out/quickstart`` beside it. Copy before you change."""
+    pytest.importorskip("torch")
+    from versatune.pipelines.probe import run_with
+    from versatune.reporting.page import write_report
+    from versatune.reporting.probe_page import write_probe_page
+    from versatune.stages import Job, run_one
+
+    value = copy.deepcopy(quickstart) | {"output": "out", "probe": {"samples": 24, "max_new_tokens": 16}}
+    value["build"]["near_duplicates"] = {"enabled": True}
+    value["mix"] |= {"segments": 1, "budget": 12}
+    value["train"] |= {"method": "lora", "learning_rate": 0.01, "checkpoint_steps": 1, "keep_checkpoints": 2}
+    value["train"]["reference"] |= {"max_rows": 4, "evals_per_epoch": 1}
+    file = tmp_path_factory.mktemp("finished") / "loop.yaml"
+    file.write_text(yaml.safe_dump(value))
+    config = load_config(file)
+    job = Job(config=config, beam_args=(), progress=Silence())
+    run_one(job, "build")
+    write_probe_page(run_with(config, lambda plan: _Writer, progress=Silence()))
+    run_one(job, "mix")
+    write_report(run_one(job, "train"))
+    return file

@@ -22,7 +22,7 @@ from versatune.pipelines.build import run as build
 from versatune.pipelines.label import LabelPlan, agreement, plan_endpoint, plan_local, run
 from versatune.schemas.config import Config
 from versatune.schemas.dataset import DatasetManifest
-from versatune.schemas.errors import ConfigError, DataError, RunError
+from versatune.schemas.errors import ConfigError, DataError, RunError, VersatuneError
 from versatune.schemas.labels import LabelReport
 from versatune.schemas.progress import Silence
 from versatune.schemas.taxonomy import Taxonomy
@@ -203,8 +203,17 @@ def test_results_may_lie_in_a_folder_of_their_own_and_verify_looks_at_them(tmp_p
     _, folder = _label(_plan(), [_write(tmp_path / "some.jsonl", SOME)], tmp_path / "here", by_digest=False)
     assert folder == tmp_path / "here"
     assert verify(folder, Silence())[1] == []
-    (folder / "labelled.jsonl.gz").write_bytes(b"other")
-    assert "labelled.jsonl.gz" in verify(folder, Silence())[1][0]
+    for file in [file for file in folder.iterdir() if file.is_file() and file.stat().st_size]:
+        whole = file.read_bytes()
+        for at in (0, len(whole) // 2, len(whole) - 1):
+            file.write_bytes(whole[:at] + bytes([whole[at] ^ 8]) + whole[at + 1 :])
+            try:
+                _, problems = verify(folder, Silence())
+            except VersatuneError as error:
+                problems = [str(error)]
+            assert any(str(file) in problem for problem in problems), (file, at)
+        file.write_bytes(whole)
+    assert verify(folder, Silence())[1] == []
 
 
 def test_a_dataset_version_s_examples_can_be_labelled(tmp_path: Path, make_config: Callable[..., Config]) -> None:

@@ -14,7 +14,8 @@ import pytest
 
 from versatune.reporting.probe_page import answer, why_stopped, write_probe_page
 from versatune.reporting.samples import samples_to_read
-from versatune.schemas.errors import DataError
+from versatune.schemas.errors import DataError, IntegrityError
+from versatune.schemas.files import sha256_file
 from versatune.schemas.probe import Look, ProbeReport, Rounds
 from versatune.schemas.visible import visible
 
@@ -266,13 +267,14 @@ def test_missing_or_foreign_generations_are_named(make_probe: Make, tmp_path: Pa
         write_probe_page(tmp_path)
     file = make_probe(tmp_path)
     generations = tmp_path / "generations.parquet"
-    generations.write_bytes(b"PAR1")
-    with pytest.raises(DataError, match="cannot be read as a probe's generations"):
-        write_probe_page(file)
     make_probe(tmp_path / "other", domains=("a", "b"), truth=(1, 1), samples=7)
-    generations.write_bytes((tmp_path / "other" / "generations.parquet").read_bytes())
-    with pytest.raises(DataError, match="cannot be read as a probe's generations"):
-        write_probe_page(file)
+    for content in (b"PAR1", (tmp_path / "other" / "generations.parquet").read_bytes()):
+        generations.write_bytes(content)
+        with pytest.raises(IntegrityError, match=r"generations\.parquet: is not the file that .*probe\.json pins"):
+            write_probe_page(file)
+        ProbeReport.load(file).changed(generations_sha256=sha256_file(generations)).write(file)
+        with pytest.raises(DataError, match="cannot be read as a probe's generations"):
+            write_probe_page(file)
     generations.unlink()
     with pytest.raises(DataError, match="missing"):
         write_probe_page(file)

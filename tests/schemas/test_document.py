@@ -7,6 +7,7 @@ import pytest
 
 from versatune.schemas.document import Document
 from versatune.schemas.errors import DataError, IntegrityError
+from versatune.schemas.files import sha256_json
 from versatune.schemas.probe import Estimate, ModelRecord, ProbeReport, Rounds, TokenShares, Unlabelled
 
 
@@ -22,7 +23,7 @@ def _report(created_at: str = "2026-01-01", seed: int = 1) -> ProbeReport:
         rejected={}, undetermined=0, undetermined_below=0.4, finish_reasons={}, alpha=0.05, estimates=[estimate], refused={},
         unlabelled=Unlabelled(lower=[0.0, 0.5], upper=[0.5, 1.0]),
         tokens=TokenShares(shares=[0.25, 0.75], mean_tokens=[9.0, 9.0], truncated=0.0), chosen="soft",
-        classifier_sha256="0" * 64, generations="g",
+        classifier_sha256="0" * 64, generations="g", generations_sha256="1" * 64,
     )  # fmt: skip
 
 
@@ -56,11 +57,19 @@ def test_a_change_in_place_seals_the_document_anew() -> None:
         ({"created_at": "2030-01-01"}, IntegrityError, "does not match its checksum"),
         ({"environment": {"workers": 9}}, IntegrityError, "does not match its checksum"),
         ({"checksum": "0"}, IntegrityError, "does not match its checksum"),
-        ({"format_version": 1}, DataError, "format_version is 1; this versatune reads version 3"),
-        ({"format_version": 99}, DataError, "format_version is 99; this versatune reads version 3"),
+        ({"format_version": 1}, DataError, "format_version is 1; this versatune reads version 4 and 3 of"),
+        ({"format_version": 99}, DataError, "format_version is 99; this versatune reads version 4 and 3 of"),
         ({"kind": "versatune/dataset"}, DataError, "expected 'versatune/probe'"),
         ({"sampels": 3}, DataError, "unknown key 'sampels'; did you mean 'samples'?"),
         ({"samples": "x"}, DataError, "samples is 'x'"),
+        ({"generations_sha256": None}, DataError, "key 'generations_sha256' is missing"),
+        ({"generations_sha256": "2" * 64}, IntegrityError, "does not match its checksum"),
+        ({"format_version": 3}, DataError, "unknown key 'generations_sha256' of format_version 3"),
+        (
+            {"generations": "../g"},
+            DataError,
+            "generations: '../g' is no name of a file below the document's own directory",
+        ),
     ],
 )
 def test_a_document_that_is_not_what_it_says_is_refused(
@@ -77,3 +86,19 @@ def test_a_missing_document_and_a_broken_one_are_named(tmp_path: Path) -> None:
         ProbeReport.load(tmp_path / "probe.json")
     with pytest.raises(DataError, match="not JSON"):
         ProbeReport.parse(b"{", "p.json")
+
+
+def test_a_document_of_an_earlier_format_is_read_and_says_what_it_does_not_pin() -> None:
+    value = orjson.loads(_report().to_bytes())
+    del value["generations_sha256"]
+    value["format_version"] = 3
+    said = {key: entry for key, entry in value.items() if key not in ("digest", "checksum")}
+    outside = ("created_at", "environment", "model_facts", "generations")
+    value["digest"] = sha256_json({key: entry for key, entry in said.items() if key not in outside})
+    value["checksum"] = sha256_json(said | {"digest": value["digest"]})
+    old = ProbeReport.parse(orjson.dumps(value), "p.json")
+    assert old.unpinned and not _report().unpinned
+    assert ProbeReport.parse(old.to_bytes(), "p.json") == old
+    assert old.digest == _report().digest, "what was added is outside the digest"
+    with pytest.raises(IntegrityError, match="checksum"):
+        ProbeReport.parse(orjson.dumps(value | {"created_at": "2030"}), "p.json")

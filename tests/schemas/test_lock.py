@@ -35,3 +35,12 @@ def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path: Path) -
         holder.wait()
     with only_one(folder, "train"):
         assert (folder / ".train.lock").exists()
+
+
+def test_a_lock_that_is_a_link_is_refused_and_what_it_leads_to_stays_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".train.lock").symlink_to(tmp_path / "mine.txt")
+    with pytest.raises(RunError, match=r"\.train\.lock: is a link"), only_one(tmp_path / "run", "train"):
+        pass
+    assert (tmp_path / "mine.txt").read_text() == "mine"

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.records import TEMPLATE
+from tests.records import TEMPLATE, manifest_of
 from versatune.schemas.arrow import example_schema
 from versatune.schemas.config import Config, MixerConfig
-from versatune.schemas.dataset import Shard, TokenizerRecord
+from versatune.schemas.dataset import DatasetManifest, Shard, TokenizerRecord
 from versatune.schemas.files import sha256_bytes, sha256_file
 from versatune.schemas.mixture import DatasetRef, DomainPlan, MixtureManifest
 
@@ -125,6 +125,7 @@ def dataset(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
         shards.append(write_shard(root, tokenizer, "train", domain, range(rows // 2)))
         shards.append(write_shard(root, tokenizer, "train", domain, range(rows // 2, rows)))
         shards.append(write_shard(root, tokenizer, "validation", domain, range(100, 106)))
+    manifest_of(shards, DOMAINS).write(root / "manifest.json")
     return root, shards
 
 
@@ -144,7 +145,7 @@ def mixture_of(
         "created_at": "2026-01-01T00:00:00+00:00",
         "name": "tiny",
         "dataset": DatasetRef(path=os.path.relpath(root, where.parent), name="tiny", version="1", digest="d"),
-        "dataset_digest": "d" * 64,
+        "dataset_digest": DatasetManifest.load(root / "manifest.json").digest,
         "tokenizer": record,
         "domains": list(DOMAINS),
         "shards": shards,

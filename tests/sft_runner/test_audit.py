@@ -18,6 +18,7 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 
 from tests.sft_runner.conftest import mixture_of, tokenizer_record
+from versatune.schemas.checkpoint import CheckpointState
 from versatune.schemas.config import Config, MixerConfig
 from versatune.schemas.dataset import Shard
 from versatune.schemas.errors import DataError, RunError
@@ -28,7 +29,6 @@ from versatune.schemas.run import RunRecord
 from versatune.sft_runner import audit, publish
 from versatune.sft_runner.audit_files import carried_tensors
 from versatune.sft_runner.audit_run import audit_run
-from versatune.sft_runner.checkpoint import CheckpointState
 from versatune.sft_runner.train import export, run
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 import torch
 
 from versatune.schemas.progress import Silence
+from versatune.schemas.run import MeasuredReferences
 from versatune.sft_runner.dataset import read_pool
 from versatune.sft_runner.evaluate import evaluate, held_out, summarize
 from versatune.sft_runner.model import load_trainee
@@ -39,7 +39,7 @@ def test_a_reference_is_the_lowest_point_of_a_held_out_curve(
         assert (protocol["rows"], protocol["batch_rows"], steps) == (8, 2, list(range(13)))
         assert protocol["curve"][0][1] == start
         assert loss == min(value for _, value in protocol["curve"]) < start
-    assert json.loads(file.read_bytes()) == found.protocol
+    assert MeasuredReferences.load(file).domains == found.protocol
     assert all(torch.equal(p, before[name]) for name, p in trainee.parameters().items())
 
 

@@ -25,7 +25,7 @@ from versatune.schemas.files import sha256_file
 from versatune.schemas.lock import only_one
 from versatune.schemas.mixture import MixtureManifest
 from versatune.schemas.progress import Silence
-from versatune.schemas.run import CheckpointRecord, RunRecord
+from versatune.schemas.run import CheckpointRecord, MeasuredReferences, RunRecord
 from versatune.schemas.template_record import TurnEnd
 from versatune.sft_runner import references
 from versatune.sft_runner.dataset import read_pool
@@ -73,7 +73,7 @@ def test_weights_follow_from_the_logged_losses_and_references(workplace: Callabl
     directory = trained(work)
     records = checkpoints(directory)
     assert [r.checkpoint for r in records] == [0, 1, 2, 3]
-    measured = json.loads((directory / "references.json").read_text())
+    measured = MeasuredReferences.load(directory / "references.json").domains
     curves = {d: [loss for _, loss in measured[d]["curve"]] for d in work.mixture.domains}
     expected = [0.5, 0.3, 0.2]
     assert records[0].weights == expected
@@ -403,9 +403,9 @@ def test_finished_references_are_not_measured_again(workplace: Callable, monkeyp
     (directory / "run.json").unlink()
     shutil.rmtree(directory / "checkpoints")
     measured: list[str] = []
-    kept = json.loads((directory / "references.json").read_text())
+    kept = dict(MeasuredReferences.load(directory / "references.json").domains)
     del kept["code"]
-    (directory / "references.json").write_text(json.dumps(kept))
+    MeasuredReferences.create(domains=kept).write(directory / "references.json")
     original = references._measure
     monkeypatch.setattr(references, "_measure", lambda *args: measured.append(args[2].rows.domain) or original(*args))
     before = checkpoints(directory)

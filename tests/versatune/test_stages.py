@@ -77,6 +77,8 @@ def test_training_without_its_libraries_says_what_to_install(tmp_path: Path, mon
     _configure()(tmp_path)
     home = tmp_path / "out" / "a" / "mixture"
     home.mkdir(parents=True)
+    (home / "x").mkdir()
+    (home / "x" / "mixture.json").write_text(json.dumps({"digest": "0" * 64}))
     write_pointer(home / "latest.json", "x/mixture.json", "0" * 64)
     for name in [name for name in sys.modules if name.startswith("versatune.sft_runner.")]:
         monkeypatch.delitem(sys.modules, name)

@@ -13,6 +13,7 @@ import orjson
 from versatune.schemas.config import SourceConfig
 from versatune.schemas.dataset import DatasetManifest
 from versatune.schemas.errors import DataError
+from versatune.schemas.inside import inside
 from versatune.schemas.labels import LabelInput
 from versatune.transforms.formats.listing import source_splits
 from versatune.transforms.formats.splits import ALL
@@ -79,12 +80,19 @@ def _splits(path: str, directory: Path) -> list[InputSplit]:
     files = [path]
     manifest = directory / path / "manifest.json"
     if "://" not in path and manifest.is_file():
-        files = [f"{path}/{shard.path}" for shard in DatasetManifest.load(manifest).shards]
+        files = [_shard(path, shard.path, directory) for shard in DatasetManifest.load(manifest).shards]
     try:
         return source_splits(SourceConfig(name="label", files=files, split=ALL), directory, _WHOLE)
     except DataError as error:  # which speaks of a source in a configuration
         message = str(error).removeprefix("source 'label': ").replace("the configuration's directory", str(directory))
         raise DataError(message) from None
+
+
+def _shard(version: str, name: str, directory: Path) -> str:
+    """Return a shard's path, which must be that of one file below its version: names of inputs may be patterns."""
+    if not inside(directory / version, name).is_file():
+        raise DataError(f"{version}/{name}: missing; `versatune verify {version}` names all that is wrong")
+    return f"{version}/{name}"
 
 
 def _read(split: InputSplit) -> tuple[list[LabelRow | None], str]:

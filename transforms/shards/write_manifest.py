@@ -27,7 +27,16 @@ from versatune.schemas.dataset import (
     SourceBooks,
     TokenizerRecord,
 )
-from versatune.schemas.errors import ChangedError, ConfigError, DataError, LicenseError, RunError, VersatuneError
+from versatune.schemas.errors import (
+    ChangedError,
+    ConfigError,
+    DataError,
+    IntegrityError,
+    LicenseError,
+    RunError,
+    VersatuneError,
+)
+from versatune.schemas.inside import inside
 from versatune.schemas.licenses import check_licenses
 from versatune.schemas.model_facts import ModelFacts
 from versatune.schemas.taxonomy import Taxonomy
@@ -46,7 +55,7 @@ from versatune.transforms.transport.storage import match, move, read_bytes, repl
 OUTCOME = "outcome.json"
 REJECTED = "rejected"
 _DIGEST_DIGITS = 8
-_ERRORS = {kind.__name__: kind for kind in (ChangedError, ConfigError, DataError, RunError)}
+_ERRORS = {kind.__name__: kind for kind in (ChangedError, ConfigError, DataError, IntegrityError, RunError)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,6 +190,7 @@ def publish(plan: VersionPlan, manifest: DatasetManifest) -> Outcome:
 
     Raises:
         ConfigError: the version exists with other content.
+        IntegrityError: a link in its directory leads out of it.
     """
     there = _existing(plan, manifest)
     staged = {entry.path: entry.sha256 for entry in manifest.files}
@@ -188,8 +198,9 @@ def publish(plan: VersionPlan, manifest: DatasetManifest) -> Outcome:
     target = f"{plan.home}/{manifest.version}"
     for entry in manifest.files:
         # The same dataset may have come from other files before: its lineage and rejects then are not these.
-        if staged.get(entry.path) == entry.sha256 and not (there and _intact(f"{target}/{entry.path}", entry.sha256)):
-            move(f"{plan.staging}/{entry.path}", f"{target}/{entry.path}")
+        place = str(inside(target, entry.path)) if storage.is_local(target) else f"{target}/{entry.path}"
+        if staged.get(entry.path) == entry.sha256 and not (there and _intact(place, entry.sha256)):
+            move(f"{plan.staging}/{entry.path}", place)
     path = f"{target}/manifest.json"
     if not there:
         replace_bytes(f"{target}/README.md", dataset_card(manifest).encode())

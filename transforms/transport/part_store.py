@@ -1,12 +1,13 @@
 """Finished work that is kept: a directory of Parquet files, each whole or absent, on any file system.
 
-A killed run leaves what it finished; the next one does the rest. A damaged file is deleted and its rows are done again.
+A killed run leaves what it finished; the next one does the rest. A damaged file is deleted and its rows are done again: a file's name ends
+with the first digits of the sha256 of its content. Of files of an earlier versatune, whose names end with 8 digits drawn by chance, only
+damage to their structure is found.
 """
 
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,9 +15,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from versatune.schemas.files import sha256_bytes
 from versatune.transforms.transport import storage
 
 _BATCH_KEY = b"versatune.batch"
+_DIGITS = 16
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,9 @@ def write_rows(directory: str, name: str, table: pa.Table, about: dict[str, Any]
     buffer = pa.BufferOutputStream()
     metadata = {_BATCH_KEY: json.dumps(about, sort_keys=True)}
     pq.write_table(table.replace_schema_metadata(metadata), buffer, compression="zstd")
-    file = f"part-{name}-{table.num_rows}-{uuid.uuid4().hex[:8]}.parquet"
-    storage.replace_bytes(f"{directory}/{file}", buffer.getvalue().to_pybytes())
+    data = buffer.getvalue().to_pybytes()
+    file = f"part-{name}-{table.num_rows}-{sha256_bytes(data)[:_DIGITS]}.parquet"
+    storage.replace_bytes(f"{directory}/{file}", data)
     return int(table.num_rows)
 
 
@@ -90,8 +94,12 @@ def _name(file: str) -> str:
 
 
 def _read(file: str, schema: pa.Schema) -> pa.Table | None:
+    digits = file.rpartition("-")[2].partition(".")[0]
     try:
-        table = pq.read_table(pa.BufferReader(storage.read_bytes(file)))
+        data = storage.read_bytes(file)
+        if len(digits) == _DIGITS and not sha256_bytes(data).startswith(digits):
+            return None
+        table = pq.read_table(pa.BufferReader(data))
     except (pa.ArrowException, OSError):
         return None
     return table if table.schema.equals(schema) else None

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from versatune.schemas.config import load_config
 from versatune.schemas.dataset import DatasetManifest, Shard, SideFile
 from versatune.schemas.errors import DataError, IntegrityError, VersatuneError, nearest
+from versatune.schemas.inside import inside
 from versatune.schemas.pointer import read_pointer
 from versatune.versions.places import at_hand, place
 
@@ -60,15 +61,15 @@ def list_versions(where: Path) -> list[Found]:
     if not files:
         raise DataError(f"{home}: holds no dataset version; `{_BUILD}` makes one")
     newest = {pointed for folder in {file.parent.parent for file in files} if (pointed := _pointed(folder))}
-    found = [_look(file, file.resolve() in newest) for file in files]
+    found = [_look(home, file, file.resolve() in newest) for file in files]
     return sorted(
         found, key=lambda entry: (entry.manifest is None, entry.manifest.created_at if entry.manifest else "")
     )
 
 
-def _look(file: Path, latest: bool) -> Found:
+def _look(home: Path, file: Path, latest: bool) -> Found:
     try:
-        return Found(file.parent, DatasetManifest.load(file), "", latest)
+        return Found(file.parent, DatasetManifest.load(inside(home, str(file.relative_to(home)))), "", latest)
     except VersatuneError as error:
         return Found(file.parent, None, str(error), latest)
 
@@ -103,10 +104,7 @@ def find_version(where: Path, home: Path | None = None) -> Path:
             f"{where}: no such version; expected a version's directory, or a configuration for the newest. `versatune ls"
             " CONFIG` shows what there is"
         )
-    file = read_pointer(dataset_directory(where) / "latest.json", what="dataset", command=_BUILD)
-    if not file.is_file():
-        raise DataError(f"{file}: is what {file.parent.parent / 'latest.json'} names, and missing; run `{_BUILD}`")
-    return file
+    return read_pointer(dataset_directory(where) / "latest.json", what="dataset", command=_BUILD)
 
 
 def _named(name: str, home: Path) -> Path:
@@ -146,11 +144,11 @@ def paths(directory: Path, entries: Iterable[Shard | SideFile]) -> list[str]:
     """Return where files of a version are.
 
     Raises:
-        IntegrityError: one is missing.
+        IntegrityError: one is missing, or is a link that leads out of the version.
     """
     names = [entry.path for entry in entries]
     at_hand(directory, *names)
-    found = [directory / name for name in names]
+    found = [inside(directory, name) for name in names]
     for file in found:
         if not file.is_file():
             raise IntegrityError(f"{file}: missing; `versatune verify {directory}` names all that is wrong")

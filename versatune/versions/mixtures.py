@@ -9,6 +9,7 @@ from typing import Any
 from versatune.mixing.compose import resolved_mixer
 from versatune.schemas.config import Config
 from versatune.schemas.errors import DataError, VersatuneError
+from versatune.schemas.inside import inside
 from versatune.schemas.mixture import MixtureManifest
 from versatune.schemas.pointer import read_pointer
 
@@ -101,7 +102,7 @@ def _mixtures(home: Path) -> Iterator[tuple[Path, MixtureManifest]]:
     """Yield every mixture that can be read."""
     for file in sorted(home.glob(f"*/{_NAME}")):
         try:
-            yield file, MixtureManifest.load(file)
+            yield file, MixtureManifest.load(inside(home, f"{file.parent.name}/{_NAME}"))
         except VersatuneError:
             continue
 

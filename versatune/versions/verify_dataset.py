@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from versatune.schemas.dataset import DECONTAMINATE, REPAIRED, DatasetManifest, Shard
 from versatune.schemas.errors import ConfigError, IntegrityError
+from versatune.schemas.inside import inside
 from versatune.schemas.progress import Progress
 from versatune.schemas.yaml_text import parse_yaml
 from versatune.transforms.shards.dataset_card import front_matter
@@ -30,7 +31,7 @@ def check_version(file: Path, progress: Progress) -> tuple[DatasetManifest, list
         DataError: there is no such manifest, or it is of another version of versatune.
         IntegrityError: the manifest was changed.
     """
-    manifest, folder = DatasetManifest.load(file), file.parent
+    manifest, folder = DatasetManifest.load(file), file.parent  # whose names lie below the folder, or it is refused
     problems: list[str] = []
     progress.begin("verify", sum(entry.bytes for entry in manifest.files) / 1e6, "MB")
     done = 0
@@ -47,20 +48,22 @@ def check_version(file: Path, progress: Progress) -> tuple[DatasetManifest, list
         *_books(manifest),
         *_licenses(manifest),
         *_records(manifest),
-        *_card(folder / _CARD, manifest),
+        *_card(folder, manifest),
     ]
 
 
-def file_problems(directory: Path, relative: str, size: int | None, digest: str) -> Iterator[str]:
-    """Compare a file's size and sha256 with what a document says of it."""
-    file = directory / relative
-    if not file.resolve().is_relative_to(directory.resolve()):
-        yield f"{relative}: lies outside {directory}; a manifest may only name files below itself"
-    elif not file.is_file():
+def file_problems(directory: Path, relative: str, size: int | None, digest: str | None) -> Iterator[str]:
+    """Compare a file's size and sha256 with what a document says of it; None where it does not say."""
+    try:
+        file = inside(directory, relative)
+    except IntegrityError as error:
+        yield str(error)
+        return
+    if not file.is_file():
         yield f"{file}: missing"
     elif size is not None and file.stat().st_size != size:
         yield f"{file}: has {file.stat().st_size:,} bytes, the manifest says {size:,}"
-    elif (found := checksum(file)) != digest:
+    elif digest is not None and (found := checksum(file)) != digest:
         yield f"{file}: sha256 is {found[:12]}..., the manifest says {digest[:12]}..."
 
 
@@ -81,7 +84,7 @@ def row_problems(directory: Path, relative: str, rows: int) -> Iterator[str]:
 def _stray_files(directory: Path, known: set[str]) -> Iterator[str]:
     for file in sorted(directory.rglob("*")):
         name = file.relative_to(directory).as_posix()
-        if file.is_file() and name not in known and name not in _OWN_FILES:
+        if (file.is_file() or file.is_symlink()) and name not in known and name not in _OWN_FILES:
             yield f"{file}: is not in the manifest; delete it, or move it elsewhere"
 
 
@@ -177,8 +180,13 @@ def _has_tokens(shard: Shard) -> bool:
     return bool(shard.tokens or shard.loss_tokens)
 
 
-def _card(file: Path, manifest: DatasetManifest) -> Iterator[str]:
+def _card(folder: Path, manifest: DatasetManifest) -> Iterator[str]:
     """Compare the part of the card that machines read; the text below it is its owner's to change."""
+    try:
+        file = inside(folder, _CARD)
+    except IntegrityError as error:
+        yield str(error)
+        return
     if not file.is_file():
         yield f"{file}: missing; `datasets.load_dataset` finds splits and domains by it"
         return

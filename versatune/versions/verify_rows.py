@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from versatune.schemas.arrow import LINEAGE, REJECT_FILE, example_schema
 from versatune.schemas.dataset import DatasetManifest, Shard, SideFile
+from versatune.schemas.inside import inside
 from versatune.schemas.progress import Progress
 from versatune.transforms.classifier.classify import probabilities, undetermined
 from versatune.transforms.shapes.base import Example
@@ -138,7 +139,7 @@ class _Check:
                 )
 
     def _batches(self, entry: Shard | SideFile, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        with pq.ParquetFile(self._directory / entry.path) as file:
+        with pq.ParquetFile(inside(self._directory, entry.path)) as file:
             if not file.schema_arrow.remove_metadata().equals(schema):
                 self._say(
                     f"{entry.path}: has other columns or types than schema_version {self._manifest.schema_version}"
@@ -272,7 +273,7 @@ class _Check:
     def _near_pairs(self) -> pa.Table:
         """Return (id, kept_id) of the lineage's near-duplicates, sorted by id."""
         near = pc.field("fate") == "near_duplicate"
-        files = [self._directory / entry.path for entry in self._manifest.lineage]
+        files = [inside(self._directory, entry.path) for entry in self._manifest.lineage]
         parts = [pq.read_table(file, columns=["id", "kept_id"], filters=near, partitioning=None) for file in files]
         empty = pa.table({"id": _NO_IDS, "kept_id": _NO_IDS})
         return pa.concat_tables([empty, *(part.cast(empty.schema) for part in parts)]).sort_by("id")
@@ -281,7 +282,9 @@ class _Check:
         entry = self._manifest.near_duplicates
         if entry is None:
             return
-        pairs = pq.read_table(self._directory / entry.path, columns=["id", "kept"], partitioning=None).sort_by("id")
+        pairs = pq.read_table(inside(self._directory, entry.path), columns=["id", "kept"], partitioning=None).sort_by(
+            "id"
+        )
         if not (pairs["id"].equals(self._near["id"]) and pairs["kept"].equals(self._near["kept_id"])):
             self._say(f"{entry.path}: names other near-duplicates than the lineage")
 

@@ -71,6 +71,23 @@ def test_damaged_and_foreign_files_are_swept_and_their_samples_are_missing(tmp_p
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_a_file_whose_structure_is_whole_and_whose_content_is_not_is_swept_too(tmp_path: Path) -> None:
+    for first in (0, 2):
+        keep_outcomes(_generations(first, 2), {}, str(tmp_path))
+    changed = min(tmp_path.glob("part-*"))
+    table = pq.read_table(changed)
+    pq.write_table(table.set_column(2, table.schema.field(2), [["other", "texts"]]), changed)
+    assert read_store(str(tmp_path)).table.column("index").to_pylist() == [2, 3]
+    assert not changed.exists()
+
+
+def test_files_of_an_earlier_versatune_with_names_by_chance_are_read(tmp_path: Path) -> None:
+    keep_outcomes(_generations(0, 2), {}, str(tmp_path))
+    (file,) = tmp_path.glob("part-*")
+    file.rename(tmp_path / "part-00000000.00000001-2-0badcafe.parquet")
+    assert read_store(str(tmp_path)).table.column("index").to_pylist() == [0, 1]
+
+
 def test_the_files_names_say_how_many_samples_there_are(tmp_path: Path) -> None:
     keep_outcomes(_generations(0, 3), {}, str(tmp_path))
     keep_outcomes(_generations(3, 4), {}, str(tmp_path))

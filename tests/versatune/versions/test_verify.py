@@ -15,6 +15,7 @@ from tests.records import AUDIT
 from versatune.schemas.dataset import DatasetManifest
 from versatune.schemas.errors import DataError, IntegrityError
 from versatune.schemas.files import sha256_file
+from versatune.schemas.pointer import write_pointer
 from versatune.schemas.progress import Silence
 from versatune.schemas.run import ReferenceLosses, RunRecord
 from versatune.versions.checksums import checksum
@@ -30,8 +31,10 @@ def load(directory: Path) -> DatasetManifest:
 
 
 def rewrite(directory: Path, **changes: Any) -> None:
-    """Change fields of the manifest and seal it again, so that only a comparison can find the change."""
-    load(directory).changed(**changes).write(directory / "manifest.json")
+    """Change fields of the manifest and seal it again, and the pointer to it, so that only a comparison can find the change."""
+    manifest = load(directory).changed(**changes)
+    manifest.write(directory / "manifest.json")
+    write_pointer(directory.parent / "latest.json", f"{directory.name}/manifest.json", manifest.digest)
 
 
 def change_part(directory: Path, field: str, position: int, **changes: Any) -> None:
@@ -114,7 +117,8 @@ def test_an_edited_manifest_is_refused(story) -> None:
 
 def test_a_manifest_may_not_name_files_outside_its_directory(story) -> None:
     change_part(story.directory, "rejects", 0, path="../../etc/passwd")
-    assert "lies outside" in problems(story.directory)[0]
+    with pytest.raises(DataError, match=r"rejects\.0\.path: '\.\./\.\./etc/passwd' is no name of a file below"):
+        problems(story.directory)
 
 
 Damage = Callable[[Path], Any]
@@ -283,7 +287,7 @@ def test_a_run_without_its_checkpoints_is_found(tmp_path: Path) -> None:
     RunRecord.create(
         created_at="", environment={}, mixture_path="m", mixture_digest="m", dataset_digest="d", model_sha256="w", config={},
         domains=["law"], reference=ReferenceLosses(source="zero", losses=[0.0], protocol={}), loss_before=[1.0],
-        loss_after=[1.0], steps=1, segments=1, model="model", model_files={}, audit=AUDIT,
+        loss_after=[1.0], steps=1, segments=1, model="model", model_files={}, files={}, audit=AUDIT,
     ).write(tmp_path / "run.json")  # fmt: skip
     log = tmp_path / "weights.jsonl"
     for content, said in ((None, "not the checkpoints of a run"), (b'{"a": ', "not the checkpoints"), (b"", "holds 0")):
