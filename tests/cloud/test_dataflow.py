@@ -22,10 +22,6 @@ IMAGE = "example.org/versatune:1"
 @pytest.fixture
 def service(gcs: GcsStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Dataflow]:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(
-        0.1,
-        raising=False,
-    )
     made = Dataflow(gcs.gcs)
     gcs.gcs.routes.append(made.route)
     for name in SOURCES:
