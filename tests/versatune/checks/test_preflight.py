@@ -126,7 +126,7 @@ def test_the_quickstart_passes_and_is_summed_up(value: Value, tmp_path: Path) ->
         (_set("probe.prompt_token", "<none>"), "probe", "probe", "<none>"),
         (_set("probe.endpoint", {"url": "nowhere", "model": "m"}), "probe", "probe", "probe.endpoint.url"),
         (_both(_set("mix.unit", "tokens"), _set("build.tokenize", False)), "mix", "mix.unit", "no token counts"),
-        (_set("output", "gs://bucket"), "build", "output", "gs://bucket/quickstart: it cannot be listed"),
+        (_set("output", "nowhere://bucket"), "build", "output", "nowhere://bucket/quickstart: it cannot be listed"),
         (_both(_pinned_to_law, _set("mix", {"policy": "explicit", "weights": {"code": 1.0}})), "mix", "mix.weights", "names code"),
         (_both(_pinned_to_law, _set("mix.mixer", {"name": "versatune_expansion", "target": "code"})), "mix", "mix.mixer.target", "names code"),
         (_set("build.tokenize", False), "build", "build.tokenize", "set it to true"),

@@ -60,14 +60,14 @@ def test_help_teaches_every_command_and_needs_neither_torch_nor_beam() -> None:
         (("build", "examples/quickstart.yaml", "stray"), 2, "unexpected argument 'stray'"),
         (("mix", "examples/quickstart.yaml", "--set", "output=/nonexistent"), 2, "run `versatune build CONFIG` first"),
         (
-            ("mix", "examples/quickstart.yaml", "--set", "output=gs://bucket"),
+            ("mix", "examples/quickstart.yaml", "--set", "output=nowhere://bucket"),
             2,
-            "output is gs://bucket; only `versatune build`",
+            "nowhere://bucket/quickstart: it cannot be listed",
         ),
         (
-            ("run", "examples/quickstart.yaml", "--set", "output=gs://bucket"),
+            ("run", "examples/quickstart.yaml", "--set", "output=nowhere://bucket"),
             2,
-            "output is gs://bucket; only `versatune build`",
+            "nowhere://bucket/quickstart: it cannot be listed",
         ),
         (("train", "examples/quickstart.yaml", "--set", "output=/nonexistent"), 2, "run `versatune mix CONFIG` first"),
     ],

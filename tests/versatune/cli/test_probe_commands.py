@@ -16,7 +16,6 @@ from versatune.cli.compare_probes import compare, read_probes, warnings
 from versatune.schemas.files import sha256_json
 from versatune.schemas.pointer import write_pointer
 from versatune.schemas.probe import ModelRecord, ProbeReport
-from versatune.transforms.transport import storage
 
 Make = Callable[..., Path]
 SMALL, LARGE = (0.08, 0.1, 0.06, 0.16, 0.2, 0.4), (0.02, 0.02, 0.02, 0.02, 0.62, 0.3)
@@ -126,22 +125,6 @@ def test_report_writes_the_page_of_a_probe_anew(make_probe: Make, tmp_path: Path
         assert _run("report", str(given)).exit_code == 0
         assert page.is_file()
         page.unlink()
-
-
-def test_a_probe_on_an_object_store_tells_the_same_and_where_it_is(
-    make_probe: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    store = {"gs://bucket/toy/probe/d1/probe.json": make_probe(tmp_path / "made").read_bytes()}
-    monkeypatch.setattr(stages, "run_one", lambda job, stage: Path("gs://bucket/toy/probe/d1/probe.json"))
-    monkeypatch.setattr(storage, "read_bytes", store.__getitem__)
-    asked = ("probe", str(_config(tmp_path, "my.yaml")), "--set", "output=gs://bucket")
-    done = _run(*asked)
-    assert done.exit_code == 0
-    assert "gs://bucket/toy/probe/d1/probe.json copy its directory to this machine" in " ".join(done.output.split())
-    _run(*asked, "--json")
-    result = json.loads(capfd.readouterr().out.splitlines()[-1])
-    assert result["page"] is None
-    assert set(result["distribution"]) == set(result["intervals"])
 
 
 @pytest.fixture
