@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+from apache_beam.io.gcp import gcsio
 
 from tests.cloud.credentials import service_account, token
 from tests.cloud.gcs import Gcs
+from versatune.transforms.transport.clients import _OneClientEach
 
 BUCKET = "bucket"
 
@@ -89,6 +91,8 @@ def gcs_server(environment: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPat
     environment.setenv("STORAGE_EMULATOR_HOST", address)
     environment.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(account))
     environment.setenv("GOOGLE_CLOUD_PROJECT", "project-of-tests")
+    made: Any = gcsio.create_storage_client  # another test of this process may have made clients of the real store
+    environment.setattr(gcsio, "create_storage_client", _OneClientEach(made._make))
     yield gcs
     gcs.stop()
 

@@ -1,1 +1,0 @@
-"""Stand-ins for clouds, on loopback, for tests only."""
