@@ -11,11 +11,12 @@ from versatune.schemas.config import load_config
 from versatune.schemas.dataset import DatasetManifest, Shard, SideFile
 from versatune.schemas.errors import DataError, IntegrityError, VersatuneError, nearest
 from versatune.schemas.inside import inside
+from versatune.schemas.pointer import LATEST as POINTER
 from versatune.schemas.pointer import read_pointer
-from versatune.versions.places import at_hand, place
+from versatune.schemas.remote import mirror_of
+from versatune.versions.places import at_hand
 
 LATEST = "latest"
-LATEST_JSON = "latest.json"
 _MANIFEST = "manifest.json"
 _BUILD = "versatune build CONFIG"
 _CONFIGURATIONS = (".yaml", ".yml", ".json")
@@ -43,8 +44,8 @@ def dataset_directory(where: Path) -> Path:
         ConfigError: the configuration cannot be used.
     """
     if where.is_file() and where.suffix in _CONFIGURATIONS and where.name != _MANIFEST:
-        where = place(load_config(where).home)
-    at_hand(where, LATEST_JSON, f"*/{LATEST_JSON}", f"*/{_MANIFEST}", f"*/*/{_MANIFEST}")
+        where = mirror_of(load_config(where).home)
+    at_hand(where, POINTER, f"*/{POINTER}", f"*/{_MANIFEST}", f"*/*/{_MANIFEST}")
     if not where.is_dir():
         raise DataError(f"{where}: no such directory; expected OUTPUT/NAME of a build, or its configuration")
     return where
@@ -76,7 +77,7 @@ def _look(home: Path, file: Path, latest: bool) -> Found:
 
 def _pointed(home: Path) -> Path | None:
     try:
-        return read_pointer(home / "latest.json", what="dataset", command=_BUILD).resolve()
+        return read_pointer(home / POINTER, what="dataset", command=_BUILD).resolve()
     except VersatuneError:
         return None
 
@@ -104,7 +105,7 @@ def find_version(where: Path, home: Path | None = None) -> Path:
             f"{where}: no such version; expected a version's directory, or a configuration for the newest. `versatune ls"
             " CONFIG` shows what there is"
         )
-    return read_pointer(dataset_directory(where) / "latest.json", what="dataset", command=_BUILD)
+    return read_pointer(dataset_directory(where) / POINTER, what="dataset", command=_BUILD)
 
 
 def _named(name: str, home: Path) -> Path:

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from versatune.schemas.progress import Progress
-from versatune.schemas.remote import address_of, is_remote, mirror_of
-
-
-def place(where: str | os.PathLike[str]) -> Path:
-    """Return the local path of what a user names: of an address the place of its mirror, where nothing is yet; see :func:`at_hand`."""
-    return mirror_of(os.fspath(where))
+from versatune.schemas.remote import address_of, is_remote
 
 
 def at_hand(folder: Path, *wanted: str, progress: Progress | None = None, exact: bool = False) -> None:
